@@ -1,0 +1,80 @@
+//! What each service must be told, as typed TOML. Real tenants and the local authority differ in values only.
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use url::Url;
+
+/// Who issues the tokens: `instance` + `tenant`, as in Microsoft Entra ID's own URLs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthorityConfig {
+    /// Base URL of the cloud, `https://login.microsoftonline.com` or a local authority's `http://localhost:8080`.
+    pub instance: Url,
+    /// Directory (tenant) id, a GUID.
+    pub tenant: String,
+}
+
+/// Configuration of the SPA backend.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpaBackendConfig {
+    /// `host:port` to listen on; `localhost` means both loopback addresses; port 0 takes a free one.
+    pub listen: String,
+    /// The URL at which the browser sees this service, without a path.
+    pub base_url: Url,
+    /// The authority that signs users in.
+    pub authority: AuthorityConfig,
+    /// Application (client) id of the SPA backend.
+    pub client_id: String,
+    /// Its client secret.
+    pub client_secret: SecretString,
+    /// The one scope of the middle tier that is asked for, `api://.../user_impersonation`.
+    pub scope: String,
+    /// Base URL of the middle tier.
+    pub middle_tier: Url,
+    /// Send cookies without `Secure` and the `__Host-` prefix, for browsers that refuse Secure cookies on http://localhost.
+    #[serde(default)]
+    pub insecure_cookies: bool,
+}
+
+/// Configuration of the middle tier.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MiddleTierConfig {
+    /// `host:port` to listen on.
+    pub listen: String,
+    /// The authority whose tokens are accepted and which is asked for downstream tokens.
+    pub authority: AuthorityConfig,
+    /// Application (client) id of the middle tier: the audience of v2.0 tokens.
+    pub client_id: String,
+    /// Its application ID URI, `api://...`.
+    pub app_id_uri: String,
+    /// Its client secret, for On-Behalf-Of.
+    pub client_secret: SecretString,
+    /// The scope that callers must hold.
+    pub required_scope: String,
+    /// Base URL of the downstream API.
+    pub downstream: Url,
+    /// The scope of the downstream API that is asked for On-Behalf-Of.
+    pub downstream_scope: String,
+}
+
+/// Configuration of the downstream API.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DownstreamApiConfig {
+    /// `host:port` to listen on.
+    pub listen: String,
+    /// The authority whose tokens are accepted.
+    pub authority: AuthorityConfig,
+    /// Application (client) id of the downstream API: the audience of v2.0 tokens.
+    pub client_id: String,
+    /// Its application ID URI, `api://...`.
+    pub app_id_uri: String,
+    /// The scope that callers of `/api` and `/secure` must hold.
+    pub required_scope: String,
+    /// The app role that callers of `/admin` must hold.
+    pub admin_role: String,
+    /// The authentication context that `/secure` demands.
+    pub secure_context: String,
+}
