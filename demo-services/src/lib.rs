@@ -1,3 +1,7 @@
 //! The whole story on one machine: SPA backend, middle tier, downstream API and the local authority.
 
 pub mod config;
+pub mod health;
+pub mod host_guard;
+pub mod problem;
+pub mod serve;
