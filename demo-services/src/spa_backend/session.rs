@@ -54,7 +54,8 @@ impl Visitor {
         if let Some(old) = &self.seat {
             app.vault.clear(&old.id);
         }
-        self.session.flush().await?;
+        // Not `flush`: it keeps the record's id for the next save.
+        self.session.cycle_id().await?;
         self.session.insert(SEAT, &seat.id).await
     }
 
