@@ -1,5 +1,9 @@
 //! What each service must be told, as typed TOML. Real tenants and the local authority differ in values only.
 
+mod load;
+
+pub use load::{ConfigError, ServiceConfig, load};
+
 use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;

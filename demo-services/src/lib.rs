@@ -1,4 +1,8 @@
 //! The whole story on one machine: SPA backend, middle tier, downstream API and the local authority.
 
 pub mod config;
+pub mod health;
+pub mod host_guard;
+pub mod problem;
+pub mod serve;
 pub mod spa_backend;

@@ -1,0 +1,451 @@
+//! From a TOML file and the environment to a configuration that can be used, or to a message that names the key.
+//!
+//! A variable overrides the key of its name: `SPA_BACKEND__CLIENT_SECRET` is `client_secret` of the SPA backend,
+//! `MIDDLE_TIER__AUTHORITY__TENANT` is `authority.tenant` of the middle tier.
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+use url::{Host, Url};
+
+use super::{DownstreamApiConfig, MiddleTierConfig, SpaBackendConfig};
+
+/// Separates the parts of an environment variable's name.
+const NESTING: &str = "__";
+
+/// What is wrong with a configuration. Values are never part of a message: any of them may be a secret.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// An environment variable overrides something that is no key, or holds no text.
+    #[error("{variable} in the environment {problem}")]
+    Environment {
+        /// Its name.
+        variable: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A key is missing, unknown, or of the wrong type.
+    #[error("{path}: {problem}")]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, without the value.
+        problem: String,
+    },
+    /// A value still holds what the sample file says to replace.
+    #[error("{path}: `{key}` is empty or still a placeholder; put the real value there")]
+    Placeholder {
+        /// The file.
+        path: PathBuf,
+        /// The key, dotted.
+        key: String,
+    },
+    /// The file is not TOML.
+    #[error("{path}, line {line}: {problem}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where, from 1.
+        line: usize,
+        /// What the TOML parser says, without the line's text.
+        problem: String,
+    },
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A URL that must not be used.
+    #[error("{path}: `{key}` {problem}")]
+    Url {
+        /// The file.
+        path: PathBuf,
+        /// The key, dotted.
+        key: &'static str,
+        /// The rule that it breaks.
+        problem: &'static str,
+    },
+}
+
+/// A service's configuration: its variables' prefix and the URLs that must obey the rules.
+pub trait ServiceConfig: DeserializeOwned {
+    /// The first part of the names of the environment variables that override keys.
+    const PREFIX: &str;
+
+    /// The URLs, by dotted key.
+    fn urls(&self) -> Vec<(&'static str, &Url)>;
+}
+
+impl ServiceConfig for SpaBackendConfig {
+    const PREFIX: &str = "SPA_BACKEND";
+
+    fn urls(&self) -> Vec<(&'static str, &Url)> {
+        vec![
+            ("authority.instance", &self.authority.instance),
+            ("base_url", &self.base_url),
+            ("middle_tier", &self.middle_tier),
+        ]
+    }
+}
+
+impl ServiceConfig for MiddleTierConfig {
+    const PREFIX: &str = "MIDDLE_TIER";
+
+    fn urls(&self) -> Vec<(&'static str, &Url)> {
+        vec![
+            ("authority.instance", &self.authority.instance),
+            ("downstream", &self.downstream),
+        ]
+    }
+}
+
+impl ServiceConfig for DownstreamApiConfig {
+    const PREFIX: &str = "DOWNSTREAM_API";
+
+    fn urls(&self) -> Vec<(&'static str, &Url)> {
+        vec![("authority.instance", &self.authority.instance)]
+    }
+}
+
+/// Reads a service's configuration from `path`, overridden by `environment` (`std::env::vars_os()` in `main`).
+///
+/// # Errors
+///
+/// The file cannot be read or is not TOML; a key is missing, unknown, of the wrong type, empty or a placeholder; a URL
+/// is neither https nor http to this machine, or carries a user, query or fragment.
+pub fn load<T: ServiceConfig>(
+    path: &Path,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<T, ConfigError> {
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        path: path.into(),
+        source,
+    })?;
+    parse(path, &text, environment)
+}
+
+fn parse<T: ServiceConfig>(
+    path: &Path,
+    text: &str,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<T, ConfigError> {
+    // The parser's `Display` quotes the offending line, which may hold a secret: only its message is kept.
+    let mut table: Table = toml::from_str(text).map_err(|error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        ConfigError::Syntax {
+            path: path.into(),
+            line: before.unwrap_or_default().matches('\n').count() + 1,
+            problem: error.message().trim().replace('\n', ", "),
+        }
+    })?;
+    override_with(&mut table, T::PREFIX, environment)?;
+    check_values(path, "", &table)?;
+
+    let config = T::deserialize(table).map_err(|error| ConfigError::Key {
+        path: path.into(),
+        problem: error.to_string().trim().replace('\n', " "),
+    })?;
+    for (key, url) in config.urls() {
+        check_url(url).map_err(|problem| ConfigError::Url {
+            path: path.into(),
+            key,
+            problem,
+        })?;
+    }
+    Ok(config)
+}
+
+fn override_with(
+    table: &mut Table,
+    prefix: &str,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<(), ConfigError> {
+    for (name, value) in environment {
+        let Some(name) = name.to_str() else { continue };
+        let Some(key) = name
+            .strip_prefix(prefix)
+            .and_then(|rest| rest.strip_prefix(NESTING))
+        else {
+            continue;
+        };
+        let wrong = |problem| ConfigError::Environment {
+            variable: name.into(),
+            problem,
+        };
+        let value = value.into_string().map_err(|_| wrong("is not UTF-8"))?;
+        let key = key.to_ascii_lowercase();
+        let mut parts: Vec<&str> = key.split(NESTING).collect();
+        let last = parts.pop().unwrap_or_default();
+        let mut place = &mut *table;
+        for part in parts {
+            place = place
+                .entry(part)
+                .or_insert_with(|| Value::Table(Table::new()))
+                .as_table_mut()
+                .ok_or_else(|| wrong("names a key below one that has none"))?;
+        }
+        // Every key is text but for one switch.
+        let value = match value.as_str() {
+            "true" => Value::Boolean(true),
+            "false" => Value::Boolean(false),
+            _ => Value::String(value),
+        };
+        place.insert(last.into(), value);
+    }
+    Ok(())
+}
+
+fn check_values(path: &Path, prefix: &str, table: &Table) -> Result<(), ConfigError> {
+    for (name, value) in table {
+        let key = format!("{prefix}{name}");
+        match value {
+            Value::Table(inner) => check_values(path, &format!("{key}."), inner)?,
+            Value::String(text) if is_placeholder(text) => {
+                return Err(ConfigError::Placeholder {
+                    path: path.into(),
+                    key,
+                });
+            }
+            Value::String(_) => {}
+            // serde's own message for a value of the wrong type quotes the value.
+            _ if name.contains("secret") => {
+                return Err(ConfigError::Key {
+                    path: path.into(),
+                    problem: format!("`{key}` must be text, in quotes"),
+                });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What samples, Microsoft's and ours, write where a value is to be put.
+fn is_placeholder(text: &str) -> bool {
+    let text = text.trim();
+    text.is_empty()
+        || text.contains("Enter_the_")
+        || text.contains("Enter the ")
+        || (text.contains('<') && text.contains('>'))
+}
+
+fn check_url(url: &Url) -> Result<(), &'static str> {
+    let loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => return Err("names no host"),
+    };
+    match url.scheme() {
+        "https" => {}
+        "http" if loopback => {}
+        "http" => return Err("must be https; http is for this machine only"),
+        _ => return Err("must be an https URL"),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not carry a user name or password");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must not carry a query or fragment");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret;
+
+    const GOOD: &str = r#"
+        listen = "localhost:5000"
+        client_id = "c"
+        app_id_uri = "api://middle-tier"
+        client_secret = "s3cret-value"
+        required_scope = "user_impersonation"
+        downstream = "http://localhost:7000"
+        downstream_scope = "api://downstream-api/user_impersonation"
+
+        [authority]
+        instance = "https://login.example"
+        tenant = "t"
+    "#;
+
+    fn middle_tier(
+        text: &str,
+        environment: &[(&str, &str)],
+    ) -> Result<MiddleTierConfig, ConfigError> {
+        let environment = environment.iter().map(|(k, v)| (k.into(), v.into()));
+        parse(Path::new("middle-tier.toml"), text, environment)
+    }
+
+    #[test]
+    fn the_environment_overrides_keys_of_its_service_only() {
+        let config = middle_tier(
+            GOOD,
+            &[
+                ("MIDDLE_TIER__CLIENT_SECRET", "from the environment"),
+                ("MIDDLE_TIER__AUTHORITY__TENANT", "other"),
+                ("SPA_BACKEND__CLIENT_ID", "not ours"),
+                ("MIDDLE_TIER_CLIENT_ID", "one underscore"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(config.client_secret.expose_secret(), "from the environment");
+        assert_eq!(config.authority.tenant, "other");
+        assert_eq!(config.client_id, "c");
+    }
+
+    #[test]
+    fn a_secret_may_stand_in_the_environment_alone() {
+        let text = GOOD.replace(r#"client_secret = "s3cret-value""#, "");
+        assert!(middle_tier(&text, &[]).is_err());
+        middle_tier(&text, &[("MIDDLE_TIER__CLIENT_SECRET", "x")]).unwrap();
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_no_value_is_shown() {
+        let rows = [
+            ("missing key", r#"client_id = "c""#, "", "client_id"),
+            (
+                "unknown key",
+                r#"client_id = "c""#,
+                "client_id = \"c\"\nclientid = \"s3cret-value\"",
+                "clientid",
+            ),
+            (
+                "unknown nested key",
+                r#"tenant = "t""#,
+                "tenant = \"t\"\ntenent = \"s3cret-value\"",
+                "tenent",
+            ),
+            (
+                "placeholder of the sample",
+                r#""c""#,
+                r#""Enter_the_Application_Id_Here""#,
+                "client_id",
+            ),
+            (
+                "placeholder in brackets",
+                r#""t""#,
+                r#""<tenant id>""#,
+                "authority.tenant",
+            ),
+            (
+                "placeholder within a URL",
+                r#""https://login.example""#,
+                r#""https://<instance>""#,
+                "authority.instance",
+            ),
+            (
+                "empty",
+                r#""user_impersonation""#,
+                r#"" ""#,
+                "required_scope",
+            ),
+            ("wrong type", r#""c""#, "7", "client_id"),
+            (
+                "secret of the wrong type",
+                r#""s3cret-value""#,
+                "31337",
+                "client_secret",
+            ),
+            (
+                "secret without quotes",
+                r#""s3cret-value""#,
+                "s3cret-value",
+                "line 5",
+            ),
+            (
+                "secret without closing quote",
+                r#""s3cret-value""#,
+                r#""s3cret-value"#,
+                "line 5",
+            ),
+            (
+                "no URL",
+                r#""http://localhost:7000""#,
+                r#""seven thousand""#,
+                "downstream",
+            ),
+            (
+                "http to another machine",
+                "http://localhost:7000",
+                "http://api.example",
+                "downstream",
+            ),
+            (
+                "other scheme",
+                "http://localhost:7000",
+                "ftp://localhost",
+                "downstream",
+            ),
+            (
+                "user in a URL",
+                "http://localhost:7000",
+                "https://u:s3cret-value@api.example",
+                "downstream",
+            ),
+            (
+                "query in a URL",
+                "https://login.example",
+                "https://login.example?x",
+                "authority.instance",
+            ),
+            (
+                "section twice",
+                "[authority]",
+                "[authority]\n[authority]",
+                "line",
+            ),
+        ];
+        for (name, good, bad, named) in rows {
+            let text = GOOD.replacen(good, bad, 1);
+            assert_ne!(text, GOOD, "{name}");
+            let error = middle_tier(&text, &[]).expect_err(name).to_string();
+            assert!(error.contains("middle-tier.toml"), "{name}: {error}");
+            assert!(error.contains(named), "{name}: {error}");
+            assert!(!error.contains("s3cret"), "{name}: {error}");
+            assert!(!error.contains("31337"), "{name}: {error}");
+            assert_eq!(error.lines().count(), 1, "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_variable_that_overrides_nothing_is_refused() {
+        let error = middle_tier(GOOD, &[("MIDDLE_TIER__CLIENT_SECRT", "s3cret-value")])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("client_secrt"), "{error}");
+        assert!(!error.contains("s3cret"), "{error}");
+        let below = [("MIDDLE_TIER__CLIENT_ID__X", "s3cret-value")];
+        let error = middle_tier(GOOD, &below).unwrap_err().to_string();
+        assert!(error.contains("MIDDLE_TIER__CLIENT_ID__X"), "{error}");
+    }
+
+    #[test]
+    fn an_unreadable_file_is_named() {
+        let missing = Path::new("/nowhere/middle-tier.toml");
+        let error = load::<MiddleTierConfig>(missing, []).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("cannot read /nowhere/middle-tier.toml"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn debug_output_shows_no_secret() {
+        let config = middle_tier(GOOD, &[]).unwrap();
+        assert!(!format!("{config:?}").contains("s3cret"));
+    }
+}
