@@ -8,3 +8,4 @@ pub mod middle_tier;
 pub mod problem;
 pub mod routes;
 pub mod serve;
+pub mod spa_backend;
