@@ -41,21 +41,18 @@ impl<E: 'static> Routes<E> {
         self
     }
 
-    fn find(&self, request: &Request<Incoming>) -> Result<Route<E>, Response<Full<Bytes>>> {
-        let mut here = self
-            .0
-            .iter()
-            .filter(|(_, path, _)| *path == request.uri().path())
-            .peekable();
-        let Some((method, ..)) = here.peek() else {
-            return Err(empty(StatusCode::NOT_FOUND));
+    /// Else the method that the path takes, if there is such a path.
+    fn find(&self, request: &Request<Incoming>) -> Result<Route<E>, Option<Method>> {
+        let here = || {
+            self.0
+                .iter()
+                .filter(|(_, path, _)| *path == request.uri().path())
         };
-        let mut refusal = empty(StatusCode::METHOD_NOT_ALLOWED);
-        if let Ok(allowed) = HeaderValue::from_str(method.as_str()) {
-            refusal.headers_mut().insert(ALLOW, allowed);
-        }
-        let found = here.find(|(method, ..)| method == request.method());
-        found.map(|(.., service)| service.clone()).ok_or(refusal)
+        let found = here().find(|(method, ..)| method == request.method());
+        let allowed = || here().next().map(|(method, ..)| method.clone());
+        found
+            .map(|(.., service)| service.clone())
+            .ok_or_else(allowed)
     }
 }
 
@@ -84,13 +81,19 @@ impl<E: Send + 'static> Service<Request<Incoming>> for Routes<E> {
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         match self.find(&request) {
             Ok(service) => Box::pin(service.oneshot(request)),
-            Err(refusal) => Box::pin(std::future::ready(Ok(refusal))),
+            Err(allowed) => Box::pin(std::future::ready(Ok(refusal(allowed)))),
         }
     }
 }
 
-fn empty(status: StatusCode) -> Response<Full<Bytes>> {
+fn refusal(allowed: Option<Method>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
-    *response.status_mut() = status;
+    *response.status_mut() = match allowed {
+        Some(_) => StatusCode::METHOD_NOT_ALLOWED,
+        None => StatusCode::NOT_FOUND,
+    };
+    if let Some(allowed) = allowed.and_then(|method| HeaderValue::from_str(method.as_str()).ok()) {
+        response.headers_mut().insert(ALLOW, allowed);
+    }
     response
 }

@@ -80,14 +80,26 @@ pub(super) struct StartQuery {
 }
 
 /// `GET /`.
-pub(super) async fn start(State(app): State<Arc<App>>, visitor: Visitor, Query(query): Query<StartQuery>) -> Response {
+pub(super) async fn start(
+    State(app): State<Arc<App>>,
+    visitor: Visitor,
+    Query(query): Query<StartQuery>,
+) -> Response {
     let seat = visitor.seat.as_deref();
-    let operation = query.op.filter(|id| id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric())).map(|id| {
-        let kept = seat.and_then(|seat| {
-            seat.operations().peek(&id, Instant::now()).map(|operation| format!("/api{}", operation.call.target))
+    let operation = query
+        .op
+        .filter(|id| id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric()))
+        .map(|id| {
+            let kept = seat.and_then(|seat| {
+                seat.operations()
+                    .peek(&id, Instant::now())
+                    .map(|operation| format!("/api{}", operation.call.target))
+            });
+            Pending {
+                path: kept.unwrap_or_default(),
+                id,
+            }
         });
-        Pending { path: kept.unwrap_or_default(), id }
-    });
     let page = Start {
         person: seat.map(person),
         demo_users: &app.demo_users,
@@ -100,15 +112,29 @@ pub(super) async fn start(State(app): State<Arc<App>>, visitor: Visitor, Query(q
 /// `GET /id-token`.
 pub(super) async fn id_token(visitor: Visitor) -> Response {
     match visitor.seat.as_deref() {
-        Some(seat) => draw(StatusCode::OK, &IdTokenPage { person: Some(person(seat)), claims: &seat.id_claims }),
-        None => (StatusCode::SEE_OTHER, Redirect::to("/auth/sign-in?return_to=/id-token")).into_response(),
+        Some(seat) => draw(
+            StatusCode::OK,
+            &IdTokenPage {
+                person: Some(person(seat)),
+                claims: &seat.id_claims,
+            },
+        ),
+        None => (
+            StatusCode::SEE_OTHER,
+            Redirect::to("/auth/sign-in?return_to=/id-token"),
+        )
+            .into_response(),
     }
 }
 
 /// `GET /session`: who is signed in, and the header token, for this origin's script alone.
 pub(super) async fn session(visitor: Visitor, headers: HeaderMap) -> Result<Response, Problem> {
     if guard::is_foreign(&headers) {
-        return Err(Problem::new(StatusCode::FORBIDDEN, "cross_site", "This may only be read by this service's own page."));
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "cross_site",
+            "This may only be read by this service's own page.",
+        ));
     }
     let body = match visitor.seat.as_deref() {
         Some(seat) => json!({
@@ -130,7 +156,16 @@ pub(super) async fn not_found() -> Response {
 
 impl Message {
     fn new(status: StatusCode, title: &'static str, text: &'static str) -> Self {
-        Self { status, title, text, code: None, ways: vec![Way { target: "/".into(), label: "Back to the start page" }] }
+        Self {
+            status,
+            title,
+            text,
+            code: None,
+            ways: vec![Way {
+                target: "/".into(),
+                label: "Back to the start page",
+            }],
+        }
     }
 
     fn first(mut self, way: Way) -> Self {
@@ -147,7 +182,11 @@ impl Message {
     }
 
     pub(super) fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "No such page", "There is nothing under this address.")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "No such page",
+            "There is nothing under this address.",
+        )
     }
 
     pub(super) fn operation_gone() -> Self {
@@ -198,7 +237,10 @@ impl Message {
                 "The sign-in service has a problem",
                 "It could not finish the sign-in. Try again in a moment.",
             ),
-            "login_required" | "interaction_required" | "consent_required" | "account_selection_required" => Self::new(
+            "login_required"
+            | "interaction_required"
+            | "consent_required"
+            | "account_selection_required" => Self::new(
                 StatusCode::UNAUTHORIZED,
                 "The sign-in is not complete",
                 "The sign-in service needs more from you than it could ask for. Try again.",
@@ -209,7 +251,11 @@ impl Message {
                 "It did not accept the request of this application. Whoever runs it finds more in the sign-in service's log.",
             ),
         };
-        Self { code: code(error), ..message }.first(again)
+        Self {
+            code: code(error),
+            ..message
+        }
+        .first(again)
     }
 
     /// The authority gave nothing usable.
@@ -242,17 +288,27 @@ impl Message {
 
 impl Way {
     fn sign_in() -> Self {
-        Self { target: "/auth/sign-in".into(), label: "Sign in" }
+        Self {
+            target: "/auth/sign-in".into(),
+            label: "Sign in",
+        }
     }
 
     /// The same once more.
     pub(super) fn again(purpose: &Purpose) -> Self {
         match purpose {
             Purpose::SignIn(return_to) => {
-                let query: String = url::form_urlencoded::byte_serialize(return_to.as_str().as_bytes()).collect();
-                Self { target: format!("/auth/sign-in?return_to={query}"), label: "Try again" }
+                let query: String =
+                    url::form_urlencoded::byte_serialize(return_to.as_str().as_bytes()).collect();
+                Self {
+                    target: format!("/auth/sign-in?return_to={query}"),
+                    label: "Try again",
+                }
             }
-            Purpose::StepUp { operation, .. } => Self { target: format!("/auth/step-up?op={operation}"), label: "Try again" },
+            Purpose::StepUp { operation, .. } => Self {
+                target: format!("/auth/step-up?op={operation}"),
+                label: "Try again",
+            },
         }
     }
 }
@@ -277,7 +333,9 @@ fn notice(name: &str) -> Option<&'static str> {
         "other-account" => Some(
             "Somebody else signed in. What was waiting was dropped without being sent, and you are still signed in as before.",
         ),
-        "signed-out-here" => Some("You are signed out here. The sign-in service could not be told; its own session may go on."),
+        "signed-out-here" => Some(
+            "You are signed out here. The sign-in service could not be told; its own session may go on.",
+        ),
         _ => None,
     }
 }

@@ -46,7 +46,11 @@ pub(super) fn layer(cookies: Cookies, secure: bool) -> SessionManagerLayer<Memor
 
 impl Visitor {
     /// Gives the visitor a seat under a new session id. The old seat and the old id are gone.
-    pub(super) async fn sit(&self, app: &App, seat: &Seat) -> Result<(), tower_sessions::session::Error> {
+    pub(super) async fn sit(
+        &self,
+        app: &App,
+        seat: &Seat,
+    ) -> Result<(), tower_sessions::session::Error> {
         if let Some(old) = &self.seat {
             app.vault.clear(&old.id);
         }
@@ -68,8 +72,15 @@ impl FromRequestParts<Arc<App>> for Visitor {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let session = parts.extensions.get::<Session>().cloned().ok_or_else(Problem::internal)?;
-        let id = session.get::<String>(SEAT).await.map_err(|_| Problem::internal())?;
+        let session = parts
+            .extensions
+            .get::<Session>()
+            .cloned()
+            .ok_or_else(Problem::internal)?;
+        let id = session
+            .get::<String>(SEAT)
+            .await
+            .map_err(|_| Problem::internal())?;
         let seat = id.and_then(|id| app.vault.find(&id));
         Ok(Self { session, seat })
     }

@@ -69,35 +69,30 @@ impl KeySet {
     }
 
     fn from_entries<'a>(entries: impl Iterator<Item = &'a Map<String, Value>>) -> Self {
-        let mut by_kid: HashMap<Box<str>, (&Map<String, Value>, Arc<Key>)> = HashMap::new();
-        let mut ambiguous: Vec<Box<str>> = Vec::new();
+        let mut first_of: HashMap<&str, &Map<String, Value>> = HashMap::new();
+        let mut by_kid: HashMap<Box<str>, Arc<Key>> = HashMap::new();
+        let mut ambiguous: Vec<&str> = Vec::new();
         for entry in entries {
-            let Some(kid) = entry
+            let kid = entry
                 .get("kid")
                 .and_then(Value::as_str)
-                .filter(|kid| !kid.is_empty())
-            else {
+                .filter(|kid| !kid.is_empty());
+            let (Some(kid), Some(key)) = (kid, Key::from_jwk(entry)) else {
                 continue;
             };
-            match by_kid.get(kid) {
-                Some((first, _)) if *first == entry => {}
-                Some(_) => ambiguous.push(kid.into()),
+            match first_of.get(kid) {
+                Some(first) if *first == entry => {}
+                Some(_) => ambiguous.push(kid),
                 None => {
-                    if let Some(key) = Key::from_jwk(entry) {
-                        by_kid.insert(kid.into(), (entry, Arc::new(key)));
-                    }
+                    first_of.insert(kid, entry);
+                    by_kid.insert(kid.into(), Arc::new(key));
                 }
             }
         }
         for kid in ambiguous {
-            by_kid.remove(&kid);
+            by_kid.remove(kid);
         }
-        Self {
-            by_kid: by_kid
-                .into_iter()
-                .map(|(kid, (_, key))| (kid, key))
-                .collect(),
-        }
+        Self { by_kid }
     }
 
     /// The key of a token: by its `kid`, or the only key of the set for a token without one (OpenID Connect Core 10.1).
