@@ -1,5 +1,12 @@
 //! The layers over real tower services, clients and servers.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail by panicking"
+)]
+
 mod compositions;
 mod grpc;
 mod keys;
