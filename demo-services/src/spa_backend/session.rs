@@ -69,8 +69,12 @@ impl FromRequestParts<Arc<App>> for Visitor {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let session = parts.extensions.get::<Session>().cloned().ok_or_else(Problem::internal)?;
-        let id = session.get::<String>(SEAT).await.map_err(|_| Problem::internal())?;
-        let seat = id.and_then(|id| app.vault.find(&id));
+        let cookies = Cookies::new(app.settings.secure_cookies);
+        // A cookie that was sent twice is no proof of anything.
+        let seat = match cookies.value(&parts.headers, cookies.session_name()) {
+            Some(_) => session.get::<String>(SEAT).await.map_err(|_| Problem::internal())?.and_then(|id| app.vault.find(&id)),
+            None => None,
+        };
         Ok(Self { session, seat })
     }
 }
