@@ -25,28 +25,60 @@ const BODY_LIMIT: usize = 64 * 1024;
 const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 
 /// `ANY /api/{*path}`: the same method, path and body at the middle tier.
-pub(super) async fn call(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Result<Response, Problem> {
+pub(super) async fn call(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let target =
-        proxy::target(&parts.uri).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "not_found", "There is no such API."))?;
-    let passed = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    let target = proxy::target(&parts.uri)
+        .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "not_found", "There is no such API."))?;
+    let passed = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+    ];
     if !passed.contains(&parts.method) {
-        return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "That method is not passed on."));
+        return Err(Problem::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "That method is not passed on.",
+        ));
     }
     let header = |name: HeaderName| parts.headers.get(name).cloned();
     let (content_type, language) = (header(CONTENT_TYPE), header(ACCEPT_LANGUAGE));
     let body = to_bytes(body, BODY_LIMIT).await.map_err(|_| {
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The request is larger than 64 KiB, or broke off.")
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            "The request is larger than 64 KiB, or broke off.",
+        )
     })?;
-    let call = Call { method: parts.method, target, content_type, language, body };
+    let call = Call {
+        method: parts.method,
+        target,
+        content_type,
+        language,
+        body,
+    };
     let operation = Operation::new(call, caller.seat.account.clone());
     Ok(run(&app, &caller.seat, operation).await)
 }
 
 /// `POST /api/ops/{id}`: runs a kept operation, at most once, and answers what the call itself would have been answered.
-pub(super) async fn repeat(State(app): State<Arc<App>>, Path(id): Path<String>, caller: Caller) -> Result<Response, Problem> {
+pub(super) async fn repeat(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    caller: Caller,
+) -> Result<Response, Problem> {
     // Taken out before it is sent: whatever happens from here on, it is not sent a second time.
-    let taken = caller.seat.operations().take(&id, &caller.seat.account, Instant::now());
+    let taken = caller
+        .seat
+        .operations()
+        .take(&id, &caller.seat.account, Instant::now());
     match taken {
         Ok(operation) => Ok(run(&app, &caller.seat, operation).await),
         Err(Gone::Sent) => {
@@ -73,10 +105,23 @@ async fn run(app: &Arc<App>, seat: &Arc<Seat>, operation: Operation) -> Response
     response
 }
 
-async fn send(app: &Arc<App>, seat: &Arc<Seat>, operation: Operation, flow: &Flow) -> Result<Answer, Problem> {
+async fn send(
+    app: &Arc<App>,
+    seat: &Arc<Seat>,
+    operation: Operation,
+    flow: &Flow,
+) -> Result<Answer, Problem> {
     let mut refused = None;
     loop {
-        let access = match seat.access(&app.authority, &app.settings.scope, &capabilities(), refused).await {
+        let access = match seat
+            .access(
+                &app.authority,
+                &app.settings.scope,
+                &capabilities(),
+                refused,
+            )
+            .await
+        {
             Ok(access) => access,
             Err(error) => match Demand::of(&error) {
                 Some(demand) => return Err(hold(app, seat, operation, demand)),
@@ -111,8 +156,7 @@ async fn send(app: &Arc<App>, seat: &Arc<Seat>, operation: Operation, flow: &Flo
 /// Keeps an operation until its demand is satisfied.
 fn hold(app: &App, seat: &Seat, mut operation: Operation, demand: Demand) -> Problem {
     if operation.meet(demand.clone()).is_err() {
-        let detail =
-            "The API still asks for the same after you have signed in for it. The operation was given up and not carried out.";
+        let detail = "The API still asks for the same after you have signed in for it. The operation was given up and not carried out.";
         return Problem::new(StatusCode::FORBIDDEN, "step_up_failed", detail);
     }
     if !operation.reserve(&app.room) {

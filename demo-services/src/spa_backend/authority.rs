@@ -85,7 +85,8 @@ struct ErrorBody {
 
 impl Authority {
     pub(super) fn new(settings: &Settings) -> Result<Self, ConfigError> {
-        let target = Url::parse(&settings.issuer).map_err(|_| ConfigError::Text("authority.tenant"))?;
+        let target =
+            Url::parse(&settings.issuer).map_err(|_| ConfigError::Text("authority.tenant"))?;
         Ok(Self {
             issuer: settings.issuer.clone(),
             client_id: settings.client_id.clone(),
@@ -156,16 +157,22 @@ impl Authority {
     }
 
     async fn fetch_metadata(&self) -> Result<Metadata, AuthorityError> {
-        let address =
-            Url::parse(&format!("{}/.well-known/openid-configuration", self.issuer)).map_err(|_| AuthorityError::Unusable)?;
+        let address = Url::parse(&format!("{}/.well-known/openid-configuration", self.issuer))
+            .map_err(|_| AuthorityError::Unusable)?;
         let body = self.get(address.clone(), METADATA_LIMIT).await?;
-        let metadata: Metadata = serde_json::from_slice(&body).map_err(|_| AuthorityError::Unusable)?;
+        let metadata: Metadata =
+            serde_json::from_slice(&body).map_err(|_| AuthorityError::Unusable)?;
         metadata.check(&self.issuer, is_loopback(&address))?;
         Ok(metadata)
     }
 
     async fn get(&self, address: Url, limit: usize) -> Result<bytes::Bytes, NoAnswer> {
-        let response = self.http.get(address).header("accept", "application/json").send().await?;
+        let response = self
+            .http
+            .get(address)
+            .header("accept", "application/json")
+            .send()
+            .await?;
         if response.status() != StatusCode::OK {
             return Err(NoAnswer::Unreachable);
         }
@@ -174,7 +181,10 @@ impl Authority {
 
     async fn tokens(&self, form: &[(&str, &str)]) -> Result<Tokens, AuthorityError> {
         let metadata = self.metadata().await?;
-        let client = [("client_id", self.client_id.as_str()), ("client_secret", self.client_secret.expose_secret())];
+        let client = [
+            ("client_id", self.client_id.as_str()),
+            ("client_secret", self.client_secret.expose_secret()),
+        ];
         let form: Vec<_> = form.iter().chain(&client).collect();
         let response = self
             .http
@@ -190,14 +200,21 @@ impl Authority {
             return Err(refusal(status, &body));
         }
         let tokens: Tokens = serde_json::from_slice(&body).map_err(|_| AuthorityError::Unusable)?;
-        let usable = tokens.token_type.eq_ignore_ascii_case("bearer") && !tokens.access_token.expose_secret().is_empty();
-        if usable { Ok(tokens) } else { Err(AuthorityError::Unusable) }
+        let usable = tokens.token_type.eq_ignore_ascii_case("bearer")
+            && !tokens.access_token.expose_secret().is_empty();
+        if usable {
+            Ok(tokens)
+        } else {
+            Err(AuthorityError::Unusable)
+        }
     }
 }
 
 impl<T> Memory<T> {
     fn young(&self, age: Duration) -> Option<Arc<T>> {
-        self.read().filter(|(_, since)| since.elapsed() < age).map(|(value, _)| value)
+        self.read()
+            .filter(|(_, since)| since.elapsed() < age)
+            .map(|(value, _)| value)
     }
 
     fn last(&self) -> Option<Arc<T>> {
@@ -206,12 +223,16 @@ impl<T> Memory<T> {
 
     fn keep(&self, value: T) -> Arc<T> {
         let value = Arc::new(value);
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(&value), Instant::now()));
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) =
+            Some((Arc::clone(&value), Instant::now()));
         value
     }
 
     fn read(&self) -> Option<(Arc<T>, Instant)> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -231,12 +252,19 @@ impl Metadata {
             self.end_session_endpoint.as_ref(),
         ];
         let protected = |url: &Url| {
-            if loopback { is_protected(url) } else { url.scheme() == "https" }
+            if loopback {
+                is_protected(url)
+            } else {
+                url.scheme() == "https"
+            }
         };
         if self.issuer == issuer && endpoints.into_iter().flatten().all(protected) {
             Ok(())
         } else {
-            tracing::error!(expected = issuer, "the authority's metadata names another issuer or an unprotected endpoint");
+            tracing::error!(
+                expected = issuer,
+                "the authority's metadata names another issuer or an unprotected endpoint"
+            );
             Err(AuthorityError::Unusable)
         }
     }
@@ -259,7 +287,10 @@ fn refusal(status: StatusCode, body: &[u8]) -> AuthorityError {
     let Ok(body) = serde_json::from_slice::<ErrorBody>(body) else {
         return AuthorityError::Unusable;
     };
-    let claims = body.claims.as_deref().and_then(|claims| ClaimsRequest::from_json(claims).ok());
+    let claims = body
+        .claims
+        .as_deref()
+        .and_then(|claims| ClaimsRequest::from_json(claims).ok());
     let error = match body.error.as_str() {
         _ if claims.is_some() => AuthorityError::Interaction { claims },
         "invalid_grant" | "interaction_required" | "login_required" | "consent_required" => {
@@ -269,7 +300,10 @@ fn refusal(status: StatusCode, body: &[u8]) -> AuthorityError {
         _ => AuthorityError::Misconfigured,
     };
     if error == AuthorityError::Misconfigured {
-        let correlation_id = body.correlation_id.as_deref().and_then(|id| id.parse::<uuid::Uuid>().ok());
+        let correlation_id = body
+            .correlation_id
+            .as_deref()
+            .and_then(|id| id.parse::<uuid::Uuid>().ok());
         tracing::error!(codes = ?body.error_codes, correlation_id = ?correlation_id, "the authority refuses this client: check client id, secret and scope");
     }
     error
@@ -280,7 +314,9 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> 
     let value = serde_json::Value::deserialize(deserializer)?;
     let seconds = value.as_u64().or_else(|| value.as_str()?.parse().ok());
     // A day is far beyond any access token; a larger number is not worth an overflow.
-    seconds.map(|seconds| seconds.min(24 * 60 * 60)).ok_or_else(|| serde::de::Error::custom("not a number of seconds"))
+    seconds
+        .map(|seconds| seconds.min(24 * 60 * 60))
+        .ok_or_else(|| serde::de::Error::custom("not a number of seconds"))
 }
 
 #[cfg(test)]
@@ -300,7 +336,11 @@ mod tests {
     #[test]
     fn metadata_of_this_authority_is_taken() {
         assert_eq!(
-            metadata("http://localhost:8080/t/v2.0", "http://127.0.0.1:8080/token").check("http://localhost:8080/t/v2.0", true),
+            metadata(
+                "http://localhost:8080/t/v2.0",
+                "http://127.0.0.1:8080/token"
+            )
+            .check("http://localhost:8080/t/v2.0", true),
             Ok(())
         );
     }
@@ -309,31 +349,59 @@ mod tests {
     fn metadata_with_another_issuer_or_open_endpoints_is_refused() {
         let issuer = "http://localhost:8080/t/v2.0";
         let refused = Err(AuthorityError::Unusable);
-        assert_eq!(metadata("http://localhost:8080/t/v2.0/", "http://localhost:8080/token").check(issuer, true), refused);
-        assert_eq!(metadata(issuer, "http://evil.example/token").check(issuer, true), refused);
-        assert_eq!(metadata(issuer, "http://localhost:8080/token").check(issuer, false), refused);
+        assert_eq!(
+            metadata(
+                "http://localhost:8080/t/v2.0/",
+                "http://localhost:8080/token"
+            )
+            .check(issuer, true),
+            refused
+        );
+        assert_eq!(
+            metadata(issuer, "http://evil.example/token").check(issuer, true),
+            refused
+        );
+        assert_eq!(
+            metadata(issuer, "http://localhost:8080/token").check(issuer, false),
+            refused
+        );
     }
 
     #[test]
     fn refusals_are_sorted_by_who_can_act() {
-        let sorted = |status: u16, body: &str| refusal(StatusCode::from_u16(status).unwrap(), body.as_bytes());
+        let sorted = |status: u16, body: &str| {
+            refusal(StatusCode::from_u16(status).unwrap(), body.as_bytes())
+        };
         assert_eq!(
             sorted(400, r#"{"error":"interaction_required","claims":"{}"}"#),
-            AuthorityError::Interaction { claims: ClaimsRequest::from_json("{}").ok() }
+            AuthorityError::Interaction {
+                claims: ClaimsRequest::from_json("{}").ok()
+            }
         );
-        assert_eq!(sorted(400, r#"{"error":"invalid_grant"}"#), AuthorityError::Interaction { claims: None });
-        assert_eq!(sorted(401, r#"{"error":"invalid_client","error_codes":[7000215]}"#), AuthorityError::Misconfigured);
+        assert_eq!(
+            sorted(400, r#"{"error":"invalid_grant"}"#),
+            AuthorityError::Interaction { claims: None }
+        );
+        assert_eq!(
+            sorted(401, r#"{"error":"invalid_client","error_codes":[7000215]}"#),
+            AuthorityError::Misconfigured
+        );
         assert_eq!(sorted(400, "<html>"), AuthorityError::Unusable);
-        assert_eq!(sorted(503, r#"{"error":"invalid_client"}"#), AuthorityError::Unavailable);
+        assert_eq!(
+            sorted(503, r#"{"error":"invalid_client"}"#),
+            AuthorityError::Unavailable
+        );
         assert_eq!(sorted(429, ""), AuthorityError::Unavailable);
     }
 
     #[test]
     fn expires_in_may_be_a_string_but_never_overflows() {
         let parse = |value: &str| {
-            serde_json::from_str::<Tokens>(&format!(r#"{{"access_token":"a","token_type":"Bearer","expires_in":{value}}}"#))
-                .map(|t| t.expires_in)
-                .ok()
+            serde_json::from_str::<Tokens>(&format!(
+                r#"{{"access_token":"a","token_type":"Bearer","expires_in":{value}}}"#
+            ))
+            .map(|t| t.expires_in)
+            .ok()
         };
         assert_eq!(parse("3600"), Some(3600));
         assert_eq!(parse("\"3600\""), Some(3600));

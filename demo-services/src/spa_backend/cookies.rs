@@ -25,7 +25,11 @@ impl Cookies {
 
     /// Name of the session cookie.
     pub(super) fn session_name(self) -> &'static str {
-        if self.secure { "__Host-spa-session" } else { "spa-session" }
+        if self.secure {
+            "__Host-spa-session"
+        } else {
+            "spa-session"
+        }
     }
 
     /// Name of the cookie that binds a sign-in under way to the browser that began it.
@@ -34,13 +38,24 @@ impl Cookies {
     }
 
     /// Sets the transaction cookie.
-    pub(super) fn set_transaction(self, transaction: &str, value: &str, lifetime_seconds: i64) -> String {
-        self.transaction(transaction, value.to_owned()).max_age(Duration::seconds(lifetime_seconds)).build().to_string()
+    pub(super) fn set_transaction(
+        self,
+        transaction: &str,
+        value: &str,
+        lifetime_seconds: i64,
+    ) -> String {
+        self.transaction(transaction, value.to_owned())
+            .max_age(Duration::seconds(lifetime_seconds))
+            .build()
+            .to_string()
     }
 
     /// Removes the transaction cookie.
     pub(super) fn remove_transaction(self, transaction: &str) -> String {
-        self.transaction(transaction, String::new()).max_age(Duration::ZERO).build().to_string()
+        self.transaction(transaction, String::new())
+            .max_age(Duration::ZERO)
+            .build()
+            .to_string()
     }
 
     /// Removes the session cookie. tower-sessions removes it without `Secure`, which browsers refuse for a `__Host-` name.
@@ -57,7 +72,9 @@ impl Cookies {
 
     /// The value of a cookie. Sent twice it has no value: one of the two was planted.
     pub(super) fn value<'h>(self, headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-        let mut values = pairs(headers).filter(|(given, _)| *given == name).map(|(_, value)| value);
+        let mut values = pairs(headers)
+            .filter(|(given, _)| *given == name)
+            .map(|(_, value)| value);
         let value = values.next()?;
         values.next().is_none().then_some(value)
     }
@@ -68,11 +85,19 @@ impl Cookies {
     }
 
     fn transaction_prefix(self) -> &'static str {
-        if self.secure { "__Host-spa-tx-" } else { "spa-tx-" }
+        if self.secure {
+            "__Host-spa-tx-"
+        } else {
+            "spa-tx-"
+        }
     }
 
     fn transaction(self, transaction: &str, value: String) -> cookie::CookieBuilder<'static> {
-        let same_site = if self.secure { SameSite::None } else { SameSite::Lax };
+        let same_site = if self.secure {
+            SameSite::None
+        } else {
+            SameSite::Lax
+        };
         Cookie::build((self.transaction_name(transaction), value))
             .path("/")
             .http_only(true)
@@ -101,18 +126,27 @@ mod tests {
     #[test]
     fn transaction_cookie_survives_a_cross_site_post() {
         let cookie = Cookies::new(true).set_transaction("abc", "v", 600);
-        assert_eq!(cookie, "__Host-spa-tx-abc=v; HttpOnly; SameSite=None; Secure; Path=/; Max-Age=600");
+        assert_eq!(
+            cookie,
+            "__Host-spa-tx-abc=v; HttpOnly; SameSite=None; Secure; Path=/; Max-Age=600"
+        );
     }
 
     #[test]
     fn insecure_cookies_have_neither_prefix_nor_secure() {
         let cookie = Cookies::new(false).set_transaction("abc", "v", 600);
-        assert_eq!(cookie, "spa-tx-abc=v; HttpOnly; SameSite=Lax; Path=/; Max-Age=600");
+        assert_eq!(
+            cookie,
+            "spa-tx-abc=v; HttpOnly; SameSite=Lax; Path=/; Max-Age=600"
+        );
     }
 
     #[test]
     fn removal_of_the_session_keeps_secure() {
-        assert_eq!(Cookies::new(true).remove_session(), "__Host-spa-session=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0");
+        assert_eq!(
+            Cookies::new(true).remove_session(),
+            "__Host-spa-session=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0"
+        );
     }
 
     #[test]
@@ -126,6 +160,11 @@ mod tests {
     #[test]
     fn transactions_of_a_browser_are_listed() {
         let headers = headers("__Host-spa-tx-one=1; other=2; __Host-spa-tx-two=3");
-        assert_eq!(Cookies::new(true).transactions(&headers).collect::<Vec<_>>(), ["one", "two"]);
+        assert_eq!(
+            Cookies::new(true)
+                .transactions(&headers)
+                .collect::<Vec<_>>(),
+            ["one", "two"]
+        );
     }
 }

@@ -36,17 +36,24 @@ impl Demand {
         let wants_consent = |challenge: &Challenge| {
             challenge.is_bearer()
                 && challenge.param("error") == Some("insufficient_scope")
-                && challenge.param("scope").is_some_and(|scope| scope.ends_with("/.default"))
+                && challenge
+                    .param("scope")
+                    .is_some_and(|scope| scope.ends_with("/.default"))
         };
-        (status == StatusCode::FORBIDDEN && challenge::parse(headers).iter().any(wants_consent)).then_some(Self::Consent)
+        (status == StatusCode::FORBIDDEN && challenge::parse(headers).iter().any(wants_consent))
+            .then_some(Self::Consent)
     }
 
     /// What a failed token request demands, if the person can do something about it.
     pub(super) fn of(error: &AuthorityError) -> Option<Self> {
         match error {
-            AuthorityError::Interaction { claims: Some(claims) } => Some(Self::Claims(claims.clone())),
+            AuthorityError::Interaction {
+                claims: Some(claims),
+            } => Some(Self::Claims(claims.clone())),
             AuthorityError::Interaction { claims: None } => Some(Self::SignIn),
-            AuthorityError::Misconfigured | AuthorityError::Unavailable | AuthorityError::Unusable => None,
+            AuthorityError::Misconfigured
+            | AuthorityError::Unavailable
+            | AuthorityError::Unusable => None,
         }
     }
 
@@ -73,8 +80,12 @@ impl Demand {
             Self::Authentication(_) | Self::Claims(_) => {
                 "Stronger sign-in is needed for this. The operation is kept and repeated once afterwards."
             }
-            Self::Consent => "Your consent is needed for this. The operation is kept and repeated once afterwards.",
-            Self::SignIn => "You need to sign in again for this. The operation is kept and repeated once afterwards.",
+            Self::Consent => {
+                "Your consent is needed for this. The operation is kept and repeated once afterwards."
+            }
+            Self::SignIn => {
+                "You need to sign in again for this. The operation is kept and repeated once afterwards."
+            }
         }
     }
 }
@@ -98,34 +109,68 @@ mod tests {
     #[test]
     fn claims_are_demanded_by_a_challenge() {
         let claims = ClaimsRequest::acrs("c1").unwrap();
-        let header = format!("Bearer realm=\"\", error=\"insufficient_claims\", claims=\"{}\"", claims.to_base64());
+        let header = format!(
+            "Bearer realm=\"\", error=\"insufficient_claims\", claims=\"{}\"",
+            claims.to_base64()
+        );
         assert_eq!(read(401, &header), Some(Demand::Claims(claims)));
         assert_eq!(read(500, &header), None);
     }
 
     #[test]
     fn authentication_is_demanded_by_rfc_9470() {
-        let demand = read(401, r#"Bearer error="insufficient_user_authentication", acr_values="urn:mfa", max_age="60""#);
-        let Some(Demand::Authentication(step_up)) = demand else { panic!("{demand:?}") };
-        assert_eq!((step_up.acr_values.as_deref(), step_up.max_age), (Some("urn:mfa"), Some(60)));
+        let demand = read(
+            401,
+            r#"Bearer error="insufficient_user_authentication", acr_values="urn:mfa", max_age="60""#,
+        );
+        let Some(Demand::Authentication(step_up)) = demand else {
+            panic!("{demand:?}")
+        };
+        assert_eq!(
+            (step_up.acr_values.as_deref(), step_up.max_age),
+            (Some("urn:mfa"), Some(60))
+        );
     }
 
     #[test]
     fn consent_is_demanded_by_a_default_scope_only() {
-        assert_eq!(read(403, r#"Bearer error="insufficient_scope", scope="api://middle/.default""#), Some(Demand::Consent));
-        assert_eq!(read(403, r#"Bearer error="insufficient_scope", scope="api://middle/admin""#), None);
-        assert_eq!(read(401, r#"Bearer error="insufficient_scope", scope="api://middle/.default""#), None);
+        assert_eq!(
+            read(
+                403,
+                r#"Bearer error="insufficient_scope", scope="api://middle/.default""#
+            ),
+            Some(Demand::Consent)
+        );
+        assert_eq!(
+            read(
+                403,
+                r#"Bearer error="insufficient_scope", scope="api://middle/admin""#
+            ),
+            None
+        );
+        assert_eq!(
+            read(
+                401,
+                r#"Bearer error="insufficient_scope", scope="api://middle/.default""#
+            ),
+            None
+        );
         assert_eq!(read(403, "Bearer"), None);
     }
 
     #[test]
     fn demanded_claims_are_merged_with_our_capabilities() {
-        let merged =
-            Demand::Claims(ClaimsRequest::from_json(r#"{"access_token":{"nbf":{"value":"1"}},"id_token":{}}"#).unwrap()).claims();
+        let merged = Demand::Claims(
+            ClaimsRequest::from_json(r#"{"access_token":{"nbf":{"value":"1"}},"id_token":{}}"#)
+                .unwrap(),
+        )
+        .claims();
         let merged: serde_json::Value = serde_json::from_str(&merged).unwrap();
-        let expected =
-            serde_json::json!({"access_token": {"nbf": {"value": "1"}, "xms_cc": {"values": ["cp1"]}}, "id_token": {}});
+        let expected = serde_json::json!({"access_token": {"nbf": {"value": "1"}, "xms_cc": {"values": ["cp1"]}}, "id_token": {}});
         assert_eq!(merged, expected);
-        assert_eq!(capabilities(), r#"{"access_token":{"xms_cc":{"values":["cp1"]}}}"#);
+        assert_eq!(
+            capabilities(),
+            r#"{"access_token":{"xms_cc":{"values":["cp1"]}}}"#
+        );
     }
 }

@@ -33,7 +33,10 @@ pub(super) fn config(authority: &str, middle_tier: &str) -> SpaBackendConfig {
     SpaBackendConfig {
         listen: "localhost:3000".into(),
         base_url: "http://localhost:3000".parse().unwrap(),
-        authority: AuthorityConfig { instance: authority.parse().unwrap(), tenant: TENANT.into() },
+        authority: AuthorityConfig {
+            instance: authority.parse().unwrap(),
+            tenant: TENANT.into(),
+        },
         client_id: CLIENT.into(),
         client_secret: "test-secret".to_owned().into(),
         scope: "api://middle/user_impersonation".into(),
@@ -89,14 +92,26 @@ pub(super) struct Page {
 impl Stage {
     pub(super) async fn new() -> Self {
         let (listener, address) = listen().await;
-        let authority = Arc::new(AuthorityDouble { url: format!("http://{address}"), ..AuthorityDouble::default() });
+        let authority = Arc::new(AuthorityDouble {
+            url: format!("http://{address}"),
+            ..AuthorityDouble::default()
+        });
         serve(listener, authority.clone().router());
         let (listener, address) = listen().await;
         let middle_tier = Arc::new(MiddleTierDouble::default());
-        serve(listener, Router::new().fallback(answer).with_state(Arc::clone(&middle_tier)));
+        serve(
+            listener,
+            Router::new()
+                .fallback(answer)
+                .with_state(Arc::clone(&middle_tier)),
+        );
         let config = config(&authority.url, &format!("http://{address}"));
         let router = super::router(&config).unwrap();
-        Self { authority, middle_tier, router }
+        Self {
+            authority,
+            middle_tier,
+            router,
+        }
     }
 
     pub(super) fn browser(&self) -> Browser {
@@ -106,7 +121,13 @@ impl Stage {
     /// A browser for another instance of the service.
     pub(super) fn browser_of(&self, router: Router) -> Browser {
         let [account, session_token] = [String::new(), String::new()];
-        Browser { router, cookies: BTreeMap::new(), set_cookies: Vec::new(), account, session_token }
+        Browser {
+            router,
+            cookies: BTreeMap::new(),
+            set_cookies: Vec::new(),
+            account,
+            session_token,
+        }
     }
 
     /// A browser in which `user` is signed in.
@@ -122,26 +143,45 @@ impl Stage {
 impl AuthorityDouble {
     fn router(self: Arc<Self>) -> Router {
         Router::new()
-            .route(&format!("/{TENANT}/v2.0/.well-known/openid-configuration"), get(metadata))
-            .route("/keys", get(async || Json(json!({ "keys": [jwk(published_key(), "k1")] }))))
+            .route(
+                &format!("/{TENANT}/v2.0/.well-known/openid-configuration"),
+                get(metadata),
+            )
+            .route(
+                "/keys",
+                get(async || Json(json!({ "keys": [jwk(published_key(), "k1")] }))),
+            )
             .route("/token", post(token))
             .with_state(self)
     }
 
     /// Makes the token endpoint refuse the next request.
     pub(super) fn refuse(&self, status: u16, body: Value) {
-        self.refusals.lock().unwrap().push_back((StatusCode::from_u16(status).unwrap(), body));
+        self.refusals
+            .lock()
+            .unwrap()
+            .push_back((StatusCode::from_u16(status).unwrap(), body));
     }
 
     pub(super) fn token_requests(&self, grant: &str) -> usize {
-        self.forms.lock().unwrap().iter().filter(|form| form["grant_type"] == grant).count()
+        self.forms
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|form| form["grant_type"] == grant)
+            .count()
     }
 }
 
 impl MiddleTierDouble {
     /// Makes the next answer a challenge (or any refusal with this `WWW-Authenticate`).
     pub(super) fn challenge(&self, status: u16, header: &str) {
-        let response = (StatusCode::from_u16(status).unwrap(), [("www-authenticate", header.to_owned())], "").into_response();
+        let response = (
+            StatusCode::from_u16(status).unwrap(),
+            [("www-authenticate", header.to_owned())],
+            "",
+        )
+            .into_response();
         self.answers.lock().unwrap().push_back(response);
     }
 
@@ -158,11 +198,26 @@ impl Browser {
     /// What the page's script sends.
     pub(super) async fn fetch(&mut self, method: Method, path: &str, body: &'static str) -> Page {
         let [token, account] = [self.session_token.clone(), self.account.clone()];
-        self.send(method, path, &[("sec-fetch-site", "same-origin"), ("x-session-token", &token), ("x-account", &account)], body)
-            .await
+        self.send(
+            method,
+            path,
+            &[
+                ("sec-fetch-site", "same-origin"),
+                ("x-session-token", &token),
+                ("x-account", &account),
+            ],
+            body,
+        )
+        .await
     }
 
-    pub(super) async fn send(&mut self, method: Method, path: &str, headers: &[(&str, &str)], body: &'static str) -> Page {
+    pub(super) async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &'static str,
+    ) -> Page {
         let mut request = Request::builder().method(method).uri(path);
         if !headers.iter().any(|(name, _)| *name == "host") {
             request = request.header(HOST, "localhost:3000");
@@ -171,12 +226,26 @@ impl Browser {
             request = request.header(*name, *value);
         }
         if !self.cookies.is_empty() {
-            let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let cookies: Vec<_> = self
+                .cookies
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
             request = request.header(COOKIE, cookies.join("; "));
         }
-        let response = self.router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+        let response = self
+            .router
+            .clone()
+            .oneshot(request.body(Body::from(body)).unwrap())
+            .await
+            .unwrap();
         let (parts, body) = response.into_parts();
-        self.set_cookies = parts.headers.get_all(SET_COOKIE).iter().map(|line| line.to_str().unwrap().to_owned()).collect();
+        self.set_cookies = parts
+            .headers
+            .get_all(SET_COOKIE)
+            .iter()
+            .map(|line| line.to_str().unwrap().to_owned())
+            .collect();
         for line in &self.set_cookies {
             let (name, value) = line.split(';').next().unwrap().split_once('=').unwrap();
             // As browsers do: a `__Host-` cookie without `Secure` is not touched.
@@ -190,7 +259,11 @@ impl Browser {
             }
         }
         let text = String::from_utf8(to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
-        Page { status: parts.status, headers: parts.headers, text }
+        Page {
+            status: parts.status,
+            headers: parts.headers,
+            text,
+        }
     }
 
     /// Goes to the authority by this path and comes back as `user`; answers the callback's page.
@@ -211,16 +284,22 @@ impl Browser {
 
 impl Page {
     pub(super) fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {} {}", self.status, self.text))
+        serde_json::from_str(&self.text)
+            .unwrap_or_else(|error| panic!("{error}: {} {}", self.status, self.text))
     }
 
     pub(super) fn location(&self) -> &str {
-        self.headers.get(LOCATION).map(|value| value.to_str().unwrap()).unwrap_or_default()
+        self.headers
+            .get(LOCATION)
+            .map(|value| value.to_str().unwrap())
+            .unwrap_or_default()
     }
 
     /// Where the browser is sent, as an absolute URL.
     pub(super) fn url(&self) -> Url {
-        self.location().parse().unwrap_or_else(|_| panic!("no redirect: {} {}", self.status, self.text))
+        self.location()
+            .parse()
+            .unwrap_or_else(|_| panic!("no redirect: {} {}", self.status, self.text))
     }
 
     /// The `error` of a problem.
@@ -236,13 +315,25 @@ impl Page {
 
 /// The callback's address after `user` has satisfied an authorization request.
 pub(super) fn come_back(request: &Url, user: &str) -> String {
-    let code = [user, &param(request, "nonce"), &param(request, "code_challenge")].join(".");
-    format!("/auth/callback?state={}&code={code}", param(request, "state"))
+    let code = [
+        user,
+        &param(request, "nonce"),
+        &param(request, "code_challenge"),
+    ]
+    .join(".");
+    format!(
+        "/auth/callback?state={}&code={code}",
+        param(request, "state")
+    )
 }
 
 /// One parameter of an address.
 pub(super) fn param(address: &Url, name: &str) -> String {
-    address.query_pairs().find(|(given, _)| given == name).map(|(_, value)| value.into_owned()).unwrap_or_default()
+    address
+        .query_pairs()
+        .find(|(given, _)| given == name)
+        .map(|(_, value)| value.into_owned())
+        .unwrap_or_default()
 }
 
 async fn metadata(State(authority): State<Arc<AuthorityDouble>>) -> Json<Value> {
@@ -256,7 +347,10 @@ async fn metadata(State(authority): State<Arc<AuthorityDouble>>) -> Json<Value> 
     }))
 }
 
-async fn token(State(authority): State<Arc<AuthorityDouble>>, Form(form): Form<BTreeMap<String, String>>) -> Response {
+async fn token(
+    State(authority): State<Arc<AuthorityDouble>>,
+    Form(form): Form<BTreeMap<String, String>>,
+) -> Response {
     let number = {
         let mut forms = authority.forms.lock().unwrap();
         forms.push(form.clone());
@@ -265,7 +359,12 @@ async fn token(State(authority): State<Arc<AuthorityDouble>>, Form(form): Form<B
     if let Some(refusal) = authority.refusals.lock().unwrap().pop_front() {
         return refusal.into_response_json();
     }
-    let expires_in = authority.lifetimes.lock().unwrap().pop_front().unwrap_or(3600);
+    let expires_in = authority
+        .lifetimes
+        .lock()
+        .unwrap()
+        .pop_front()
+        .unwrap_or(3600);
     let mut answer = json!({
         "token_type": "Bearer",
         "access_token": format!("access-token-{number}"),
@@ -273,7 +372,11 @@ async fn token(State(authority): State<Arc<AuthorityDouble>>, Form(form): Form<B
         "expires_in": expires_in,
     });
     if form["grant_type"] == "authorization_code" {
-        let [user, nonce, challenge]: [&str; 3] = form["code"].split('.').collect::<Vec<_>>().try_into().unwrap();
+        let [user, nonce, challenge]: [&str; 3] = form["code"]
+            .split('.')
+            .collect::<Vec<_>>()
+            .try_into()
+            .unwrap();
         assert_eq!(random::sha256(&form["code_verifier"]), challenge, "PKCE");
         let key = if *authority.forge.lock().unwrap() {
             Arc::new(KeyPair::generate(KeySize::Rsa2048).unwrap())
@@ -298,9 +401,20 @@ impl IntoResponseJson for (StatusCode, Value) {
 async fn answer(State(middle_tier): State<Arc<MiddleTierDouble>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap();
-    middle_tier.seen.lock().unwrap().push((parts.method, parts.uri.to_string(), parts.headers, body));
+    middle_tier.seen.lock().unwrap().push((
+        parts.method,
+        parts.uri.to_string(),
+        parts.headers,
+        body,
+    ));
     let scripted = middle_tier.answers.lock().unwrap().pop_front();
-    scripted.unwrap_or_else(|| ([("set-cookie", "evil=1"), ("x-secret", "1")], Json(json!({ "name": "Alice" }))).into_response())
+    scripted.unwrap_or_else(|| {
+        (
+            [("set-cookie", "evil=1"), ("x-secret", "1")],
+            Json(json!({ "name": "Alice" })),
+        )
+            .into_response()
+    })
 }
 
 fn id_token(authority: &str, user: &str, nonce: &str) -> Value {
@@ -313,9 +427,19 @@ fn id_token(authority: &str, user: &str, nonce: &str) -> Value {
 
 fn sign(key: &Arc<KeyPair>, claims: &Value) -> String {
     let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
-    let message = format!("{}.{}", part(&json!({ "alg": "RS256", "typ": "JWT", "kid": "k1" })), part(claims));
+    let message = format!(
+        "{}.{}",
+        part(&json!({ "alg": "RS256", "typ": "JWT", "kid": "k1" })),
+        part(claims)
+    );
     let mut signature = vec![0; key.public_modulus_len()];
-    key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature).unwrap();
+    key.sign(
+        &RSA_PKCS1_SHA256,
+        &SystemRandom::new(),
+        message.as_bytes(),
+        &mut signature,
+    )
+    .unwrap();
     format!("{message}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
 }
 

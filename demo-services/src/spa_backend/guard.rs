@@ -6,7 +6,8 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
 };
 use http::request::Parts;
 use http::uri::Authority;
@@ -30,8 +31,14 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const HEADERS: [(HeaderName, &str); 7] = [
     (CACHE_CONTROL, "no-store"),
     (CONTENT_SECURITY_POLICY, POLICY),
-    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    ),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
     (REFERRER_POLICY, "same-origin"),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (X_FRAME_OPTIONS, "DENY"),
@@ -59,11 +66,20 @@ impl FromRequestParts<Arc<App>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         if !is_same_origin(&parts.headers, &app.settings.origin) {
-            return Err(Problem::new(StatusCode::FORBIDDEN, "cross_site", "This may only be called by this service's own page."));
+            return Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "cross_site",
+                "This may only be called by this service's own page.",
+            ));
         }
         let visitor = Visitor::from_request_parts(parts, app).await?;
         let seat = visitor.seat.clone().ok_or_else(Problem::signed_out)?;
-        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let header = |name: &str| {
+            parts
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
         if header("x-account").is_some_and(|account| account != seat.account.id()) {
             let detail = format!(
                 "You are now signed in as {}. This page was drawn for another account, so nothing was sent.",
@@ -71,7 +87,8 @@ impl FromRequestParts<Arc<App>> for Caller {
             );
             return Err(Problem::new(StatusCode::CONFLICT, "account_changed", detail).go("/"));
         }
-        if !header("x-session-token").is_some_and(|token| random::equal(token, &seat.header_token)) {
+        if !header("x-session-token").is_some_and(|token| random::equal(token, &seat.header_token))
+        {
             let detail = "This page is out of date. Load it again; nothing was sent.";
             return Err(Problem::new(StatusCode::FORBIDDEN, "page_out_of_date", detail).go("/"));
         }
@@ -85,23 +102,37 @@ pub(super) async fn host(State(app): State<Arc<App>>, request: Request, next: Ne
     if matches!(path, "/healthz" | "/readyz") {
         return next.run(request).await;
     }
-    let asked = [request.uri().authority().cloned(), host_header(request.headers())];
-    let names = asked.into_iter().flatten().map(|authority| name(&app.settings.base_url, &authority));
+    let asked = [
+        request.uri().authority().cloned(),
+        host_header(request.headers()),
+    ];
+    let names = asked
+        .into_iter()
+        .flatten()
+        .map(|authority| name(&app.settings.base_url, &authority));
     // The least trusted of the two decides, and naming none is as bad as naming a foreign one.
     let worst = names.reduce(|one, other| match (one, other) {
         (Name::Own, Name::Own) => Name::Own,
         (Name::Foreign, _) | (_, Name::Foreign) => Name::Foreign,
         _ => Name::Alias,
     });
-    let reads_page = matches!(*request.method(), Method::GET | Method::HEAD) && !path.starts_with("/api/");
+    let reads_page =
+        matches!(*request.method(), Method::GET | Method::HEAD) && !path.starts_with("/api/");
     match worst {
         Some(Name::Own) => next.run(request).await,
         Some(Name::Alias) if reads_page => {
-            let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+            let target = request
+                .uri()
+                .path_and_query()
+                .map_or("/", |target| target.as_str());
             Redirect::temporary(&app.settings.absolute(target)).into_response()
         }
-        _ => Problem::new(StatusCode::MISDIRECTED_REQUEST, "wrong_host", "This service does not answer under that name.")
-            .into_response(),
+        _ => Problem::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "wrong_host",
+            "This service does not answer under that name.",
+        )
+        .into_response(),
     }
 }
 
@@ -109,7 +140,10 @@ pub(super) async fn host(State(app): State<Arc<App>>, request: Request, next: Ne
 pub(super) async fn headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     for (name, value) in HEADERS {
-        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+        response
+            .headers_mut()
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
     }
     response
 }
@@ -118,7 +152,10 @@ pub(super) async fn headers(request: Request, next: Next) -> Response {
 pub(super) fn is_same_origin(headers: &HeaderMap, origin: &str) -> bool {
     let said = |name: &HeaderName, wanted: &str| {
         let mut values = headers.get_all(name).iter().peekable();
-        values.peek().is_some().then(|| values.all(|value| value == wanted))
+        values
+            .peek()
+            .is_some()
+            .then(|| values.all(|value| value == wanted))
     };
     match (said(&ORIGIN, origin), said(&SEC_FETCH_SITE, "same-origin")) {
         (None, None) => false,
@@ -128,7 +165,9 @@ pub(super) fn is_same_origin(headers: &HeaderMap, origin: &str) -> bool {
 
 /// The browser says that another site or another port of this host asks.
 pub(super) fn is_foreign(headers: &HeaderMap) -> bool {
-    headers.get(&SEC_FETCH_SITE).is_some_and(|site| site == "cross-site" || site == "same-site")
+    headers
+        .get(&SEC_FETCH_SITE)
+        .is_some_and(|site| site == "cross-site" || site == "same-site")
 }
 
 fn host_header(headers: &HeaderMap) -> Option<Authority> {
@@ -136,19 +175,31 @@ fn host_header(headers: &HeaderMap) -> Option<Authority> {
     let value = values.next()?;
     // Two of them, or one that is no authority, must not pass as none.
     let single = values.next().is_none();
-    let parsed = value.to_str().ok().and_then(|text| text.parse().ok()).filter(|_| single);
+    let parsed = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .filter(|_| single);
     Some(parsed.unwrap_or_else(|| Authority::from_static("invalid.invalid")))
 }
 
 fn name(base_url: &Url, asked: &Authority) -> Name {
-    let port = asked.port_u16().or(if base_url.scheme() == "https" { Some(443) } else { Some(80) });
+    let port = asked.port_u16().or(if base_url.scheme() == "https" {
+        Some(443)
+    } else {
+        Some(80)
+    });
     if port != base_url.port_or_known_default() || asked.as_str().contains('@') {
         return Name::Foreign;
     }
     let host = asked.host().to_ascii_lowercase();
     match base_url.host_str() {
         Some(own) if own == host => Name::Own,
-        _ if is_loopback(base_url) && matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]") => Name::Alias,
+        _ if is_loopback(base_url)
+            && matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]") =>
+        {
+            Name::Alias
+        }
         _ => Name::Foreign,
     }
 }
@@ -181,7 +232,10 @@ mod tests {
         let base = "https://shop.example".parse().unwrap();
         assert_eq!(name(&base, &"shop.example".parse().unwrap()), Name::Own);
         assert_eq!(name(&base, &"shop.example:443".parse().unwrap()), Name::Own);
-        assert_eq!(name(&base, &"localhost:443".parse().unwrap()), Name::Foreign);
+        assert_eq!(
+            name(&base, &"localhost:443".parse().unwrap()),
+            Name::Foreign
+        );
     }
 
     #[test]
@@ -191,12 +245,21 @@ mod tests {
             (&[], false),
             (&[("origin", origin)], true),
             (&[("sec-fetch-site", "same-origin")], true),
-            (&[("origin", origin), ("sec-fetch-site", "same-origin")], true),
+            (
+                &[("origin", origin), ("sec-fetch-site", "same-origin")],
+                true,
+            ),
             (&[("origin", "http://localhost:8080")], false),
             (&[("origin", "null")], false),
             (&[("sec-fetch-site", "same-site")], false),
-            (&[("origin", origin), ("sec-fetch-site", "cross-site")], false),
-            (&[("origin", origin), ("origin", "http://evil.example")], false),
+            (
+                &[("origin", origin), ("sec-fetch-site", "cross-site")],
+                false,
+            ),
+            (
+                &[("origin", origin), ("origin", "http://evil.example")],
+                false,
+            ),
         ];
         for (pairs, expected) in cases {
             let mut headers = HeaderMap::new();

@@ -21,6 +21,14 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     let metadata = tokio::time::timeout(Duration::from_secs(2), app.authority.metadata());
     let (metadata, middle_tier) = tokio::join!(metadata, app.middle_tier.is_reachable());
     let authority = matches!(metadata, Ok(Ok(_)));
-    let status = if authority && middle_tier { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "authority": authority, "middle_tier": middle_tier }))).into_response()
+    let status = if authority && middle_tier {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (
+        status,
+        Json(json!({ "authority": authority, "middle_tier": middle_tier })),
+    )
+        .into_response()
 }

@@ -53,12 +53,17 @@ impl Account {
 
 /// The rules for ID tokens of this client.
 pub(super) fn policy(authority: &AuthorityConfig, client_id: &str) -> Result<Policy, ConfigError> {
-    let mut builder = AuthorityBuilder::entra(&authority.tenant).instance(authority.instance.as_str());
+    let mut builder =
+        AuthorityBuilder::entra(&authority.tenant).instance(authority.instance.as_str());
     if authority.instance.scheme() == "http" && is_loopback(&authority.instance) {
         builder = builder.dangerous_loopback_http();
     }
-    let resource = builder.build().and_then(|authority| authority.resource(client_id));
-    resource.map(|resource| resource.policy()).map_err(|_| ConfigError::Text("authority.tenant"))
+    let resource = builder
+        .build()
+        .and_then(|authority| authority.resource(client_id));
+    resource
+        .map(|resource| resource.policy())
+        .map_err(|_| ConfigError::Text("authority.tenant"))
 }
 
 /// Verifies an ID token (OpenID Connect Core 3.1.3.7): signature, issuer, audience, times, nonce, authorized party.
@@ -80,11 +85,18 @@ pub(super) async fn verify(
         AuthorityError::Unusable
     };
     let principal = verified.map_err(|error| refused(&error.to_string()))?;
-    if !principal.claim("nonce").and_then(Value::as_str).is_some_and(|given| random::equal(given, nonce)) {
+    if !principal
+        .claim("nonce")
+        .and_then(Value::as_str)
+        .is_some_and(|given| random::equal(given, nonce))
+    {
         return Err(refused("the nonce is another"));
     }
     // An access token for this client's own API would have `azp` too; an ID token names another party only if it has several audiences.
-    if principal.claim("azp").is_some_and(|party| party != client_id) {
+    if principal
+        .claim("azp")
+        .is_some_and(|party| party != client_id)
+    {
         return Err(refused("the authorized party is another"));
     }
     IdToken::new(&principal).ok_or_else(|| refused("it names nobody"))
@@ -92,7 +104,12 @@ pub(super) async fn verify(
 
 impl IdToken {
     fn new(principal: &Principal) -> Option<Self> {
-        let text = |name: &str| principal.claim(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let text = |name: &str| {
+            principal
+                .claim(name)
+                .and_then(Value::as_str)
+                .filter(|text| !text.is_empty())
+        };
         let oid = text("oid")?;
         let username = text("preferred_username").or(text("email")).unwrap_or(oid);
         let account = Account {
@@ -107,11 +124,23 @@ impl IdToken {
             Value::String(text) => text,
             other => other.to_string(),
         };
-        Some(Self { account, claims: claims.into_iter().map(|(name, value)| (name, printed(value))).collect() })
+        Some(Self {
+            account,
+            claims: claims
+                .into_iter()
+                .map(|(name, value)| (name, printed(value)))
+                .collect(),
+        })
     }
 }
 
 #[cfg(test)]
 pub(super) fn account(user: &str) -> Account {
-    Account { tid: "t".into(), oid: user.into(), username: user.into(), name: user.into(), login_hint: user.into() }
+    Account {
+        tid: "t".into(),
+        oid: user.into(),
+        username: user.into(),
+        name: user.into(),
+        login_hint: user.into(),
+    }
 }

@@ -110,9 +110,15 @@ pub fn router(config: &SpaBackendConfig) -> Result<Router, ConfigError> {
 ///
 /// # Errors
 /// A configuration value that cannot be used; the message names the key.
-pub fn router_with_demo_users(config: &SpaBackendConfig, demo_users: Vec<DemoUser>) -> Result<Router, ConfigError> {
+pub fn router_with_demo_users(
+    config: &SpaBackendConfig,
+    demo_users: Vec<DemoUser>,
+) -> Result<Router, ConfigError> {
     let settings = Settings::new(config)?;
-    let sessions = session::layer(Cookies::new(settings.secure_cookies), settings.secure_cookies);
+    let sessions = session::layer(
+        Cookies::new(settings.secure_cookies),
+        settings.secure_cookies,
+    );
     let app = Arc::new(App {
         authority: Arc::new(Authority::new(&settings)?),
         middle_tier: MiddleTier::new(&settings)?,
@@ -138,7 +144,10 @@ pub fn router_with_demo_users(config: &SpaBackendConfig, demo_users: Vec<DemoUse
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .fallback(pages::not_found)
-        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, DEADLINE))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::GATEWAY_TIMEOUT,
+            DEADLINE,
+        ))
         // Before anything looks at cookies: a foreign name has none of ours.
         .layer(from_fn_with_state(Arc::clone(&app), guard::host))
         // Outermost, so that refusals carry them as well.

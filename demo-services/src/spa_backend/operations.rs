@@ -59,7 +59,12 @@ pub(super) struct Loop;
 
 impl Operation {
     pub(super) fn new(call: Call, account: Account) -> Self {
-        Self { call, account, demands: Vec::new(), room: None }
+        Self {
+            call,
+            account,
+            demands: Vec::new(),
+            room: None,
+        }
     }
 
     /// Claims memory for the body while the operation waits; `false` if all of it is taken.
@@ -95,20 +100,35 @@ impl Operations {
             self.kept.pop_front();
         }
         let id = random::secret();
-        self.kept.push_back(Kept { id: id.clone(), operation, since: now });
+        self.kept.push_back(Kept {
+            id: id.clone(),
+            operation,
+            since: now,
+        });
         id
     }
 
     /// Looks at a kept operation.
     pub(super) fn peek(&mut self, id: &str, now: Instant) -> Option<&Operation> {
         self.drop_expired(now);
-        self.kept.iter().find(|kept| kept.id == id).map(|kept| &kept.operation)
+        self.kept
+            .iter()
+            .find(|kept| kept.id == id)
+            .map(|kept| &kept.operation)
     }
 
     /// Hands an operation out, once, to the account that made it.
-    pub(super) fn take(&mut self, id: &str, account: &Account, now: Instant) -> Result<Operation, Gone> {
+    pub(super) fn take(
+        &mut self,
+        id: &str,
+        account: &Account,
+        now: Instant,
+    ) -> Result<Operation, Gone> {
         self.drop_expired(now);
-        let position = self.kept.iter().position(|kept| kept.id == id && kept.operation.account.is(account));
+        let position = self
+            .kept
+            .iter()
+            .position(|kept| kept.id == id && kept.operation.account.is(account));
         let Some(kept) = position.and_then(|position| self.kept.remove(position)) else {
             let sent = self.handed_out.iter().any(|known| known == id);
             return Err(if sent { Gone::Sent } else { Gone::Unknown });
@@ -126,7 +146,8 @@ impl Operations {
     }
 
     fn drop_expired(&mut self, now: Instant) {
-        self.kept.retain(|kept| now.saturating_duration_since(kept.since) < LIFETIME);
+        self.kept
+            .retain(|kept| now.saturating_duration_since(kept.since) < LIFETIME);
     }
 }
 
@@ -164,7 +185,10 @@ mod tests {
         let id = operations.keep(operation("alice"), now);
         assert!(operations.peek(&id, now).is_some());
         assert!(operations.take(&id, &account("alice"), now).is_ok());
-        assert_eq!(operations.take(&id, &account("alice"), now).err(), Some(Gone::Sent));
+        assert_eq!(
+            operations.take(&id, &account("alice"), now).err(),
+            Some(Gone::Sent)
+        );
         assert!(operations.peek(&id, now).is_none());
     }
 
@@ -172,18 +196,28 @@ mod tests {
     fn never_handed_out_to_another_account() {
         let (mut operations, now) = (Operations::default(), Instant::now());
         let id = operations.keep(operation("alice"), now);
-        assert_eq!(operations.take(&id, &account("bob"), now).err(), Some(Gone::Unknown));
+        assert_eq!(
+            operations.take(&id, &account("bob"), now).err(),
+            Some(Gone::Unknown)
+        );
         assert!(operations.take(&id, &account("alice"), now).is_ok());
     }
 
     #[test]
     fn five_are_kept_for_ten_minutes() {
         let (mut operations, now) = (Operations::default(), Instant::now());
-        let ids: Vec<_> = (0..6).map(|_| operations.keep(operation("alice"), now)).collect();
+        let ids: Vec<_> = (0..6)
+            .map(|_| operations.keep(operation("alice"), now))
+            .collect();
         assert!(operations.peek(&ids[0], now).is_none());
         assert!(operations.peek(&ids[1], now).is_some());
         assert!(operations.peek(&ids[1], now + LIFETIME).is_none());
-        assert_eq!(operations.take(&ids[2], &account("alice"), now + LIFETIME).err(), Some(Gone::Unknown));
+        assert_eq!(
+            operations
+                .take(&ids[2], &account("alice"), now + LIFETIME)
+                .err(),
+            Some(Gone::Unknown)
+        );
     }
 
     #[test]
@@ -209,7 +243,10 @@ mod tests {
         assert!(first.reserve(&room));
         assert!(first.reserve(&room), "an operation reserves once");
         assert!(!operation_with("12345678", "bob").reserve(&room));
-        assert!(operation("bob").reserve(&room), "an empty body needs no room");
+        assert!(
+            operation("bob").reserve(&room),
+            "an empty body needs no room"
+        );
         drop(first);
         assert!(operation_with("12345678", "bob").reserve(&room));
     }

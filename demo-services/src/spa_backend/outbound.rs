@@ -26,9 +26,15 @@ pub(super) enum NoAnswer {
 
 /// A client for one service. A proxy from the environment never gets to see a call to this machine.
 pub(super) fn client(target: &Url, timeout: Duration) -> reqwest::Result<Client> {
-    let builder =
-        Client::builder().redirect(Policy::none()).timeout(timeout).connect_timeout(timeout.min(Duration::from_secs(5)));
-    if is_loopback(target) { builder.no_proxy().build() } else { builder.build() }
+    let builder = Client::builder()
+        .redirect(Policy::none())
+        .timeout(timeout)
+        .connect_timeout(timeout.min(Duration::from_secs(5)));
+    if is_loopback(target) {
+        builder.no_proxy().build()
+    } else {
+        builder.build()
+    }
 }
 
 /// Reads a body of at most `limit` bytes.

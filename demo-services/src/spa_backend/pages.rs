@@ -74,24 +74,45 @@ pub(super) struct Way {
 }
 
 /// `GET /`.
-pub(super) async fn start(State(app): State<Arc<App>>, visitor: Visitor, query: Params) -> Response {
+pub(super) async fn start(
+    State(app): State<Arc<App>>,
+    visitor: Visitor,
+    query: Params,
+) -> Response {
     let seat = visitor.seat.as_deref();
-    let id = query.one("op").filter(|id| id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric()));
+    let id = query
+        .one("op")
+        .filter(|id| id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric()));
     let operation = id.map(|id| {
         let kept = seat.and_then(|seat| {
-            seat.operations().peek(id, Instant::now()).map(|operation| format!("/api{}", operation.call.target))
+            seat.operations()
+                .peek(id, Instant::now())
+                .map(|operation| format!("/api{}", operation.call.target))
         });
-        Pending { path: kept.unwrap_or_default(), id: id.to_owned() }
+        Pending {
+            path: kept.unwrap_or_default(),
+            id: id.to_owned(),
+        }
     });
-    let page =
-        Start { person: seat.map(person), demo_users: &app.demo_users, notice: query.one("notice").and_then(notice), operation };
+    let page = Start {
+        person: seat.map(person),
+        demo_users: &app.demo_users,
+        notice: query.one("notice").and_then(notice),
+        operation,
+    };
     draw(StatusCode::OK, &page)
 }
 
 /// `GET /id-token`.
 pub(super) async fn id_token(visitor: Visitor) -> Response {
     match visitor.seat.as_deref() {
-        Some(seat) => draw(StatusCode::OK, &IdTokenPage { person: Some(person(seat)), claims: &seat.id_claims }),
+        Some(seat) => draw(
+            StatusCode::OK,
+            &IdTokenPage {
+                person: Some(person(seat)),
+                claims: &seat.id_claims,
+            },
+        ),
         None => Redirect::to("/auth/sign-in?return_to=/id-token").into_response(),
     }
 }
@@ -99,7 +120,11 @@ pub(super) async fn id_token(visitor: Visitor) -> Response {
 /// `GET /session`: who is signed in, and the header token, for this origin's script alone.
 pub(super) async fn session(visitor: Visitor, headers: HeaderMap) -> Result<Response, Problem> {
     if guard::is_foreign(&headers) {
-        return Err(Problem::new(StatusCode::FORBIDDEN, "cross_site", "This may only be read by this service's own page."));
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "cross_site",
+            "This may only be read by this service's own page.",
+        ));
     }
     let body = match visitor.seat.as_deref() {
         Some(seat) => json!({
@@ -121,7 +146,16 @@ pub(super) async fn not_found() -> Response {
 
 impl Message {
     fn new(status: StatusCode, title: &'static str, text: &'static str) -> Self {
-        Self { status, title, text, code: None, ways: vec![Way { target: "/".into(), label: "Back to the start page" }] }
+        Self {
+            status,
+            title,
+            text,
+            code: None,
+            ways: vec![Way {
+                target: "/".into(),
+                label: "Back to the start page",
+            }],
+        }
     }
 
     fn first(mut self, way: Way) -> Self {
@@ -138,7 +172,11 @@ impl Message {
     }
 
     pub(super) fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "No such page", "There is nothing under this address.")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "No such page",
+            "There is nothing under this address.",
+        )
     }
 
     pub(super) fn operation_gone() -> Self {
@@ -189,7 +227,10 @@ impl Message {
                 "The sign-in service has a problem",
                 "It could not finish the sign-in. Try again in a moment.",
             ),
-            "login_required" | "interaction_required" | "consent_required" | "account_selection_required" => Self::new(
+            "login_required"
+            | "interaction_required"
+            | "consent_required"
+            | "account_selection_required" => Self::new(
                 StatusCode::UNAUTHORIZED,
                 "The sign-in is not complete",
                 "The sign-in service needs more from you than it could ask for. Try again.",
@@ -200,7 +241,11 @@ impl Message {
                 "It did not accept the request of this application. Whoever runs it finds more in the sign-in service's log.",
             ),
         };
-        Self { code: code(error), ..message }.first(again)
+        Self {
+            code: code(error),
+            ..message
+        }
+        .first(again)
     }
 
     /// The authority gave nothing usable.
@@ -233,17 +278,27 @@ impl Message {
 
 impl Way {
     fn sign_in() -> Self {
-        Self { target: "/auth/sign-in".into(), label: "Sign in" }
+        Self {
+            target: "/auth/sign-in".into(),
+            label: "Sign in",
+        }
     }
 
     /// The same once more.
     pub(super) fn again(purpose: &Purpose) -> Self {
         match purpose {
             Purpose::SignIn(return_to) => {
-                let query: String = url::form_urlencoded::byte_serialize(return_to.as_str().as_bytes()).collect();
-                Self { target: format!("/auth/sign-in?return_to={query}"), label: "Try again" }
+                let query: String =
+                    url::form_urlencoded::byte_serialize(return_to.as_str().as_bytes()).collect();
+                Self {
+                    target: format!("/auth/sign-in?return_to={query}"),
+                    label: "Try again",
+                }
             }
-            Purpose::StepUp { operation, .. } => Self { target: format!("/auth/step-up?op={operation}"), label: "Try again" },
+            Purpose::StepUp { operation, .. } => Self {
+                target: format!("/auth/step-up?op={operation}"),
+                label: "Try again",
+            },
         }
     }
 }
@@ -268,7 +323,9 @@ fn notice(name: &str) -> Option<&'static str> {
         "other-account" => Some(
             "Somebody else signed in. What was waiting was dropped without being sent, and you are still signed in as before.",
         ),
-        "signed-out-here" => Some("You are signed out here. The sign-in service could not be told; its own session may go on."),
+        "signed-out-here" => Some(
+            "You are signed out here. The sign-in service could not be told; its own session may go on.",
+        ),
         _ => None,
     }
 }

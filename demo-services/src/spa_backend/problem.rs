@@ -24,22 +24,38 @@ pub(super) struct Problem {
 impl Problem {
     pub(super) fn new(status: StatusCode, error: &'static str, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Refused");
-        Self { status, title, error, detail: detail.into(), go: None, correlation_id: None }
+        Self {
+            status,
+            title,
+            error,
+            detail: detail.into(),
+            go: None,
+            correlation_id: None,
+        }
     }
 
     /// The operation waits until the person has been at the authority.
     pub(super) fn interaction(demand: &Demand, operation: &str) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, demand.error(), demand.detail()).go(format!("/auth/step-up?op={operation}"))
+        Self::new(StatusCode::UNAUTHORIZED, demand.error(), demand.detail())
+            .go(format!("/auth/step-up?op={operation}"))
     }
 
     /// Nobody is signed in here (any more).
     pub(super) fn signed_out() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "sign_in_required", "You are not signed in, or your session has ended.")
-            .go("/auth/sign-in")
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "sign_in_required",
+            "You are not signed in, or your session has ended.",
+        )
+        .go("/auth/sign-in")
     }
 
     pub(super) fn internal() -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "This service has a fault of its own. It is in its log.")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "This service has a fault of its own. It is in its log.",
+        )
     }
 
     pub(super) fn go(mut self, target: impl Into<String>) -> Self {
@@ -56,9 +72,16 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = serde_json::to_vec(&self).unwrap_or_default();
-        let mut response = (self.status, [(CONTENT_TYPE, "application/problem+json")], body).into_response();
+        let mut response = (
+            self.status,
+            [(CONTENT_TYPE, "application/problem+json")],
+            body,
+        )
+            .into_response();
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from_static("5"));
         }
         response
     }

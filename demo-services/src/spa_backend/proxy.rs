@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_LANGUAGE, CONTENT_LANGUAGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, RETRY_AFTER};
+use http::header::{
+    ACCEPT, ACCEPT_LANGUAGE, CONTENT_LANGUAGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, RETRY_AFTER,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
@@ -17,7 +19,13 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const ANSWER_LIMIT: usize = 1024 * 1024;
 
 /// What of an answer's header fields reaches the browser.
-const PASSED_ON: [HeaderName; 5] = [CONTENT_TYPE, CONTENT_LANGUAGE, ETAG, LAST_MODIFIED, RETRY_AFTER];
+const PASSED_ON: [HeaderName; 5] = [
+    CONTENT_TYPE,
+    CONTENT_LANGUAGE,
+    ETAG,
+    LAST_MODIFIED,
+    RETRY_AFTER,
+];
 
 /// The middle tier.
 pub(super) struct MiddleTier {
@@ -55,21 +63,37 @@ impl Flow {
     }
 
     fn traceparent(&self) -> String {
-        let span: String = Uuid::new_v4().simple().to_string().chars().take(16).collect();
+        let span: String = Uuid::new_v4()
+            .simple()
+            .to_string()
+            .chars()
+            .take(16)
+            .collect();
         format!("00-{}-{span}-01", self.0)
     }
 }
 
 impl MiddleTier {
     pub(super) fn new(settings: &Settings) -> Result<Self, ConfigError> {
-        Ok(Self { base: settings.middle_tier.clone(), http: outbound::client(&settings.middle_tier, TIMEOUT)? })
+        Ok(Self {
+            base: settings.middle_tier.clone(),
+            http: outbound::client(&settings.middle_tier, TIMEOUT)?,
+        })
     }
 
     /// Sends a call with a token of the session.
-    pub(super) async fn send(&self, call: &Call, token: &SecretString, flow: &Flow) -> Result<Answer, NoAnswer> {
+    pub(super) async fn send(
+        &self,
+        call: &Call,
+        token: &SecretString,
+        flow: &Flow,
+    ) -> Result<Answer, NoAnswer> {
         let mut request = self
             .http
-            .request(call.method.clone(), self.address(&call.target).ok_or(NoAnswer::Unreachable)?)
+            .request(
+                call.method.clone(),
+                self.address(&call.target).ok_or(NoAnswer::Unreachable)?,
+            )
             .bearer_auth(token.expose_secret())
             .header("traceparent", flow.traceparent())
             .header(ACCEPT, "application/json");
@@ -84,7 +108,11 @@ impl MiddleTier {
         }
         let response = request.send().await?;
         let (status, headers) = (response.status(), response.headers().clone());
-        Ok(Answer { status, headers, body: outbound::read(response, ANSWER_LIMIT).await? })
+        Ok(Answer {
+            status,
+            headers,
+            body: outbound::read(response, ANSWER_LIMIT).await?,
+        })
     }
 
     /// Answers at all?
@@ -92,7 +120,12 @@ impl MiddleTier {
         let Some(address) = self.address("/healthz") else {
             return false;
         };
-        let answer = self.http.get(address).timeout(Duration::from_secs(2)).send().await;
+        let answer = self
+            .http
+            .get(address)
+            .timeout(Duration::from_secs(2))
+            .send()
+            .await;
         answer.is_ok_and(|response| response.status().is_success())
     }
 
@@ -106,7 +139,11 @@ impl MiddleTier {
 impl Answer {
     /// The header fields that reach the browser.
     pub(super) fn passed_on(&self) -> HeaderMap {
-        let values = |name: &HeaderName| self.headers.get(name).map(|value: &HeaderValue| (name.clone(), value.clone()));
+        let values = |name: &HeaderName| {
+            self.headers
+                .get(name)
+                .map(|value: &HeaderValue| (name.clone(), value.clone()))
+        };
         PASSED_ON.iter().filter_map(values).collect()
     }
 }
@@ -121,7 +158,9 @@ pub(super) fn target(uri: &Uri) -> Option<String> {
         && rest.starts_with('/')
         && !rest.contains("//")
         && !rest.split('/').any(|segment| matches!(segment, "." | ".."))
-        && !["%2f", "%5c", "%2e", "%00", "%25", "\\"].iter().any(|twofold| lower.contains(twofold));
+        && !["%2f", "%5c", "%2e", "%00", "%25", "\\"]
+            .iter()
+            .any(|twofold| lower.contains(twofold));
     plain.then(|| match uri.query() {
         Some(query) => format!("{rest}?{query}"),
         None => rest.to_owned(),
@@ -135,9 +174,11 @@ mod tests {
 
     #[test]
     fn api_paths_map_to_the_middle_tiers_paths() {
-        for (path, expected) in
-            [("/api/api", "/api"), ("/api/secure?a=b%2Fc", "/secure?a=b%2Fc"), ("/api/profile/x", "/profile/x")]
-        {
+        for (path, expected) in [
+            ("/api/api", "/api"),
+            ("/api/secure?a=b%2Fc", "/secure?a=b%2Fc"),
+            ("/api/profile/x", "/profile/x"),
+        ] {
             assert_eq!(target(&path.parse().unwrap()).as_deref(), Some(expected));
         }
     }
@@ -163,9 +204,18 @@ mod tests {
 
     #[test]
     fn no_target_leaves_the_middle_tier() {
-        let middle_tier =
-            MiddleTier::new(&Settings::new(&config("http://localhost:8080", "http://localhost:5000/base")).unwrap()).unwrap();
-        assert_eq!(middle_tier.address("/api").unwrap().as_str(), "http://localhost:5000/base/api");
+        let middle_tier = MiddleTier::new(
+            &Settings::new(&config(
+                "http://localhost:8080",
+                "http://localhost:5000/base",
+            ))
+            .unwrap(),
+        )
+        .unwrap();
+        assert_eq!(
+            middle_tier.address("/api").unwrap().as_str(),
+            "http://localhost:5000/base/api"
+        );
         for target in ["/../x", "/a\tb", "/a b", "/a#b/../../c\n"] {
             assert_eq!(middle_tier.address(target), None, "{target:?}");
         }

@@ -29,7 +29,11 @@ impl<S: Sync> FromRequestParts<S> for Params {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let query = parts.uri.query().unwrap_or_default();
-        Ok(Self(url::form_urlencoded::parse(query.as_bytes()).into_owned().collect()))
+        Ok(Self(
+            url::form_urlencoded::parse(query.as_bytes())
+                .into_owned()
+                .collect(),
+        ))
     }
 }
 
@@ -39,8 +43,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_parameter_given_twice_or_empty_has_no_value() {
-        let request = http::Request::get("/?a=1&b=2&b=3&c=&d=%20x&%zz").body(()).unwrap();
-        let params = Params::from_request_parts(&mut request.into_parts().0, &()).await.unwrap();
+        let request = http::Request::get("/?a=1&b=2&b=3&c=&d=%20x&%zz")
+            .body(())
+            .unwrap();
+        let params = Params::from_request_parts(&mut request.into_parts().0, &())
+            .await
+            .unwrap();
         assert_eq!(params.one("a"), Some("1"));
         assert_eq!((params.one("b"), params.has("b")), (None, true));
         assert_eq!((params.one("c"), params.has("c")), (None, true));

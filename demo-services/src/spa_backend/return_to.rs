@@ -14,8 +14,12 @@ impl ReturnTo {
             target.len() <= 512
                 && target.starts_with('/')
                 && !target.contains("//")
-                && !target.split(['/', '?', '#']).any(|part| matches!(part, "." | ".."))
-                && target.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~?=&%+,:".contains(&b))
+                && !target
+                    .split(['/', '?', '#'])
+                    .any(|part| matches!(part, "." | ".."))
+                && target
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"/-._~?=&%+,:".contains(&b))
                 && !target.to_ascii_lowercase().contains("%5c")
                 && !target.to_ascii_lowercase().contains("%2f")
         });
@@ -78,6 +82,9 @@ mod tests {
             assert_eq!(ReturnTo::new(Some(target)).as_str(), "/", "{target:?}");
         }
         assert_eq!(ReturnTo::new(None).as_str(), "/");
-        assert_eq!(ReturnTo::new(Some(&format!("/{}", "a".repeat(600)))).as_str(), "/");
+        assert_eq!(
+            ReturnTo::new(Some(&format!("/{}", "a".repeat(600)))).as_str(),
+            "/"
+        );
     }
 }

@@ -46,7 +46,11 @@ pub(super) fn layer(cookies: Cookies, secure: bool) -> SessionManagerLayer<Memor
 
 impl Visitor {
     /// Gives the visitor a seat under a new session id. The old seat and the old id are gone.
-    pub(super) async fn sit(&self, app: &App, seat: &Seat) -> Result<(), tower_sessions::session::Error> {
+    pub(super) async fn sit(
+        &self,
+        app: &App,
+        seat: &Seat,
+    ) -> Result<(), tower_sessions::session::Error> {
         if let Some(old) = &self.seat {
             app.vault.clear(&old.id);
         }
@@ -68,11 +72,19 @@ impl FromRequestParts<Arc<App>> for Visitor {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let session = parts.extensions.get::<Session>().cloned().ok_or_else(Problem::internal)?;
+        let session = parts
+            .extensions
+            .get::<Session>()
+            .cloned()
+            .ok_or_else(Problem::internal)?;
         let cookies = Cookies::new(app.settings.secure_cookies);
         // A cookie that was sent twice is no proof of anything.
         let seat = match cookies.value(&parts.headers, cookies.session_name()) {
-            Some(_) => session.get::<String>(SEAT).await.map_err(|_| Problem::internal())?.and_then(|id| app.vault.find(&id)),
+            Some(_) => session
+                .get::<String>(SEAT)
+                .await
+                .map_err(|_| Problem::internal())?
+                .and_then(|id| app.vault.find(&id)),
             None => None,
         };
         Ok(Self { session, seat })

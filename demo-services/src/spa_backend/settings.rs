@@ -59,7 +59,9 @@ impl Settings {
             return Err(ConfigError::Text("authority.tenant"));
         }
         let scope = text("scope", &config.scope)?;
-        let resource = scope.rsplit_once('/').map_or(scope, |(resource, _)| resource);
+        let resource = scope
+            .rsplit_once('/')
+            .map_or(scope, |(resource, _)| resource);
         Ok(Self {
             origin: base_url.origin().ascii_serialization(),
             base_url,
@@ -131,10 +133,17 @@ mod tests {
 
     #[test]
     fn the_shipped_shape_is_taken() {
-        let settings = Settings::new(&config("http://localhost:8080", "http://localhost:5000")).unwrap();
+        let settings =
+            Settings::new(&config("http://localhost:8080", "http://localhost:5000")).unwrap();
         assert_eq!(settings.origin, "http://localhost:3000");
-        assert_eq!(settings.issuer, "http://localhost:8080/11111111-2222-3333-4444-555555555555/v2.0");
-        assert_eq!(settings.redirect_uri(), "http://localhost:3000/auth/callback");
+        assert_eq!(
+            settings.issuer,
+            "http://localhost:8080/11111111-2222-3333-4444-555555555555/v2.0"
+        );
+        assert_eq!(
+            settings.redirect_uri(),
+            "http://localhost:3000/auth/callback"
+        );
         assert_eq!(settings.consent_scope, "api://middle/.default");
     }
 
@@ -142,13 +151,25 @@ mod tests {
     fn each_unusable_value_is_named() {
         type Spoil = fn(&mut SpaBackendConfig);
         let cases: [(&str, Spoil); 8] = [
-            ("base_url", |c| c.base_url = "http://localhost:3000/app".parse().unwrap()),
-            ("base_url", |c| c.base_url = "http://shop.example".parse().unwrap()),
-            ("authority.instance", |c| c.authority.instance = "http://login.example".parse().unwrap()),
+            ("base_url", |c| {
+                c.base_url = "http://localhost:3000/app".parse().unwrap()
+            }),
+            ("base_url", |c| {
+                c.base_url = "http://shop.example".parse().unwrap()
+            }),
+            ("authority.instance", |c| {
+                c.authority.instance = "http://login.example".parse().unwrap()
+            }),
             ("authority.tenant", |c| c.authority.tenant = "a/../b".into()),
-            ("middle_tier", |c| c.middle_tier = "http://api.example:5000".parse().unwrap()),
-            ("middle_tier", |c| c.middle_tier = "ftp://localhost".parse().unwrap()),
-            ("client_id", |c| c.client_id = "Enter_the_Application_Id_Here".into()),
+            ("middle_tier", |c| {
+                c.middle_tier = "http://api.example:5000".parse().unwrap()
+            }),
+            ("middle_tier", |c| {
+                c.middle_tier = "ftp://localhost".parse().unwrap()
+            }),
+            ("client_id", |c| {
+                c.client_id = "Enter_the_Application_Id_Here".into()
+            }),
             ("scope", |c| c.scope = "api://a/b api://c/d".into()),
         ];
         for (key, spoil) in cases {

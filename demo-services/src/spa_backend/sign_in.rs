@@ -21,30 +21,66 @@ use super::session::Visitor;
 use super::transactions::{Begun, LIFETIME, Purpose};
 
 /// `GET /auth/sign-in?return_to=`; `prompt=select_account` to use another account.
-pub(super) async fn begin(State(app): State<Arc<App>>, query: Params, headers: HeaderMap) -> Response {
-    let prompt = query.one("prompt").filter(|prompt| *prompt == "select_account").map(|_| "select_account");
+pub(super) async fn begin(
+    State(app): State<Arc<App>>,
+    query: Params,
+    headers: HeaderMap,
+) -> Response {
+    let prompt = query
+        .one("prompt")
+        .filter(|prompt| *prompt == "select_account")
+        .map(|_| "select_account");
     let purpose = Purpose::SignIn(ReturnTo::new(query.one("return_to")));
-    send(&app, &headers, purpose, &app.settings.scope, capabilities(), Ask { prompt, ..Ask::default() }).await
+    send(
+        &app,
+        &headers,
+        purpose,
+        &app.settings.scope,
+        capabilities(),
+        Ask {
+            prompt,
+            ..Ask::default()
+        },
+    )
+    .await
 }
 
 /// `GET /auth/step-up?op=<id>`: asks the authority for what the operation's last answer demanded.
-pub(super) async fn step_up(State(app): State<Arc<App>>, visitor: Visitor, query: Params, headers: HeaderMap) -> Response {
+pub(super) async fn step_up(
+    State(app): State<Arc<App>>,
+    visitor: Visitor,
+    query: Params,
+    headers: HeaderMap,
+) -> Response {
     let Some(seat) = visitor.seat else {
         return Message::session_ended().into_response();
     };
     let operation = query.one("op").unwrap_or_default().to_owned();
-    let demand = seat.operations().peek(&operation, Instant::now()).and_then(|operation| operation.demand().cloned());
+    let demand = seat
+        .operations()
+        .peek(&operation, Instant::now())
+        .and_then(|operation| operation.demand().cloned());
     let Some(demand) = demand else {
         return Message::operation_gone().into_response();
     };
-    let mut ask = Ask { login_hint: Some(seat.account.login_hint.clone()), ..Ask::default() };
+    let mut ask = Ask {
+        login_hint: Some(seat.account.login_hint.clone()),
+        ..Ask::default()
+    };
     let mut scope = app.settings.scope.as_str();
     match &demand {
-        Demand::Authentication(step_up) => (ask.acr_values, ask.max_age) = (step_up.acr_values.clone(), step_up.max_age),
-        Demand::Consent => (scope, ask.prompt) = (app.settings.consent_scope.as_str(), Some("consent")),
+        Demand::Authentication(step_up) => {
+            (ask.acr_values, ask.max_age) = (step_up.acr_values.clone(), step_up.max_age)
+        }
+        Demand::Consent => {
+            (scope, ask.prompt) = (app.settings.consent_scope.as_str(), Some("consent"))
+        }
         Demand::Claims(_) | Demand::SignIn => {}
     }
-    let purpose = Purpose::StepUp { seat: seat.id.clone(), operation };
+    let purpose = Purpose::StepUp {
+        seat: seat.id.clone(),
+        operation,
+    };
     send(&app, &headers, purpose, scope, demand.claims(), ask).await
 }
 
@@ -57,13 +93,30 @@ struct Ask {
     max_age: Option<u64>,
 }
 
-async fn send(app: &App, headers: &HeaderMap, purpose: Purpose, scope: &str, claims: String, ask: Ask) -> Response {
+async fn send(
+    app: &App,
+    headers: &HeaderMap,
+    purpose: Purpose,
+    scope: &str,
+    claims: String,
+    ask: Ask,
+) -> Response {
     let metadata = match app.authority.metadata().await {
         Ok(metadata) => metadata,
         Err(error) => return Message::authority(&error, Way::again(&purpose)).into_response(),
     };
-    let begun = app.transactions.begin(purpose, format!("openid profile offline_access {scope}"), claims);
-    let address = authorization_request(&metadata, &app.settings.client_id, &app.settings.redirect_uri(), &begun, &ask);
+    let begun = app.transactions.begin(
+        purpose,
+        format!("openid profile offline_access {scope}"),
+        claims,
+    );
+    let address = authorization_request(
+        &metadata,
+        &app.settings.client_id,
+        &app.settings.redirect_uri(),
+        &begun,
+        &ask,
+    );
     let mut response = Redirect::to(address.as_str()).into_response();
     let cookies = Cookies::new(app.settings.secure_cookies);
     let mut set = |cookie: String| {
@@ -72,15 +125,29 @@ async fn send(app: &App, headers: &HeaderMap, purpose: Purpose, scope: &str, cla
         }
     };
     // Abandoned sign-ins would pile up until requests are too long for a server.
-    for stale in cookies.transactions(headers).filter(|id| !app.transactions.knows(id)).take(20) {
+    for stale in cookies
+        .transactions(headers)
+        .filter(|id| !app.transactions.knows(id))
+        .take(20)
+    {
         set(cookies.remove_transaction(stale));
     }
-    set(cookies.set_transaction(&begun.id, &begun.browser, i64::try_from(LIFETIME.as_secs()).unwrap_or(0)));
+    set(cookies.set_transaction(
+        &begun.id,
+        &begun.browser,
+        i64::try_from(LIFETIME.as_secs()).unwrap_or(0),
+    ));
     response
 }
 
 /// RFC 6749 4.1.1 with RFC 7636 and OpenID Connect Core 3.1.2.1.
-fn authorization_request(metadata: &Metadata, client_id: &str, redirect_uri: &str, begun: &Begun, ask: &Ask) -> Url {
+fn authorization_request(
+    metadata: &Metadata,
+    client_id: &str,
+    redirect_uri: &str,
+    begun: &Begun,
+    ask: &Ask,
+) -> Url {
     let mut address = metadata.authorization_endpoint.clone();
     let transaction = &begun.transaction;
     let mut query = address.query_pairs_mut();

@@ -17,14 +17,28 @@ use super::problem::Problem;
 /// Ends the session and answers `{"go": <where the page must navigate>}`: the authority's end-session endpoint if it has one
 /// (OpenID Connect RP-Initiated Logout 1.0), which sends the browser back to the start page.
 pub(super) async fn end(State(app): State<Arc<App>>, caller: Caller) -> Result<Response, Problem> {
-    caller.visitor.leave(&app).await.map_err(|_| Problem::internal())?;
-    let endpoint = app.authority.metadata().await.ok().and_then(|metadata| metadata.end_session_endpoint.clone());
+    caller
+        .visitor
+        .leave(&app)
+        .await
+        .map_err(|_| Problem::internal())?;
+    let endpoint = app
+        .authority
+        .metadata()
+        .await
+        .ok()
+        .and_then(|metadata| metadata.end_session_endpoint.clone());
     let go = match endpoint {
-        Some(endpoint) => end_session_request(endpoint, &app, &caller.seat.account.login_hint).into(),
+        Some(endpoint) => {
+            end_session_request(endpoint, &app, &caller.seat.account.login_hint).into()
+        }
         None => "/?notice=signed-out-here".to_owned(),
     };
     let mut response = Json(json!({ "go": go })).into_response();
-    if let Ok(cookie) = Cookies::new(app.settings.secure_cookies).remove_session().parse() {
+    if let Ok(cookie) = Cookies::new(app.settings.secure_cookies)
+        .remove_session()
+        .parse()
+    {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     Ok(response)

@@ -53,7 +53,13 @@ pub(super) struct Transactions(Cache<String, Arc<Transaction>>);
 
 impl Transactions {
     pub(super) fn new() -> Self {
-        Self(Cache::builder().max_capacity(CAPACITY).eviction_policy(EvictionPolicy::lru()).time_to_live(LIFETIME).build())
+        Self(
+            Cache::builder()
+                .max_capacity(CAPACITY)
+                .eviction_policy(EvictionPolicy::lru())
+                .time_to_live(LIFETIME)
+                .build(),
+        )
     }
 
     /// Begins a sign-in.
@@ -70,7 +76,12 @@ impl Transactions {
         });
         let id = id(&state);
         self.0.insert(id.clone(), Arc::clone(&transaction));
-        Begun { state, browser, id, transaction }
+        Begun {
+            state,
+            browser,
+            id,
+            transaction,
+        }
     }
 
     /// Ends a sign-in: hands the transaction out once, and only to the browser that began it.
@@ -80,7 +91,9 @@ impl Transactions {
             return None;
         }
         // `remove` is atomic: of two callbacks with the same state one gets it.
-        self.0.remove(id).filter(|transaction| transaction.begun.elapsed() < LIFETIME)
+        self.0
+            .remove(id)
+            .filter(|transaction| transaction.begun.elapsed() < LIFETIME)
     }
 
     /// Whether a transaction is still under way.
@@ -99,7 +112,11 @@ mod tests {
     use super::*;
 
     fn begin(transactions: &Transactions) -> Begun {
-        transactions.begin(Purpose::SignIn(ReturnTo::new(None)), "openid".into(), "{}".into())
+        transactions.begin(
+            Purpose::SignIn(ReturnTo::new(None)),
+            "openid".into(),
+            "{}".into(),
+        )
     }
 
     #[test]

@@ -95,7 +95,13 @@ impl Vault {
 
 impl Seat {
     fn new(person: IdToken, scope: &str, tokens: Tokens) -> Self {
-        let mut held = Held { slots: HashMap::new(), refresh_token: None, interactions: 0, generation: 0, flight: None };
+        let mut held = Held {
+            slots: HashMap::new(),
+            refresh_token: None,
+            interactions: 0,
+            generation: 0,
+            flight: None,
+        };
         held.put(scope, tokens);
         Self {
             id: random::secret(),
@@ -109,7 +115,9 @@ impl Seat {
 
     /// The operations that wait in this session. Not to be held across an await, which the compiler checks: it is not `Send`.
     pub(super) fn operations(&self) -> MutexGuard<'_, Operations> {
-        self.operations.lock().unwrap_or_else(PoisonError::into_inner)
+        self.operations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes over the tokens of an interaction of the same person.
@@ -139,7 +147,9 @@ impl Seat {
                 Some(flight) => flight.clone(),
                 None => {
                     let Some(refresh_token) = held.refresh_token.clone() else {
-                        return held.usable(scope, refused, Duration::ZERO).ok_or(AuthorityError::Interaction { claims: None });
+                        return held
+                            .usable(scope, refused, Duration::ZERO)
+                            .ok_or(AuthorityError::Interaction { claims: None });
                     };
                     let flight = self.refresh(
                         Arc::clone(authority),
@@ -178,12 +188,18 @@ impl Seat {
         let seat = Arc::clone(self);
         let landed = async move {
             // A task that did not come to its end must not be waited for by everyone after it.
-            task.await.unwrap_or_else(|_| seat.settle(interactions, "", Err(AuthorityError::Unavailable)))
+            task.await
+                .unwrap_or_else(|_| seat.settle(interactions, "", Err(AuthorityError::Unavailable)))
         };
         landed.boxed().shared()
     }
 
-    fn settle(&self, interactions: u64, scope: &str, answer: Result<Tokens, AuthorityError>) -> Result<(), AuthorityError> {
+    fn settle(
+        &self,
+        interactions: u64,
+        scope: &str,
+        answer: Result<Tokens, AuthorityError>,
+    ) -> Result<(), AuthorityError> {
         let mut held = self.held();
         held.flight = None;
         if held.interactions != interactions {
@@ -212,9 +228,13 @@ impl Seat {
 impl Held {
     fn put(&mut self, scope: &str, tokens: Tokens) {
         self.generation += 1;
-        let access = Access { token: Arc::new(tokens.access_token), generation: self.generation };
+        let access = Access {
+            token: Arc::new(tokens.access_token),
+            generation: self.generation,
+        };
         let expires = Instant::now() + Duration::from_secs(tokens.expires_in);
-        self.slots.insert(scope.to_owned(), Slot { access, expires });
+        self.slots
+            .insert(scope.to_owned(), Slot { access, expires });
         if let Some(refresh_token) = tokens.refresh_token {
             self.refresh_token = Some(Arc::new(refresh_token));
         }
@@ -222,7 +242,8 @@ impl Held {
 
     fn usable(&self, scope: &str, refused: Option<u64>, margin: Duration) -> Option<Access> {
         let slot = self.slots.get(scope)?;
-        let usable = slot.expires > Instant::now() + margin && refused != Some(slot.access.generation);
+        let usable =
+            slot.expires > Instant::now() + margin && refused != Some(slot.access.generation);
         usable.then(|| slot.access.clone())
     }
 }
