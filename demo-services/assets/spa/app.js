@@ -34,6 +34,7 @@ async function run(what, path, method, repeated = false) {
   say("calling", repeated ? "Welcome back." : `Calling ${what} …`, repeated ? `${what} goes on by itself …` : "");
   for (const button of calls) button.disabled = true;
   for (const part of [onward, result, facts]) part.hidden = true;
+  outcome.scrollIntoView({ block: "nearest" });
   const slow = setTimeout(() => { progress.hidden = false; }, 300);
   const answer = await send(path, method);
   clearTimeout(slow);
