@@ -1,7 +1,12 @@
 //! The whole story on one machine: SPA backend, middle tier, downstream API and the local authority.
 
 pub mod config;
+pub mod demo;
+pub mod downstream_api;
+pub mod frame;
 pub mod health;
 pub mod host_guard;
+pub mod middle_tier;
 pub mod problem;
 pub mod serve;
+pub mod spa_backend;
