@@ -1,0 +1,37 @@
+//! What can be wrong with a configuration.
+
+/// A configuration that cannot be used. Found when a value is built, never while a request is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// There is no signature algorithm to accept.
+    #[error("at least one signature algorithm must be accepted")]
+    Algorithms,
+    /// An audience, client id or application ID URI is empty or holds characters that cannot be printed in a header.
+    #[error("audience, client id and application ID URI must be non-empty visible ASCII without quotes")]
+    Audience,
+    /// An authentication context is not `c1` to `c99`.
+    #[error("an authentication context is written c1 to c99")]
+    AuthenticationContext,
+    /// The HTTP client that fetches keys and tokens could not be built.
+    #[error("the HTTP client could not be built")]
+    HttpClient,
+    /// The URL is not https. Plain http is taken on loopback only, through the constructor that says so.
+    #[error("the authority must be an https URL without query, fragment or user name")]
+    Insecure,
+    /// The authority has no On-Behalf-Of token endpoint.
+    #[error("On-Behalf-Of needs an authority of the kind of Microsoft Entra ID")]
+    OnBehalfOf,
+    /// An origin is not `scheme://host[:port]`.
+    #[error("an origin is scheme://host[:port], http or https, without path, query or user name")]
+    Origin,
+    /// Not a scope-token of RFC 6749 3.3.
+    #[error("a scope is one scope-token (RFC 6749 3.3), without spaces")]
+    Scope,
+    /// A client secret is empty.
+    #[error("the client secret is empty")]
+    Secret,
+    /// A tenant is not a GUID.
+    #[error("a tenant is written as its GUID")]
+    Tenant,
+}

@@ -1,0 +1,146 @@
+//! Keys by OpenID Connect Discovery 1.0: metadata, then the JWK set that it names.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH};
+use serde_json::Value;
+use tokio::time::Instant;
+use url::Url;
+
+use super::{FetchError, FetchFuture, Fetched, KeySet, KeySource, parse_document};
+
+/// Longest body of metadata or keys.
+const MAX_BODY: usize = 512 * 1024;
+/// Metadata is read again after this time, and at once after any failure.
+const METADATA_AGE: Duration = Duration::from_secs(3600);
+
+/// Fetches metadata and keys with plain GETs: no redirect is followed, bodies are bounded, keys are asked for conditionally.
+pub(crate) struct DiscoverySource {
+    http: reqwest::Client,
+    metadata_url: Url,
+    issuer: String,
+    loopback_http: bool,
+    known: Mutex<Option<Known>>,
+}
+
+#[derive(Clone)]
+struct Known {
+    jwks_uri: Url,
+    read_at: Instant,
+    etag: Option<HeaderValue>,
+}
+
+impl DiscoverySource {
+    /// `issuer` is what the metadata must name, to the byte.
+    pub(crate) fn new(http: reqwest::Client, metadata_url: Url, issuer: String, loopback_http: bool) -> Self {
+        Self { http, metadata_url, issuer, loopback_http, known: Mutex::new(None) }
+    }
+
+    async fn fetch_keys(&self) -> Result<Fetched, FetchError> {
+        let remembered = self.remember(|known| known.take()).filter(|known| known.read_at.elapsed() < METADATA_AGE);
+        let mut known = match remembered {
+            Some(known) => known,
+            None => Known { jwks_uri: self.jwks_uri().await?, read_at: Instant::now(), etag: None },
+        };
+        let mut request = self.http.get(known.jwks_uri.clone());
+        if let Some(etag) = known.etag.clone() {
+            request = request.header(IF_NONE_MATCH, etag);
+        }
+        let response = request.send().await.map_err(|_| FetchError::Unreachable)?;
+        let max_age = response.headers().get(CACHE_CONTROL).and_then(max_age);
+        let fetched = if response.status() == StatusCode::NOT_MODIFIED && known.etag.is_some() {
+            Fetched::not_modified()
+        } else {
+            known.etag = response.headers().get(ETAG).cloned();
+            let keys = KeySet::from_jwks(&body(response).await?).map_err(|_| FetchError::Malformed)?;
+            if keys.is_empty() {
+                return Err(FetchError::NoKeys);
+            }
+            Fetched::keys(keys)
+        };
+        // Only a success is remembered, so any failure starts from the metadata again.
+        self.remember(|slot| *slot = Some(known));
+        Ok(match max_age {
+            Some(max_age) => fetched.max_age(max_age),
+            None => fetched,
+        })
+    }
+
+    async fn jwks_uri(&self) -> Result<Url, FetchError> {
+        let response = self.http.get(self.metadata_url.clone()).send().await.map_err(|_| FetchError::Unreachable)?;
+        let metadata = parse_document(&body(response).await?).ok_or(FetchError::Malformed)?;
+        if metadata.get("issuer").and_then(Value::as_str) != Some(&self.issuer) {
+            return Err(FetchError::WrongIssuer);
+        }
+        let uri = metadata.get("jwks_uri").and_then(Value::as_str).ok_or(FetchError::Malformed)?;
+        let uri = Url::parse(uri).map_err(|_| FetchError::Malformed)?;
+        let secure = uri.scheme() == "https" || (self.loopback_http && crate::origin::is_loopback_http(&uri));
+        if secure { Ok(uri) } else { Err(FetchError::Malformed) }
+    }
+
+    fn remember<T>(&self, change: impl FnOnce(&mut Option<Known>) -> T) -> T {
+        change(&mut self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+impl KeySource for DiscoverySource {
+    fn fetch(&self) -> FetchFuture<'_> {
+        Box::pin(self.fetch_keys())
+    }
+}
+
+async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, FetchError> {
+    if response.status() != StatusCode::OK {
+        return Err(FetchError::Status(response.status().as_u16()));
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|_| FetchError::Unreachable)? {
+        if body.len() + chunk.len() > MAX_BODY {
+            return Err(FetchError::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// `max-age` of RFC 9111 5.2.2.1; `no-store` and `no-cache` ask for the shortest time that the caller grants.
+fn max_age(value: &HeaderValue) -> Option<Duration> {
+    let directives = value.to_str().ok()?.to_ascii_lowercase();
+    let mut directives = directives.split(',').map(str::trim);
+    let mut found = None;
+    directives.try_for_each(|directive| match directive.split_once('=') {
+        None if matches!(directive, "no-store" | "no-cache") => {
+            found = Some(Duration::ZERO);
+            None
+        }
+        Some(("max-age", seconds)) => {
+            found = seconds.trim_matches('"').parse().ok().map(Duration::from_secs);
+            Some(())
+        }
+        _ => Some(()),
+    });
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cache_control() {
+        let rows = [
+            ("max-age=300", Some(300)),
+            ("public, max-age=86400, must-revalidate", Some(86400)),
+            ("MAX-AGE=\"7\"", Some(7)),
+            ("no-store, max-age=300", Some(0)),
+            ("max-age=-1", None),
+            ("max-age=99999999999999999999999", None),
+            ("private", None),
+        ];
+        for (text, seconds) in rows {
+            assert_eq!(max_age(&HeaderValue::from_static(text)), seconds.map(Duration::from_secs), "{text}");
+        }
+    }
+}

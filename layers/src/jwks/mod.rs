@@ -1,0 +1,253 @@
+//! Keys: a pure lookup ([`KeySet`]), the seam to where they come from ([`KeySource`]), and the snapshot that requests read.
+
+mod discovery;
+mod jwks_client;
+mod remote;
+mod source;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jsonwebtoken::DecodingKey;
+use serde_json::{Map, Value};
+
+use crate::algorithm::{Algorithm, KeyType};
+use crate::json;
+
+pub(crate) use self::discovery::DiscoverySource;
+pub use self::jwks_client::JwksClientSource;
+pub(crate) use self::remote::{Attempts, Lookup, RemoteKeySet, Unavailable};
+pub use self::source::{FetchError, FetchFuture, Fetched, KeySource};
+
+/// A set with more usable keys than this is refused as a whole.
+pub const MAX_KEYS: usize = 200;
+
+/// An immutable set of verification keys, looked up by `kid`.
+#[derive(Clone, Default)]
+pub struct KeySet {
+    by_kid: HashMap<Box<str>, Arc<Key>>,
+}
+
+/// The text is not a JWK set, or holds more than [`MAX_KEYS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a JWK set (RFC 7517 5) of at most 200 keys")]
+pub struct InvalidKeySet;
+
+/// One usable key.
+pub(crate) struct Key {
+    pub(crate) key_type: KeyType,
+    /// The only algorithm of this key, when its JWK names one.
+    pub(crate) algorithm: Option<Algorithm>,
+    /// Entra: the issuer that this key signs for, perhaps with `{tenantid}` in it.
+    pub(crate) issuer: Option<Box<str>>,
+    pub(crate) decoding: DecodingKey,
+}
+
+impl KeySet {
+    /// Reads a JWK set (RFC 7517 5), key by key: a key that cannot be used to verify signatures is left out and never spoils the rest.
+    ///
+    /// Left out are keys without `kid`; of unknown type or curve; with `use` other than `sig`, `key_ops` without `verify`, or an
+    /// algorithm that is not an asymmetric signature; RSA keys under 2048 or over 8192 bits or with an even or tiny exponent; private
+    /// and symmetric keys; and all keys of a `kid` that stands for two different keys.
+    ///
+    /// # Errors
+    /// Text that is not an object with an array `keys`, or with more than [`MAX_KEYS`] entries.
+    pub fn from_jwks(text: &[u8]) -> Result<Self, InvalidKeySet> {
+        let mut document: Value = serde_json::from_slice(text).map_err(|_| InvalidKeySet)?;
+        let Some(Value::Array(entries)) = document.get_mut("keys").map(Value::take) else { return Err(InvalidKeySet) };
+        if entries.len() > MAX_KEYS {
+            return Err(InvalidKeySet);
+        }
+        Ok(Self::from_entries(entries.iter().filter_map(Value::as_object)))
+    }
+
+    fn from_entries<'a>(entries: impl Iterator<Item = &'a Map<String, Value>>) -> Self {
+        let mut by_kid: HashMap<Box<str>, (&Map<String, Value>, Arc<Key>)> = HashMap::new();
+        let mut ambiguous: Vec<Box<str>> = Vec::new();
+        for entry in entries {
+            let Some(kid) = entry.get("kid").and_then(Value::as_str).filter(|kid| !kid.is_empty()) else { continue };
+            match by_kid.get(kid) {
+                Some((first, _)) if *first == entry => {}
+                Some(_) => ambiguous.push(kid.into()),
+                None => {
+                    if let Some(key) = Key::from_jwk(entry) {
+                        by_kid.insert(kid.into(), (entry, Arc::new(key)));
+                    }
+                }
+            }
+        }
+        for kid in ambiguous {
+            by_kid.remove(&kid);
+        }
+        Self { by_kid: by_kid.into_iter().map(|(kid, (_, key))| (kid, key)).collect() }
+    }
+
+    /// The key of a token: by its `kid`, or the only key of the set for a token without one (OpenID Connect Core 10.1).
+    pub(crate) fn key(&self, kid: Option<&str>) -> Option<&Key> {
+        match kid {
+            Some(kid) => self.by_kid.get(kid).map(Arc::as_ref),
+            None if self.by_kid.len() == 1 => self.by_kid.values().next().map(Arc::as_ref),
+            None => None,
+        }
+    }
+
+    /// How many usable keys there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_kid.len()
+    }
+
+    /// Is there no usable key?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_kid.is_empty()
+    }
+}
+
+impl fmt::Debug for KeySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeySet").field("len", &self.len()).finish()
+    }
+}
+
+impl Key {
+    fn from_jwk(jwk: &Map<String, Value>) -> Option<Self> {
+        let text = |name: &str| jwk.get(name).and_then(Value::as_str);
+        let private = ["d", "p", "q", "dp", "dq", "qi", "k", "oth"].iter().any(|name| jwk.contains_key(*name));
+        let for_signatures = jwk.get("use").is_none_or(|usage| usage == "sig");
+        let may_verify = match jwk.get("key_ops") {
+            None => true,
+            Some(Value::Array(operations)) => operations.iter().any(|operation| operation == "verify"),
+            Some(_) => false,
+        };
+        if private || !for_signatures || !may_verify {
+            return None;
+        }
+        let algorithm = match jwk.get("alg") {
+            None => None,
+            Some(name) => Some(Algorithm::from_name(name.as_str()?)?),
+        };
+        let (key_type, decoding) = match (text("kty")?, text("crv")) {
+            ("RSA", _) => (KeyType::Rsa, rsa(text("n")?, text("e")?)?),
+            ("EC", Some("P-256")) => (KeyType::P256, ec(text("x")?, text("y")?, 32)?),
+            ("EC", Some("P-384")) => (KeyType::P384, ec(text("x")?, text("y")?, 48)?),
+            ("OKP", Some("Ed25519")) => (KeyType::Ed25519, ed(text("x")?)?),
+            _ => return None,
+        };
+        if algorithm.is_some_and(|algorithm| algorithm.key_type() != key_type) {
+            return None;
+        }
+        let issuer = match jwk.get("issuer") {
+            None => None,
+            Some(issuer) => Some(issuer.as_str()?.into()),
+        };
+        Some(Self { key_type, algorithm, issuer, decoding })
+    }
+}
+
+fn rsa(n: &str, e: &str) -> Option<DecodingKey> {
+    let modulus = BASE64_URL_SAFE_NO_PAD.decode(n).ok()?;
+    let exponent = BASE64_URL_SAFE_NO_PAD.decode(e).ok()?;
+    let significant: Vec<u8> = modulus.iter().copied().skip_while(|byte| *byte == 0).collect();
+    let bits = significant.len() * 8 - usize::try_from(significant.first()?.leading_zeros()).ok()?;
+    let odd = exponent.last().is_some_and(|byte| byte % 2 == 1);
+    let large = exponent.len() > 1 || exponent.first().is_some_and(|byte| *byte >= 3);
+    ((2048..=8192).contains(&bits) && odd && large).then(|| DecodingKey::from_rsa_raw_components(&significant, &exponent))
+}
+
+fn ec(x: &str, y: &str, length: usize) -> Option<DecodingKey> {
+    let right_length = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == length);
+    (right_length(x) && right_length(y)).then(|| DecodingKey::from_ec_components(x, y).ok()).flatten()
+}
+
+fn ed(x: &str) -> Option<DecodingKey> {
+    let right_length = BASE64_URL_SAFE_NO_PAD.decode(x).is_ok_and(|bytes| bytes.len() == 32);
+    right_length.then(|| DecodingKey::from_ed_components(x).ok()).flatten()
+}
+
+/// The members of a JSON object in a body that must not be ambiguous.
+fn parse_document(text: &[u8]) -> Option<Map<String, Value>> {
+    json::parse_object(text, 32).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn rsa_jwk() -> Value {
+        let mut modulus = vec![0xC3_u8; 256];
+        modulus[255] = 0xC5;
+        json!({"kty": "RSA", "kid": "a", "use": "sig", "n": BASE64_URL_SAFE_NO_PAD.encode(modulus), "e": "AQAB"})
+    }
+
+    fn count(keys: &[Value]) -> usize {
+        KeySet::from_jwks(json!({ "keys": keys }).to_string().as_bytes()).unwrap().len()
+    }
+
+    fn with(name: &str, value: Value) -> Value {
+        let mut jwk = rsa_jwk();
+        jwk[name] = value;
+        jwk
+    }
+
+    #[test]
+    fn unusable_keys_are_left_out_and_spoil_nothing() {
+        let short = BASE64_URL_SAFE_NO_PAD.encode([0xC3_u8; 128]);
+        let rows = [
+            ("encryption", with("use", json!("enc"))),
+            ("use of wrong type", with("use", json!(1))),
+            ("operations", with("key_ops", json!(["encrypt"]))),
+            ("symmetric", json!({"kty": "oct", "kid": "b", "k": "AAAA"})),
+            ("private", with("d", json!("AAAA"))),
+            ("HMAC", with("alg", json!("HS256"))),
+            ("none", with("alg", json!("none"))),
+            ("algorithm of another type", with("alg", json!("ES256"))),
+            ("unknown type", json!({"kty": "AKP", "kid": "b", "alg": "ML-DSA-44", "pub": "AA"})),
+            ("no kid", json!({"kty": "RSA", "n": rsa_jwk()["n"], "e": "AQAB"})),
+            ("numeric kid", with("kid", json!(7))),
+            ("1024 bits", with("n", json!(short))),
+            ("exponent 1", with("e", json!("AQ"))),
+            ("even exponent", with("e", json!("BA"))),
+            ("padded modulus", with("n", json!(format!("{}=", rsa_jwk()["n"].as_str().unwrap())))),
+            ("issuer of wrong type", with("issuer", json!(["x"]))),
+            ("not an object", json!("x")),
+            ("short EC", json!({"kty": "EC", "kid": "b", "crv": "P-256", "x": "AAAA", "y": "AAAA"})),
+        ];
+        assert_eq!(count(&[rsa_jwk()]), 1);
+        for (name, bad) in rows {
+            assert_eq!(count(std::slice::from_ref(&bad)), 0, "{name} alone");
+            let mut good = rsa_jwk();
+            good["kid"] = json!("good");
+            assert_eq!(count(&[bad, good]), 1, "{name} beside a good key");
+        }
+    }
+
+    #[test]
+    fn one_kid_for_two_keys_is_no_key() {
+        assert_eq!(count(&[rsa_jwk(), with("e", json!("Aw"))]), 0);
+        assert_eq!(count(&[rsa_jwk(), rsa_jwk()]), 1);
+    }
+
+    #[test]
+    fn set_is_refused_whole_when_it_is_none() {
+        let many: Vec<Value> = (0..=MAX_KEYS).map(|n| with("kid", json!(n.to_string()))).collect();
+        let rows = ["", "[]", "{}", r#"{"keys":{}}"#, "<html>", r#"{"keys":["#].map(str::to_owned);
+        for text in rows.into_iter().chain([json!({ "keys": many }).to_string()]) {
+            assert!(KeySet::from_jwks(text.as_bytes()).is_err(), "{text:.40}");
+        }
+        assert!(KeySet::from_jwks(br#"{"keys":[]}"#).unwrap().is_empty());
+    }
+
+    #[test]
+    fn token_without_kid_takes_only_an_only_key() {
+        let set = |keys: &[Value]| KeySet::from_jwks(json!({ "keys": keys }).to_string().as_bytes()).unwrap();
+        assert!(set(&[rsa_jwk()]).key(None).is_some());
+        assert!(set(&[rsa_jwk(), with("kid", json!("b"))]).key(None).is_none());
+        assert!(set(&[rsa_jwk()]).key(Some("A")).is_none());
+    }
+}

@@ -1,0 +1,365 @@
+//! Keys that are kept fresh: a snapshot that readers never wait for and one task that fetches.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{FetchError, Fetched, KeySet, KeySource};
+
+/// After a good fetch an unknown `kid` causes no further fetch for this long.
+const COOLDOWN: Duration = Duration::from_secs(30);
+/// The first pause after a failed fetch; it doubles up to [`MAX_BACKOFF`].
+const MIN_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
+/// Bounds of what a source's own max-age can ask for; without one the longer holds.
+const MIN_REFRESH: Duration = Duration::from_secs(60);
+const MAX_REFRESH: Duration = Duration::from_secs(600);
+/// Keys are served for this long after the last good fetch when the authority is down.
+const LAST_KNOWN_GOOD: Duration = Duration::from_secs(24 * 3600);
+/// A whole fetch takes no longer.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Keys of one issuer.
+#[derive(Clone)]
+pub(crate) struct RemoteKeySet(Arc<Inner>);
+
+/// What a request finds.
+pub(crate) enum Lookup {
+    /// Keys to verify with; pass the attempt on to [`RemoteKeySet::newer_than`] if the key is not among them.
+    Keys(Arc<KeySet>, Attempts),
+    /// No keys were ever obtained, or they are too old.
+    Nothing(Attempts),
+}
+
+/// How many fetches had ended when a request looked.
+#[derive(Clone, Copy)]
+pub(crate) struct Attempts(u64);
+
+/// The keys cannot be fetched now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unavailable {
+    /// Seconds after which it is worth trying again.
+    pub(crate) retry_after: u64,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    task: Mutex<Option<AbortHandle>>,
+}
+
+struct Shared {
+    source: Arc<dyn KeySource>,
+    snapshot: ArcSwapOption<Snapshot>,
+    last: watch::Sender<Attempt>,
+    wake: Notify,
+}
+
+struct Snapshot {
+    keys: Arc<KeySet>,
+    confirmed_at: Instant,
+}
+
+/// The last fetch that ended.
+#[derive(Clone, Copy)]
+struct Attempt {
+    number: u64,
+    good: bool,
+    /// Until then no request causes another one.
+    quiet_until: Option<Instant>,
+}
+
+impl RemoteKeySet {
+    pub(crate) fn new(source: Arc<dyn KeySource>) -> Self {
+        let none = Attempt { number: 0, good: false, quiet_until: None };
+        let shared = Shared { source, snapshot: ArcSwapOption::empty(), last: watch::Sender::new(none), wake: Notify::new() };
+        Self(Arc::new(Inner { shared: Arc::new(shared), task: Mutex::new(None) }))
+    }
+
+    /// Never waits.
+    pub(crate) fn look(&self) -> Lookup {
+        let shared = &self.0.shared;
+        // The number is read first: a fetch that ends in between only makes the look-up newer than it says.
+        let attempts = Attempts(shared.last.borrow().number);
+        match &*shared.snapshot.load() {
+            Some(snapshot) if snapshot.confirmed_at.elapsed() < LAST_KNOWN_GOOD => {
+                Lookup::Keys(Arc::clone(&snapshot.keys), attempts)
+            }
+            _ => Lookup::Nothing(attempts),
+        }
+    }
+
+    /// Waits for a fetch that ended after `seen`, causing one if that may help.
+    ///
+    /// # Errors
+    /// The fetch failed, or a recent one did and another is not due yet.
+    pub(crate) async fn newer_than(&self, seen: Attempts) -> Result<(), Unavailable> {
+        self.start();
+        let shared = &self.0.shared;
+        let mut attempts = shared.last.subscribe();
+        let last = *attempts.borrow_and_update();
+        if last.number > seen.0 {
+            return last.outcome();
+        }
+        if last.quiet_until.is_some_and(|until| Instant::now() < until) {
+            return last.outcome();
+        }
+        shared.wake.notify_one();
+        // The fetch has its own deadline; this one covers a runtime that went away underneath it.
+        match timeout(DEADLINE * 2, attempts.wait_for(|attempt| attempt.number > seen.0)).await {
+            Ok(Ok(attempt)) => attempt.outcome(),
+            _ => Err(Unavailable { retry_after: 1 }),
+        }
+    }
+
+    fn start(&self) {
+        let mut task = self.0.task.lock().unwrap_or_else(PoisonError::into_inner);
+        if task.as_ref().is_none_or(AbortHandle::is_finished) {
+            *task = Some(tokio::spawn(refresh(Arc::clone(&self.0.shared))).abort_handle());
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            task.abort();
+        }
+    }
+}
+
+impl fmt::Debug for RemoteKeySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteKeySet").finish_non_exhaustive()
+    }
+}
+
+impl Attempt {
+    fn outcome(&self) -> Result<(), Unavailable> {
+        if self.good {
+            return Ok(());
+        }
+        let wait = self.quiet_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
+        Err(Unavailable { retry_after: wait.as_secs() + 1 })
+    }
+}
+
+/// Fetches now, then whenever it is due or asked for.
+async fn refresh(shared: Arc<Shared>) {
+    let mut failures = 0_u32;
+    loop {
+        let (good, next) = match fetch(&shared).await {
+            Ok(max_age) => {
+                failures = 0;
+                (true, jitter(max_age.unwrap_or(MAX_REFRESH).clamp(MIN_REFRESH, MAX_REFRESH)))
+            }
+            Err(error) => {
+                let pause = jitter(MIN_BACKOFF.saturating_mul(1 << failures.min(6)).min(MAX_BACKOFF));
+                failures = failures.saturating_add(1);
+                tracing::warn!(kind = "keys_not_fetched", failures, %error, "verification keys could not be fetched");
+                (false, pause)
+            }
+        };
+        let now = Instant::now();
+        let due = now + next;
+        let quiet_until = if good { now + COOLDOWN } else { due };
+        shared.last.send_modify(|last| {
+            *last = Attempt { number: last.number.wrapping_add(1), good, quiet_until: Some(quiet_until) };
+        });
+        // A request that asks during the quiet time is answered by the fetch that just ended.
+        while timeout_at(due, shared.wake.notified()).await.is_ok() {
+            if Instant::now() >= quiet_until {
+                break;
+            }
+        }
+    }
+}
+
+async fn fetch(shared: &Shared) -> Result<Option<Duration>, FetchError> {
+    let Fetched { keys, max_age } = timeout(DEADLINE, shared.source.fetch()).await.map_err(|_| FetchError::Timeout)??;
+    let keys = match keys {
+        Some(keys) if keys.is_empty() => return Err(FetchError::NoKeys),
+        Some(keys) => Arc::new(keys),
+        None => shared.snapshot.load().as_ref().map(|old| Arc::clone(&old.keys)).ok_or(FetchError::NoKeys)?,
+    };
+    tracing::debug!(kind = "keys_fetched", keys = keys.len(), "verification keys are fresh");
+    shared.snapshot.store(Some(Arc::new(Snapshot { keys, confirmed_at: Instant::now() })));
+    Ok(max_age)
+}
+
+/// Between 90 % and 110 %, so that many processes do not ask at the same moment.
+fn jitter(duration: Duration) -> Duration {
+    let mut random = [0_u8; 2];
+    let permille = match aws_lc_rs::rand::fill(&mut random) {
+        Ok(()) => 900 + u32::from(u16::from_le_bytes(random)) * 200 / u32::from(u16::MAX),
+        Err(_) => 1000,
+    };
+    duration * permille / 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::FetchFuture;
+    use super::*;
+
+    const KEY_A: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    const KEY_B: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"b","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+    #[derive(Default)]
+    struct Script {
+        answer: Mutex<Option<&'static str>>,
+        hang: Mutex<bool>,
+        fetches: AtomicUsize,
+    }
+
+    impl KeySource for Arc<Script> {
+        fn fetch(&self) -> FetchFuture<'_> {
+            Box::pin(async {
+                self.fetches.fetch_add(1, Ordering::SeqCst);
+                if *self.hang.lock().unwrap() {
+                    std::future::pending::<()>().await;
+                }
+                let answer = self.answer.lock().unwrap().ok_or(FetchError::Unreachable)?;
+                Ok(Fetched::keys(KeySet::from_jwks(answer.as_bytes()).unwrap()))
+            })
+        }
+    }
+
+    struct World {
+        script: Arc<Script>,
+        keys: RemoteKeySet,
+    }
+
+    impl World {
+        fn new(answer: Option<&'static str>) -> Self {
+            let script = Arc::new(Script { answer: Mutex::new(answer), ..Script::default() });
+            Self { keys: RemoteKeySet::new(Arc::new(Arc::clone(&script))), script }
+        }
+
+        fn fetches(&self) -> usize {
+            self.script.fetches.load(Ordering::SeqCst)
+        }
+
+        fn publish(&self, answer: Option<&'static str>) {
+            *self.script.answer.lock().unwrap() = answer;
+        }
+
+        /// As a request does: look, and wait for newer keys once if the key is missing. `true`: found.
+        async fn request(&self, kid: &str) -> Result<bool, Unavailable> {
+            for last in [false, true] {
+                let (found, seen) = match self.keys.look() {
+                    Lookup::Keys(keys, seen) => (keys.key(Some(kid)).is_some(), seen),
+                    Lookup::Nothing(seen) => (false, seen),
+                };
+                if found || last {
+                    return Ok(found);
+                }
+                self.keys.newer_than(seen).await?;
+            }
+            Ok(false)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn first_requests_share_one_fetch() {
+        let world = World::new(Some(KEY_A));
+        let requests = (0..1000).map(|_| world.request("a"));
+        assert!(futures_util::future::join_all(requests).await.into_iter().all(|found| found == Ok(true)));
+        assert_eq!(world.fetches(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn unknown_kid_fetches_once_per_cooldown_and_a_rotation_is_seen() {
+        let world = World::new(Some(KEY_A));
+        assert_eq!(world.request("a").await, Ok(true));
+        for n in 0..1000 {
+            assert_eq!(world.request(&n.to_string()).await, Ok(false));
+        }
+        assert_eq!(world.fetches(), 1, "the cooldown began with the first fetch");
+        tokio::time::advance(COOLDOWN).await;
+        world.publish(Some(KEY_B));
+        assert_eq!(world.request("b").await, Ok(true), "answered within the same request");
+        assert_eq!(world.request("a").await, Ok(false), "a withdrawn key is dead at once");
+        assert_eq!(world.fetches(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn cold_start_without_authority_is_unavailable_and_heals() {
+        let world = World::new(None);
+        for _ in 0..100 {
+            assert!(world.request("a").await.is_err());
+        }
+        assert_eq!(world.fetches(), 1, "one fetch in the first backoff step");
+        world.publish(Some(KEY_A));
+        tokio::time::advance(Duration::from_millis(1200)).await;
+        assert_eq!(world.request("a").await, Ok(true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn outage_serves_known_keys_up_to_the_bound_and_unknown_ones_not_at_all() {
+        let world = World::new(Some(KEY_A));
+        assert_eq!(world.request("a").await, Ok(true));
+        world.publish(None);
+        tokio::time::advance(LAST_KNOWN_GOOD - Duration::from_secs(1)).await;
+        assert_eq!(world.request("a").await, Ok(true));
+        assert!(world.request("b").await.is_err(), "a failed fetch decides nothing");
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(world.request("a").await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hanging_authority_never_stalls_a_request_that_has_its_key() {
+        let world = World::new(Some(KEY_A));
+        assert_eq!(world.request("a").await, Ok(true));
+        *world.script.hang.lock().unwrap() = true;
+        tokio::time::advance(COOLDOWN).await;
+        let before = Instant::now();
+        let unknown = world.request("x");
+        let known = world.request("a");
+        let (known, unknown) = futures_util::future::join(known, unknown).await;
+        assert_eq!(known, Ok(true));
+        assert!(unknown.is_err());
+        assert!(before.elapsed() <= DEADLINE * 2);
+        let before = Instant::now();
+        assert_eq!(world.request("a").await, Ok(true));
+        assert_eq!(before.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn cancelled_request_does_not_cancel_the_fetch() {
+        let world = World::new(Some(KEY_A));
+        {
+            let mut request = Box::pin(world.request("a"));
+            assert!(futures_util::poll!(&mut request).is_pending());
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(world.request("a").await, Ok(true));
+        assert_eq!(world.fetches(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn empty_answer_keeps_the_old_keys() {
+        let world = World::new(Some(KEY_A));
+        assert_eq!(world.request("a").await, Ok(true));
+        world.publish(Some(r#"{"keys":[]}"#));
+        tokio::time::advance(MAX_REFRESH * 2).await;
+        assert!(world.request("b").await.is_err());
+        assert_eq!(world.request("a").await, Ok(true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dropping_the_last_handle_ends_the_task() {
+        let world = World::new(Some(KEY_A));
+        assert_eq!(world.request("a").await, Ok(true));
+        let script = Arc::clone(&world.script);
+        drop(world);
+        tokio::task::yield_now().await;
+        assert_eq!(Arc::strong_count(&script), 1);
+    }
+}

@@ -1,0 +1,9 @@
+//! The rules for a bearer token, as a pure function of token, keys, policy and time.
+
+mod header;
+mod policy;
+mod signature;
+mod verify;
+
+pub use self::policy::Policy;
+pub use self::verify::{VerifyError, verify};

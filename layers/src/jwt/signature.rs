@@ -1,0 +1,27 @@
+//! The only code that touches signatures.
+
+use jsonwebtoken::Algorithm as Name;
+use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
+
+use crate::algorithm::Algorithm;
+use crate::jwks::Key;
+
+/// Does `signature` over `message` verify under `key` with exactly this algorithm?
+///
+/// The provider is called directly: the crate's own entry points use a process-wide provider, which panics when cargo's feature
+/// unification enables two.
+pub(crate) fn verifies(algorithm: Algorithm, key: &Key, message: &[u8], signature: &[u8]) -> bool {
+    let name = match algorithm {
+        Algorithm::EdDsa => Name::EdDSA,
+        Algorithm::Es256 => Name::ES256,
+        Algorithm::Es384 => Name::ES384,
+        Algorithm::Ps256 => Name::PS256,
+        Algorithm::Ps384 => Name::PS384,
+        Algorithm::Ps512 => Name::PS512,
+        Algorithm::Rs256 => Name::RS256,
+        Algorithm::Rs384 => Name::RS384,
+        Algorithm::Rs512 => Name::RS512,
+    };
+    (DEFAULT_PROVIDER.verifier_factory)(&name, &key.decoding)
+        .is_ok_and(|verifier| verifier.verify(message, &signature.to_vec()).is_ok())
+}

@@ -1,0 +1,183 @@
+//! Who we are at the authority: acquires tokens, one request at a time per user and scope.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::FutureExt as _;
+use futures_util::future::Shared;
+use serde_json::Value;
+
+use super::cache::{Key, TokenCache};
+use super::credential::Credential;
+use super::error::{OnBehalfOfError, OnBehalfOfErrorKind};
+use super::exchange::{Exchange, ExchangeError};
+use crate::authority::Authority;
+use crate::claims::ClaimsRequest;
+use crate::error::ConfigError;
+use crate::principal::Principal;
+use crate::scope::Scope;
+use crate::token::{AccessToken, TokenHash};
+
+/// A confidential client: this service as the authority knows it. Cheap to clone; all clones share one token cache.
+///
+/// It has an HTTP stack of its own, so a limit around the client that calls the next tier cannot deadlock it.
+#[derive(Clone)]
+pub struct ConfidentialClient(Arc<Inner>);
+
+struct Inner {
+    authority: Authority,
+    client_id: String,
+    credential: Credential,
+    cache: TokenCache,
+    flights: Mutex<HashMap<Flight, SharedAcquire>>,
+}
+
+/// Requests for the same flight share one exchange.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Flight {
+    key: Key,
+    claims: Option<ClaimsRequest>,
+}
+
+type SharedAcquire = Shared<Pin<Box<dyn Future<Output = Result<AccessToken, ExchangeError>> + Send>>>;
+
+/// One acquisition: for whom, for what, and why not from the cache.
+#[derive(Clone)]
+pub(super) struct Wanted {
+    pub(super) caller: Principal,
+    pub(super) scope: Arc<str>,
+    pub(super) claims: Option<ClaimsRequest>,
+    /// A token that was just refused: only another one will do.
+    pub(super) refused: Option<TokenHash>,
+}
+
+impl Authority {
+    /// This service as a client of an authority of Entra's kind.
+    ///
+    /// # Errors
+    /// An authority of another kind, or a client id that cannot be printed.
+    pub fn client(&self, client_id: &str, credential: Credential) -> Result<ConfidentialClient, ConfigError> {
+        Scope::new(client_id).map_err(|_| ConfigError::Audience)?;
+        if self.as_entra().is_none() {
+            return Err(ConfigError::OnBehalfOf);
+        }
+        Ok(ConfidentialClient(Arc::new(Inner {
+            authority: self.clone(),
+            client_id: client_id.to_owned(),
+            credential,
+            cache: TokenCache::new(),
+            flights: Mutex::new(HashMap::new()),
+        })))
+    }
+}
+
+impl ConfidentialClient {
+    /// The cached token, if it will do.
+    pub(super) fn cached(&self, wanted: &Wanted) -> Option<AccessToken> {
+        let token = self.0.cache.get(&wanted.key(), self.0.authority.now())?;
+        let usable = match wanted.refused {
+            // Another request has already replaced the refused token: take that one instead of asking again.
+            Some(refused) => token.hash() != refused,
+            None => wanted.claims.is_none(),
+        };
+        usable.then_some(token)
+    }
+
+    /// A token from the cache or from the authority. Callers that want the same share one request; a caller that goes away does not
+    /// end it.
+    pub(super) async fn acquire(&self, wanted: Wanted) -> Result<AccessToken, ExchangeError> {
+        let flight = {
+            let mut flights = self.0.lock();
+            // Looked up under the lock: a flight puts its token into the cache before it leaves the map.
+            if let Some(token) = self.cached(&wanted) {
+                return Ok(token);
+            }
+            let id = Flight { key: wanted.key(), claims: wanted.claims.clone() };
+            match flights.get(&id) {
+                Some(flight) => flight.clone(),
+                None => {
+                    let landing = Landing { inner: Arc::clone(&self.0), id: id.clone() };
+                    let task = tokio::spawn(fly(landing, wanted));
+                    let flight = task.map(|ended| ended.unwrap_or_else(|_| Err(unavailable()))).boxed().shared();
+                    flights.insert(id, flight.clone());
+                    flight
+                }
+            }
+        };
+        flight.await
+    }
+
+    /// Forgets the token that was refused, unless it has been replaced already.
+    pub(super) fn evict(&self, wanted: &Wanted, refused: TokenHash) {
+        let key = wanted.key();
+        if self.0.cache.get(&key, self.0.authority.now()).is_some_and(|token| token.hash() == refused) {
+            self.0.cache.remove(&key);
+        }
+    }
+
+    pub(super) fn authority(&self) -> &Authority {
+        &self.0.authority
+    }
+}
+
+/// Leaves the map when the flight has ended, in a panic too.
+struct Landing {
+    inner: Arc<Inner>,
+    id: Flight,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.inner.lock().remove(&self.id);
+    }
+}
+
+async fn fly(landing: Landing, wanted: Wanted) -> Result<AccessToken, ExchangeError> {
+    let inner = &landing.inner;
+    let Some(entra) = inner.authority.as_entra() else { return Err(unavailable()) };
+    let now = inner.authority.now();
+    let exchange = Exchange {
+        http: inner.authority.http(),
+        token_endpoint: &entra.token_endpoint,
+        client_id: &inner.client_id,
+        credential: &inner.credential,
+        caller: &wanted.caller,
+        scope: &wanted.scope,
+        claims: wanted.claims.as_ref(),
+        now,
+    };
+    let token = exchange.run().await?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast of a float saturates")]
+    let assertion_expires = wanted.caller.claim("exp").and_then(Value::as_f64).map_or(0, |expires| expires as u64);
+    inner.cache.put(wanted.key(), token.clone(), assertion_expires, now);
+    Ok(token)
+}
+
+fn unavailable() -> ExchangeError {
+    ExchangeError::Other(OnBehalfOfError::new(OnBehalfOfErrorKind::Unavailable))
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Flight, SharedAcquire>> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wanted {
+    fn key(&self) -> Key {
+        Key {
+            assertion: self.caller.assertion().hash(),
+            tenant: self.caller.tenant_id().unwrap_or_default().into(),
+            scope: Box::from(&*self.scope),
+        }
+    }
+}
+
+impl fmt::Debug for ConfidentialClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConfidentialClient").field("client_id", &self.0.client_id).finish_non_exhaustive()
+    }
+}

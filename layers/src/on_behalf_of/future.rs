@@ -1,0 +1,272 @@
+//! The response of [`OnBehalfOf`](super::OnBehalfOf): acquire, send, and answer a challenge at most three times.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::{HeaderMap, Request, Response, StatusCode, request};
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::client::Wanted;
+use super::error::{OnBehalfOfError, OnBehalfOfErrorKind};
+use super::exchange::ExchangeError;
+use super::replay::Replay;
+use super::{DownstreamChallenges, Shared};
+use crate::challenge::{Answer, ChallengeRequired, Demand, StepUp, demand, parse};
+use crate::claims::ClaimsRequest;
+use crate::refusal::{BoxError, is_grpc};
+use crate::token::AccessToken;
+
+/// More rounds than this within one call are a loop, whatever their claims.
+const MAX_ROUNDS: usize = 3;
+
+pin_project! {
+    /// Resolves to the next tier's response or to the reason why there is none.
+    pub struct ResponseFuture<S, B, R>
+    where
+        S: Service<Request<B>>,
+        R: Replay<B>,
+    {
+        #[pin]
+        state: State<S::Future>,
+        operation: Operation<S, B, R>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F> {
+        // -> Ready | done
+        Acquire { token: BoxFuture<Result<AccessToken, ExchangeError>> },
+        // -> Call
+        Ready { token: Option<AccessToken> },
+        // -> Acquire | done
+        Call { #[pin] response: F },
+        // -> done
+        Failed { error: Option<BoxError> },
+    }
+}
+
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What stays the same over the attempts of one call.
+struct Operation<S, B, R: Replay<B>> {
+    inner: S,
+    replay: R,
+    shared: Arc<Shared>,
+    wanted: Option<Wanted>,
+    /// The request that is to be sent next.
+    next: Option<Request<B>>,
+    /// What is kept of the one under way.
+    kept: Option<(request::Parts, R::Kept)>,
+    sent: Option<AccessToken>,
+    /// The claims that were demanded so far, in order.
+    demanded: Vec<ClaimsRequest>,
+    refreshed: bool,
+}
+
+/// What the next tier says of the token.
+enum Verdict {
+    Accepted,
+    Forbidden,
+    Claims(ClaimsRequest),
+    StepUp(StepUp),
+    Refused,
+}
+
+impl<S, B, R> ResponseFuture<S, B, R>
+where
+    S: Service<Request<B>>,
+    R: Replay<B>,
+{
+    pub(super) fn new(inner: S, replay: R, shared: &Arc<Shared>, wanted: Wanted, request: Request<B>) -> Self {
+        let mut operation = Operation::new(inner, replay, shared);
+        operation.wanted = Some(wanted);
+        operation.next = Some(request);
+        Self { state: State::Ready { token: None }, operation }
+    }
+
+    /// The token is at hand and `readied` is ready.
+    pub(super) fn send_now(&mut self, readied: &mut S, token: AccessToken) {
+        if let Some(request) = self.operation.prepare(token) {
+            self.state = State::Call { response: readied.call(request) };
+        }
+    }
+
+    pub(super) fn acquire(inner: S, replay: R, shared: &Arc<Shared>, wanted: Wanted, request: Request<B>) -> Self {
+        let token = acquire(shared, wanted.clone());
+        let mut future = Self::new(inner, replay, shared, wanted, request);
+        future.state = State::Acquire { token };
+        future
+    }
+
+    pub(super) fn failed(inner: S, replay: R, shared: &Arc<Shared>, error: OnBehalfOfError) -> Self {
+        let error = Some(error.into());
+        Self { state: State::Failed { error }, operation: Operation::new(inner, replay, shared) }
+    }
+}
+
+fn acquire(shared: &Arc<Shared>, wanted: Wanted) -> BoxFuture<Result<AccessToken, ExchangeError>> {
+    let client = shared.client.clone();
+    Box::pin(async move { client.acquire(wanted).await })
+}
+
+impl<S, B, R: Replay<B>> Operation<S, B, R> {
+    fn new(inner: S, replay: R, shared: &Arc<Shared>) -> Self {
+        let shared = Arc::clone(shared);
+        Self { inner, replay, shared, wanted: None, next: None, kept: None, sent: None, demanded: Vec::new(), refreshed: false }
+    }
+
+    /// The request with its token, while what is needed to repeat it is kept.
+    fn prepare(&mut self, token: AccessToken) -> Option<Request<B>> {
+        let (mut parts, body) = self.next.take()?.into_parts();
+        let (body, kept) = self.replay.keep(body);
+        self.kept = R::REPLAYS.then(|| (parts.clone(), kept));
+        parts.headers.insert(AUTHORIZATION, token.authorization());
+        self.sent = Some(token);
+        Some(Request::from_parts(parts, body))
+    }
+
+    /// Makes ready to send again, if the body allows.
+    fn rewind(&mut self) {
+        self.next = self.kept.take().and_then(|(parts, kept)| {
+            let body = self.replay.again(kept)?;
+            Some(Request::from_parts(parts, body))
+        });
+    }
+
+    /// The next tier demands claims: ask the authority with them, or give up.
+    fn challenged(&mut self, claims: ClaimsRequest) -> Result<Wanted, BoxError> {
+        let loops = self.demanded.contains(&claims) || self.demanded.len() >= MAX_ROUNDS;
+        self.demanded.push(claims.clone());
+        if loops {
+            return Err(self.relay());
+        }
+        self.rewind();
+        let refused = self.sent.take().map(|token| token.hash());
+        self.wanted.clone().map(|wanted| Wanted { claims: Some(claims), refused, ..wanted }).ok_or_else(|| self.relay())
+    }
+
+    /// The next tier refuses the token without a reason: a fresh one may do, once.
+    fn refused(&mut self) -> Result<Wanted, BoxError> {
+        let refused = self.sent.take().map(|token| token.hash());
+        if let (Some(wanted), Some(refused)) = (&self.wanted, refused) {
+            self.shared.client.evict(wanted, refused);
+        }
+        self.rewind();
+        match (&self.wanted, self.refreshed, &self.next) {
+            (Some(wanted), false, Some(_)) => {
+                self.refreshed = true;
+                Ok(Wanted { claims: None, refused, ..wanted.clone() })
+            }
+            _ => Err(OnBehalfOfError::new(OnBehalfOfErrorKind::TokenRefused).into()),
+        }
+    }
+
+    /// What the caller is told when the authority gives no token.
+    fn unmet(&self, error: ExchangeError) -> BoxError {
+        match error {
+            ExchangeError::Other(error) => error.into(),
+            ExchangeError::Challenge { challenge, with_claims: true } => challenge.into(),
+            ExchangeError::Challenge { challenge, with_claims: false } if self.demanded.is_empty() => challenge.into(),
+            ExchangeError::Challenge { .. } => self.relay(),
+        }
+    }
+
+    /// The next tier's latest claims for the caller, if its client can answer them.
+    fn relay(&self) -> BoxError {
+        let capable = self.wanted.as_ref().is_some_and(|wanted| wanted.caller.accepts_claims_challenge());
+        match self.demanded.last() {
+            Some(claims) if capable => ChallengeRequired::new(Answer::InsufficientClaims(claims.clone())).into(),
+            _ => OnBehalfOfError::new(OnBehalfOfErrorKind::Blocked).into(),
+        }
+    }
+}
+
+impl<S, B, R, Res> Future for ResponseFuture<S, B, R>
+where
+    S: Service<Request<B>, Response = Response<Res>>,
+    S::Error: Into<BoxError>,
+    R: Replay<B>,
+{
+    type Output = Result<Response<Res>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let (mut state, operation) = (this.state, this.operation);
+        loop {
+            let next = match state.as_mut().project() {
+                StateProj::Acquire { token } => match ready!(token.as_mut().poll(cx)) {
+                    Ok(token) if operation.next.is_some() => State::Ready { token: Some(token) },
+                    // The stronger token is in the cache, but this request cannot be sent again.
+                    Ok(_) => return Poll::Ready(Err(operation.relay())),
+                    Err(error) => return Poll::Ready(Err(operation.unmet(error))),
+                },
+                StateProj::Ready { token } => {
+                    ready!(operation.inner.poll_ready(cx)).map_err(Into::into)?;
+                    let Some(request) = token.take().and_then(|token| operation.prepare(token)) else { return Poll::Pending };
+                    State::Call { response: operation.inner.call(request) }
+                }
+                StateProj::Call { response } => {
+                    let mut response = ready!(response.poll(cx)).map_err(Into::into)?;
+                    let wanted = match judge(&response) {
+                        Verdict::Accepted => return Poll::Ready(Ok(response)),
+                        Verdict::Forbidden => {
+                            let challenges = DownstreamChallenges(parse(response.headers()).into());
+                            response.headers_mut().remove(WWW_AUTHENTICATE);
+                            response.extensions_mut().insert(challenges);
+                            return Poll::Ready(Ok(response));
+                        }
+                        Verdict::Claims(claims) => operation.challenged(claims),
+                        Verdict::StepUp(step_up) => Err(ChallengeRequired::new(Answer::StepUp(step_up)).into()),
+                        Verdict::Refused => operation.refused(),
+                    };
+                    match wanted {
+                        Ok(wanted) => State::Acquire { token: acquire(&operation.shared, wanted) },
+                        Err(error) => return Poll::Ready(Err(error)),
+                    }
+                }
+                StateProj::Failed { error } => {
+                    let Some(error) = error.take() else { return Poll::Pending };
+                    return Poll::Ready(Err(error));
+                }
+            };
+            // Drops the first response's future, and the permit it may hold, before the service is readied again.
+            state.set(next);
+        }
+    }
+}
+
+fn judge<B>(response: &Response<B>) -> Verdict {
+    let status = match grpc_status(response.headers()) {
+        Some(status) => status,
+        None => response.status(),
+    };
+    if status != StatusCode::UNAUTHORIZED && status != StatusCode::FORBIDDEN {
+        return Verdict::Accepted;
+    }
+    match demand(status, response.headers()) {
+        // Of what a downstream demands only the access token's claims concern a token.
+        Some(Demand::Claims(claims)) => match claims.access_token_only() {
+            Some(claims) => Verdict::Claims(claims),
+            None if status == StatusCode::FORBIDDEN => Verdict::Forbidden,
+            None => Verdict::Refused,
+        },
+        Some(Demand::StepUp(step_up)) => Verdict::StepUp(step_up),
+        None if status == StatusCode::FORBIDDEN => Verdict::Forbidden,
+        None => Verdict::Refused,
+    }
+}
+
+/// The status of a gRPC response without a body (trailers-only), as the HTTP status that it stands for.
+fn grpc_status(headers: &HeaderMap) -> Option<StatusCode> {
+    let status = headers.get("grpc-status").filter(|_| is_grpc(headers))?;
+    Some(match status.as_bytes() {
+        b"16" => StatusCode::UNAUTHORIZED,
+        b"7" => StatusCode::FORBIDDEN,
+        _ => StatusCode::OK,
+    })
+}

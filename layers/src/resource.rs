@@ -1,0 +1,230 @@
+//! Whom we accept tokens for, and how this resource introduces itself in a challenge.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::authority::{Authority, is_guid};
+use crate::challenge::{Answer, Challenge};
+use crate::error::ConfigError;
+
+/// A protected resource (an API): the audiences that its tokens must name, and what its challenges say. Cheap to clone.
+#[derive(Clone)]
+pub struct Resource(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    authority: Authority,
+    audiences: Vec<String>,
+    app_id_uri: Option<String>,
+    assume_cp1: bool,
+    leeway: u64,
+}
+
+impl Authority {
+    /// A resource that accepts this authority's tokens for `audience`: the API's application (client) id in v2.0 tokens of
+    /// Entra, or whatever stands in `aud`.
+    ///
+    /// # Errors
+    /// An audience that is empty or not visible ASCII.
+    pub fn resource(&self, audience: &str) -> Result<Resource, ConfigError> {
+        let inner = Inner {
+            authority: self.clone(),
+            audiences: vec![checked(audience)?],
+            app_id_uri: None,
+            assume_cp1: false,
+            leeway: 60,
+        };
+        Ok(Resource(Arc::new(inner)))
+    }
+}
+
+impl Resource {
+    /// Accepts another audience as well.
+    ///
+    /// # Errors
+    /// An audience that is empty or not visible ASCII.
+    pub fn audience(self, audience: &str) -> Result<Self, ConfigError> {
+        let audience = checked(audience)?;
+        Ok(self.change(|inner| inner.audiences.push(audience)))
+    }
+
+    /// The application ID URI (`api://...`), for which clients ask consent; `api://<client id>` by default.
+    ///
+    /// # Errors
+    /// A URI that is empty or not visible ASCII.
+    pub fn app_id_uri(self, uri: &str) -> Result<Self, ConfigError> {
+        let uri = checked(uri)?;
+        Ok(self.change(|inner| inner.app_id_uri = Some(uri)))
+    }
+
+    /// Treats every user's client as able to answer claims challenges, for authorities whose tokens do not say so (`xms_cc`).
+    #[must_use]
+    pub fn assume_claims_capable_clients(self) -> Self {
+        self.change(|inner| inner.assume_cp1 = true)
+    }
+
+    /// How far the authority's clock may differ from ours, in seconds: 60 by default, at most 300.
+    #[must_use]
+    pub fn leeway(self, seconds: u64) -> Self {
+        self.change(|inner| inner.leeway = seconds.min(300))
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
+    }
+
+    /// The authority whose tokens are accepted.
+    #[must_use]
+    pub fn authority(&self) -> &Authority {
+        &self.0.authority
+    }
+
+    pub(crate) fn audiences(&self) -> &[String] {
+        &self.0.audiences
+    }
+
+    pub(crate) fn assumes_cp1(&self) -> bool {
+        self.0.assume_cp1
+    }
+
+    pub(crate) fn leeway_seconds(&self) -> u64 {
+        self.0.leeway
+    }
+
+    fn client_id(&self) -> Option<&str> {
+        self.0.audiences.iter().map(String::as_str).find(|audience| is_guid(audience))
+    }
+
+    fn default_scope(&self) -> String {
+        match (&self.0.app_id_uri, self.client_id(), self.0.audiences.first()) {
+            (Some(uri), _, _) => format!("{uri}/.default"),
+            (None, Some(client_id), _) => format!("api://{client_id}/.default"),
+            (None, None, Some(audience)) => format!("{audience}/.default"),
+            (None, None, None) => ".default".to_owned(),
+        }
+    }
+
+    /// The challenge of an answer; `None` for answers that carry none.
+    pub(crate) fn challenge(&self, answer: &Answer) -> Option<Challenge> {
+        let entra = self.0.authority.as_entra();
+        let realm = entra.map(|entra| entra.tenant.as_str()).or_else(|| self.0.audiences.first().map(String::as_str));
+        let bearer = Challenge::new("Bearer").with("realm", realm.unwrap_or_default());
+        Some(match answer {
+            Answer::MissingToken => bearer,
+            Answer::InvalidRequest => bearer.with("error", "invalid_request"),
+            Answer::InvalidToken => bearer
+                .with("error", "invalid_token")
+                .with("error_description", "The access token is expired or revoked or not valid for this resource"),
+            Answer::InsufficientScope(scope) if scope.is_empty() => bearer.with("error", "insufficient_scope"),
+            Answer::InsufficientScope(scope) => bearer.with("error", "insufficient_scope").with("scope", scope.as_str()),
+            Answer::ConsentRequired => bearer.with("error", "insufficient_scope").with("scope", self.default_scope()),
+            Answer::InsufficientClaims(claims) => {
+                let located = match entra {
+                    Some(entra) => bearer.with("authorization_uri", entra.authorization_uri.as_str()),
+                    None => bearer,
+                };
+                let named = match self.client_id() {
+                    Some(client_id) => located.with("client_id", client_id),
+                    None => located,
+                };
+                named.with("error", "insufficient_claims").with("claims", claims.to_base64())
+            }
+            Answer::StepUp(step_up) => {
+                let mut challenge = bearer.with("error", "insufficient_user_authentication");
+                if let Some(acr_values) = &step_up.acr_values {
+                    challenge = challenge.with("acr_values", acr_values.as_str());
+                }
+                if let Some(max_age) = step_up.max_age {
+                    challenge = challenge.with("max_age", max_age.to_string());
+                }
+                challenge
+            }
+            Answer::BadGateway | Answer::Forbidden | Answer::Internal | Answer::Unavailable { .. } => return None,
+        })
+    }
+}
+
+impl fmt::Debug for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resource")
+            .field("authority", &self.0.authority)
+            .field("audiences", &self.0.audiences)
+            .finish_non_exhaustive()
+    }
+}
+
+fn checked(text: &str) -> Result<String, ConfigError> {
+    let printable = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\');
+    if printable { Ok(text.to_owned()) } else { Err(ConfigError::Audience) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::algorithm::Algorithm;
+    use crate::challenge::StepUp;
+    use crate::claims::ClaimsRequest;
+
+    const TENANT: &str = "11111111-2222-3333-4444-555555555555";
+    const CLIENT: &str = "22222222-2222-3333-4444-555555555555";
+
+    fn printed(resource: &Resource, answer: &Answer) -> Option<String> {
+        let value = resource.challenge(answer)?.to_header_value()?;
+        Some(value.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn challenges_of_an_entra_resource_to_the_byte() {
+        let resource = Authority::entra(TENANT).unwrap().resource(CLIENT).unwrap().app_id_uri("api://x").unwrap();
+        let realm = format!("Bearer realm=\"{TENANT}\"");
+        let claims = Answer::InsufficientClaims(ClaimsRequest::acrs("c1").unwrap());
+        let step_up = StepUp { acr_values: Some("urn:a".to_owned()), max_age: Some(5) };
+        let rows = [
+            (Answer::MissingToken, Some(realm.clone())),
+            (Answer::InvalidRequest, Some(format!("{realm}, error=\"invalid_request\""))),
+            (
+                Answer::InvalidToken,
+                Some(format!(
+                    "{realm}, error=\"invalid_token\", \
+                     error_description=\"The access token is expired or revoked or not valid for this resource\""
+                )),
+            ),
+            (Answer::InsufficientScope("a b".to_owned()), Some(format!("{realm}, error=\"insufficient_scope\", scope=\"a b\""))),
+            (Answer::ConsentRequired, Some(format!("{realm}, error=\"insufficient_scope\", scope=\"api://x/.default\""))),
+            (
+                claims,
+                Some(format!(
+                    "{realm}, authorization_uri=\"https://login.microsoftonline.com/{TENANT}/oauth2/v2.0/authorize\", \
+                     client_id=\"{CLIENT}\", error=\"insufficient_claims\", \
+                     claims=\"eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzEifX19\""
+                )),
+            ),
+            (
+                Answer::StepUp(step_up),
+                Some(format!("{realm}, error=\"insufficient_user_authentication\", acr_values=\"urn:a\", max_age=\"5\"")),
+            ),
+            (Answer::Forbidden, None),
+            (Answer::Internal, None),
+            (Answer::BadGateway, None),
+            (Answer::Unavailable { retry_after: 1 }, None),
+        ];
+        for (answer, expected) in rows {
+            assert_eq!(printed(&resource, &answer), expected, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn other_authorities_name_the_resource_as_realm() {
+        let resource = Authority::issuer("https://as.example", [Algorithm::Es256]).unwrap().resource("api://x").unwrap();
+        assert_eq!(printed(&resource, &Answer::MissingToken).unwrap(), "Bearer realm=\"api://x\"");
+    }
+
+    #[test]
+    fn audience_must_be_printable() {
+        let authority = Authority::entra(TENANT).unwrap();
+        for bad in ["", " ", "a b", "a\"b", "a\\b", "a\n", "\u{e9}"] {
+            assert_eq!(authority.resource(bad).unwrap_err(), ConfigError::Audience, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Secret strings: the caller's assertion and the access tokens that we obtain with it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use http::HeaderValue;
+use secrecy::{ExposeSecret, SecretString};
+
+/// SHA-256 of a whole token: what stands for it in cache keys.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct TokenHash([u8; 32]);
+
+/// The caller's access token, kept so that it can be exchanged On-Behalf-Of (RFC 7523 4: the *assertion*).
+///
+/// Cheap to clone, wiped on drop, never printed.
+#[derive(Clone)]
+pub struct Assertion(Arc<AssertionInner>);
+
+struct AssertionInner {
+    text: SecretString,
+    hash: TokenHash,
+}
+
+/// An access token for the next tier, ready to be injected.
+#[derive(Clone)]
+pub(crate) struct AccessToken {
+    authorization: HeaderValue,
+    hash: TokenHash,
+    expires_at: u64,
+}
+
+impl TokenHash {
+    pub(crate) fn of(token: &str) -> Self {
+        let digest = digest::digest(&digest::SHA256, token.as_bytes());
+        let mut bytes = [0; 32];
+        for (to, from) in bytes.iter_mut().zip(digest.as_ref()) {
+            *to = *from;
+        }
+        Self(bytes)
+    }
+}
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenHash(..)")
+    }
+}
+
+impl Assertion {
+    pub(crate) fn new(token: &str) -> Self {
+        Self(Arc::new(AssertionInner { hash: TokenHash::of(token), text: SecretString::from(token) }))
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        self.0.text.expose_secret()
+    }
+
+    pub(crate) fn hash(&self) -> TokenHash {
+        self.0.hash
+    }
+}
+
+impl fmt::Debug for Assertion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Assertion(..)")
+    }
+}
+
+impl AccessToken {
+    /// `None` if the text cannot stand in an `Authorization` header.
+    pub(crate) fn new(token: &str, expires_at: u64) -> Option<Self> {
+        let usable = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+        let mut authorization = HeaderValue::from_maybe_shared(format!("Bearer {token}")).ok().filter(|_| usable)?;
+        authorization.set_sensitive(true);
+        Some(Self { authorization, hash: TokenHash::of(token), expires_at })
+    }
+
+    /// The value of the `Authorization` header; a clone is a reference count.
+    pub(crate) fn authorization(&self) -> HeaderValue {
+        self.authorization.clone()
+    }
+
+    pub(crate) fn hash(&self) -> TokenHash {
+        self.hash
+    }
+
+    pub(crate) fn expires_at(&self) -> u64 {
+        self.expires_at
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessToken").field("expires_at", &self.expires_at).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AccessToken, Assertion};
+
+    #[test]
+    fn debug_never_shows_the_token() {
+        let shown = format!("{:?} {:?}", Assertion::new("secret"), AccessToken::new("secret", 7));
+        assert!(!shown.contains("secret"), "{shown}");
+    }
+
+    #[test]
+    fn header_value_is_sensitive() {
+        let token = AccessToken::new("abc", 7).unwrap();
+        assert!(token.authorization().is_sensitive());
+        assert_eq!(token.authorization(), "Bearer abc");
+    }
+
+    #[test]
+    fn token_that_cannot_stand_in_a_header_is_refused() {
+        for bad in ["", "a b", "a\r\nb", "\u{e9}"] {
+            assert!(AccessToken::new(bad, 7).is_none(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn hash_covers_the_whole_token() {
+        assert_ne!(Assertion::new("a.b.c").hash(), Assertion::new("a.b.d").hash());
+        assert_eq!(Assertion::new("a.b.c").hash(), Assertion::new("a.b.c").hash());
+    }
+}
