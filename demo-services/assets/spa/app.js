@@ -1,0 +1,84 @@
+// The page's script: calls, shows, and runs the operation that waited for a stronger sign-in.
+
+import { send } from "./backend.js";
+import { explain } from "./words.js";
+
+const byId = id => document.getElementById(id);
+const [status, progress, onward, result, facts] = ["status", "progress", "continue", "result", "facts"].map(byId);
+const calls = [...document.querySelectorAll("[data-call]")];
+const outcome = document.querySelector(".outcome");
+const FIRST = ["name", "issued-by", "issued-for", "scope"];
+
+for (const button of calls) {
+  button.addEventListener("click", () => run(button.textContent.trim(), button.dataset.call, "GET"));
+}
+
+byId("sign-out")?.addEventListener("click", async event => {
+  event.target.disabled = true;
+  const answer = await send("/auth/sign-out", "POST");
+  location.assign(answer.ok ? answer.body.go : "/");
+});
+
+// A page out of the browser's history may have been drawn for somebody else.
+addEventListener("pageshow", event => event.persisted && location.reload());
+
+if (outcome?.dataset.operation) {
+  const { operation, path } = outcome.dataset;
+  // A reload of this page must not look like a second wish.
+  history.replaceState(null, "", "/");
+  const button = calls.find(button => button.dataset.call === path);
+  run(button?.textContent.trim() ?? "Your operation", `/api/ops/${operation}`, "POST", "Welcome back. Your call goes on by itself …");
+}
+
+async function run(what, path, method, announcement = `Calling ${what} …`) {
+  say("calling", announcement);
+  for (const button of calls) button.disabled = true;
+  for (const part of [onward, result, facts]) part.hidden = true;
+  const slow = setTimeout(() => { progress.hidden = false; }, 300);
+  const answer = await send(path, method);
+  clearTimeout(slow);
+  progress.hidden = true;
+  for (const button of calls) button.disabled = false;
+  show(answer, explain(answer, what));
+}
+
+function show(answer, { state, text, way, go }) {
+  say(state, text);
+  if (go) {
+    onward.href = go;
+    onward.textContent = way;
+    onward.hidden = false;
+    onward.focus();
+  }
+  if (answer.ok) {
+    result.replaceChildren(table(answer.body));
+    result.hidden = false;
+  }
+  const lines = [answer.status && `Status ${answer.status}`, `${answer.elapsed} ms`, answer.correlationId && `correlation id ${answer.correlationId}`];
+  facts.textContent = lines.filter(Boolean).join(" · ");
+  facts.hidden = false;
+}
+
+function say(state, text) {
+  status.dataset.state = state;
+  status.textContent = text;
+}
+
+/** A definition table for an object, its text for everything else. */
+function table(body) {
+  if (typeof body !== "object" || body === null || Array.isArray(body)) {
+    const text = document.createElement("pre");
+    text.textContent = typeof body === "string" ? body : JSON.stringify(body, null, 2);
+    return text;
+  }
+  const list = document.createElement("dl");
+  const names = [...FIRST.filter(name => name in body), ...Object.keys(body).filter(name => !FIRST.includes(name))];
+  for (const name of names) {
+    const [term, value] = [document.createElement("dt"), document.createElement("dd")];
+    term.textContent = name;
+    value.textContent = typeof body[name] === "string" ? body[name] : JSON.stringify(body[name]);
+    value.dataset.name = name;
+    list.append(term, value);
+  }
+  return list;
+}

@@ -1,0 +1,146 @@
+//! The ID token: who signed in.
+//!
+//! It is verified by the library's `jwt` core under a policy of its own (this client as the audience), so there is one parser
+//! of tokens in the house. What only an ID token has, the nonce and the authorized party, is checked here.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use tower_bearer::AuthorityBuilder;
+use tower_bearer::clock::{Clock, SystemClock};
+use tower_bearer::jwt::{self, Policy, VerifyError};
+use tower_bearer::principal::Principal;
+
+use super::authority::{Authority, AuthorityError};
+use super::random;
+use super::settings::{ConfigError, is_loopback};
+use crate::config::AuthorityConfig;
+
+/// Age at which keys are fetched again, so that a withdrawn key is not believed for long.
+const KEYS_AGE: Duration = Duration::from_secs(10 * 60);
+
+/// A person in a directory.
+#[derive(Clone, Debug)]
+pub(super) struct Account {
+    tid: String,
+    oid: String,
+    /// Shown, never compared.
+    pub(super) username: String,
+    pub(super) name: String,
+    /// What the authority knows the account by in `login_hint` and `logout_hint`.
+    pub(super) login_hint: String,
+}
+
+/// A verified ID token.
+pub(super) struct IdToken {
+    pub(super) account: Account,
+    pub(super) claims: Vec<(String, String)>,
+}
+
+impl Account {
+    /// The same person in the same directory; names do not matter.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.tid == other.tid && self.oid == other.oid
+    }
+
+    /// The name under which the page knows the account that it was drawn for.
+    pub(super) fn id(&self) -> String {
+        format!("{}.{}", self.oid, self.tid)
+    }
+}
+
+/// The rules for ID tokens of this client.
+pub(super) fn policy(authority: &AuthorityConfig, client_id: &str) -> Result<Policy, ConfigError> {
+    let mut builder =
+        AuthorityBuilder::entra(&authority.tenant).instance(authority.instance.as_str());
+    if authority.instance.scheme() == "http" && is_loopback(&authority.instance) {
+        builder = builder.dangerous_loopback_http();
+    }
+    let resource = builder
+        .build()
+        .and_then(|authority| authority.resource(client_id));
+    resource
+        .map(|resource| resource.policy())
+        .map_err(|_| ConfigError::Text("authority.tenant"))
+}
+
+/// Verifies an ID token (OpenID Connect Core 3.1.3.7): signature, issuer, audience, times, nonce, authorized party.
+pub(super) async fn verify(
+    authority: &Authority,
+    policy: &Policy,
+    client_id: &str,
+    token: &SecretString,
+    nonce: &str,
+) -> Result<IdToken, AuthorityError> {
+    let check = |keys: &_| jwt::verify(token.expose_secret(), keys, policy, SystemClock.now());
+    let verified = match check(&*authority.keys(KEYS_AGE).await?) {
+        // The authority changed its keys since we last looked.
+        Err(VerifyError::UnknownKey) => check(&*authority.keys(Duration::ZERO).await?),
+        verified => verified,
+    };
+    let refused = |reason: &str| {
+        tracing::warn!(reason, "an ID token was refused");
+        AuthorityError::Unusable
+    };
+    let principal = verified.map_err(|error| refused(&error.to_string()))?;
+    if !principal
+        .claim("nonce")
+        .and_then(Value::as_str)
+        .is_some_and(|given| random::equal(given, nonce))
+    {
+        return Err(refused("the nonce is another"));
+    }
+    // An access token for this client's own API would have `azp` too; an ID token names another party only if it has several audiences.
+    if principal
+        .claim("azp")
+        .is_some_and(|party| party != client_id)
+    {
+        return Err(refused("the authorized party is another"));
+    }
+    IdToken::new(&principal).ok_or_else(|| refused("it names nobody"))
+}
+
+impl IdToken {
+    fn new(principal: &Principal) -> Option<Self> {
+        let text = |name: &str| {
+            principal
+                .claim(name)
+                .and_then(Value::as_str)
+                .filter(|text| !text.is_empty())
+        };
+        let oid = text("oid")?;
+        let username = text("preferred_username").or(text("email")).unwrap_or(oid);
+        let account = Account {
+            tid: text("tid")?.to_owned(),
+            oid: oid.to_owned(),
+            username: username.to_owned(),
+            name: text("name").unwrap_or(username).to_owned(),
+            login_hint: text("login_hint").unwrap_or(username).to_owned(),
+        };
+        let claims: BTreeMap<String, Value> = principal.claims().ok()?;
+        let printed = |value: Value| match value {
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        Some(Self {
+            account,
+            claims: claims
+                .into_iter()
+                .map(|(name, value)| (name, printed(value)))
+                .collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+pub(super) fn account(user: &str) -> Account {
+    Account {
+        tid: "t".into(),
+        oid: user.into(),
+        username: user.into(),
+        name: user.into(),
+        login_hint: user.into(),
+    }
+}

@@ -1,0 +1,187 @@
+//! The way to the authority: for a session, or for a kept operation that demands more.
+
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use http::header::SET_COOKIE;
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use tokio::time::Instant;
+use url::Url;
+
+use super::App;
+use super::authority::Metadata;
+use super::cookies::Cookies;
+use super::demand::{Demand, capabilities};
+use super::pages::{Message, Way};
+use super::random;
+use super::return_to::ReturnTo;
+use super::session::Visitor;
+use super::transactions::{Begun, LIFETIME, Purpose};
+
+#[derive(Deserialize)]
+pub(super) struct SignIn {
+    return_to: Option<String>,
+    /// `select_account`: use another account.
+    prompt: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct StepUp {
+    op: String,
+}
+
+/// `GET /auth/sign-in?return_to=`.
+pub(super) async fn begin(
+    State(app): State<Arc<App>>,
+    Query(query): Query<SignIn>,
+    headers: HeaderMap,
+) -> Response {
+    let mut ask = Ask::default();
+    if query.prompt.as_deref() == Some("select_account") {
+        ask.prompt = Some("select_account");
+    }
+    let purpose = Purpose::SignIn(ReturnTo::new(query.return_to.as_deref()));
+    send(
+        &app,
+        &headers,
+        purpose,
+        app.settings.scope.as_str(),
+        capabilities(),
+        ask,
+    )
+    .await
+}
+
+/// `GET /auth/step-up?op=<id>`: asks the authority for what the operation's last answer demanded.
+pub(super) async fn step_up(
+    State(app): State<Arc<App>>,
+    visitor: Visitor,
+    Query(query): Query<StepUp>,
+    headers: HeaderMap,
+) -> Response {
+    let Some(seat) = visitor.seat else {
+        return Message::session_ended().into_response();
+    };
+    let demand = seat
+        .operations()
+        .peek(&query.op, Instant::now())
+        .and_then(|operation| operation.demand().cloned());
+    let Some(demand) = demand else {
+        return Message::operation_gone().into_response();
+    };
+    let mut ask = Ask {
+        login_hint: Some(seat.account.login_hint.clone()),
+        ..Ask::default()
+    };
+    let mut scope = app.settings.scope.as_str();
+    match &demand {
+        Demand::Authentication(step_up) => {
+            (ask.acr_values, ask.max_age) = (step_up.acr_values.clone(), step_up.max_age)
+        }
+        Demand::Consent => {
+            (scope, ask.prompt) = (app.settings.consent_scope.as_str(), Some("consent"))
+        }
+        Demand::Claims(_) | Demand::SignIn => {}
+    }
+    let purpose = Purpose::StepUp {
+        seat: seat.id.clone(),
+        operation: query.op,
+    };
+    send(&app, &headers, purpose, scope, demand.claims(), ask).await
+}
+
+/// What is asked of the authority besides the protocol's own parameters.
+#[derive(Default)]
+struct Ask {
+    prompt: Option<&'static str>,
+    login_hint: Option<String>,
+    acr_values: Option<String>,
+    max_age: Option<u64>,
+}
+
+async fn send(
+    app: &App,
+    headers: &HeaderMap,
+    purpose: Purpose,
+    scope: &str,
+    claims: String,
+    ask: Ask,
+) -> Response {
+    let metadata = match app.authority.metadata().await {
+        Ok(metadata) => metadata,
+        Err(error) => return Message::authority(&error, Way::again(&purpose)).into_response(),
+    };
+    let begun = app.transactions.begin(
+        purpose,
+        format!("openid profile offline_access {scope}"),
+        claims,
+    );
+    let address = authorization_request(
+        &metadata,
+        &app.settings.client_id,
+        &app.settings.redirect_uri(),
+        &begun,
+        &ask,
+    );
+    let mut response = (StatusCode::SEE_OTHER, Redirect::to(address.as_str())).into_response();
+    let cookies = Cookies::new(app.settings.secure_cookies);
+    let mut set = |cookie: String| {
+        if let Ok(cookie) = cookie.parse() {
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
+    };
+    // Abandoned sign-ins would pile up until requests are too long for a server.
+    for stale in cookies
+        .transactions(headers)
+        .filter(|id| !app.transactions.knows(id))
+        .take(20)
+    {
+        set(cookies.remove_transaction(stale));
+    }
+    set(cookies.set_transaction(
+        &begun.id,
+        &begun.browser,
+        i64::try_from(LIFETIME.as_secs()).unwrap_or(0),
+    ));
+    response
+}
+
+/// RFC 6749 4.1.1 with RFC 7636 and OpenID Connect Core 3.1.2.1.
+fn authorization_request(
+    metadata: &Metadata,
+    client_id: &str,
+    redirect_uri: &str,
+    begun: &Begun,
+    ask: &Ask,
+) -> Url {
+    let mut address = metadata.authorization_endpoint.clone();
+    let transaction = &begun.transaction;
+    let mut query = address.query_pairs_mut();
+    query
+        .append_pair("client_id", client_id)
+        .append_pair("response_type", "code")
+        .append_pair("response_mode", "query")
+        .append_pair("redirect_uri", redirect_uri)
+        .append_pair("scope", &transaction.scope)
+        .append_pair("state", &begun.state)
+        .append_pair("nonce", &transaction.nonce)
+        .append_pair("code_challenge", &random::sha256(&transaction.verifier))
+        .append_pair("code_challenge_method", "S256")
+        .append_pair("claims", &transaction.claims);
+    let max_age = ask.max_age.map(|seconds| seconds.to_string());
+    let optional = [
+        ("prompt", ask.prompt),
+        ("login_hint", ask.login_hint.as_deref()),
+        ("acr_values", ask.acr_values.as_deref()),
+        ("max_age", max_age.as_deref()),
+    ];
+    for (name, value) in optional {
+        if let Some(value) = value {
+            query.append_pair(name, value);
+        }
+    }
+    drop(query);
+    address
+}

@@ -1,0 +1,245 @@
+//! What the session stands for: the person and the person's tokens, which never leave this process.
+//!
+//! The session cookie's record holds only a seat's random id, so a shared or sealed store can take the vault's place.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use secrecy::SecretString;
+use tokio::time::Instant;
+
+use super::authority::{Authority, AuthorityError, Tokens};
+use super::id_token::{Account, IdToken};
+use super::operations::Operations;
+use super::random;
+
+/// A seat nobody used for this long is gone.
+pub(super) const IDLE: Duration = Duration::from_secs(60 * 60);
+/// A seat is gone this long after its sign-in, used or not.
+pub(super) const ABSOLUTE: Duration = Duration::from_secs(8 * 60 * 60);
+/// Signed-in sessions at one time; beyond it the least recently used one has to sign in again.
+pub(super) const CAPACITY: u64 = 10_000;
+/// An access token this close to its end is renewed before it is used.
+const MARGIN: Duration = Duration::from_secs(60);
+
+/// All seats, by id.
+pub(super) struct Vault(Cache<String, Arc<Seat>>);
+
+/// One signed-in session.
+pub(super) struct Seat {
+    pub(super) id: String,
+    pub(super) account: Account,
+    /// What the page must send in `X-Session-Token`.
+    pub(super) header_token: String,
+    /// The claims of the ID token, for the page that shows them.
+    pub(super) id_claims: Vec<(String, String)>,
+    tokens: Mutex<Held>,
+    operations: Mutex<Operations>,
+}
+
+/// An access token, with the number by which the seat knows that it was replaced.
+#[derive(Clone)]
+pub(super) struct Access {
+    pub(super) token: Arc<SecretString>,
+    pub(super) generation: u64,
+}
+
+struct Held {
+    /// One slot per resource, by the scope that was asked for.
+    slots: HashMap<String, Slot>,
+    refresh_token: Option<Arc<SecretString>>,
+    /// Counts replacements by interaction: a refresh that began before one must not overwrite it.
+    interactions: u64,
+    /// Numbers the access tokens.
+    generation: u64,
+    flight: Option<Shared<BoxFuture<'static, Result<(), AuthorityError>>>>,
+}
+
+struct Slot {
+    access: Access,
+    expires: Instant,
+}
+
+impl Vault {
+    pub(super) fn new() -> Self {
+        Self(
+            Cache::builder()
+                .max_capacity(CAPACITY)
+                .eviction_policy(EvictionPolicy::lru())
+                .time_to_idle(IDLE)
+                .time_to_live(ABSOLUTE)
+                .build(),
+        )
+    }
+
+    /// Seats a person who has just signed in.
+    pub(super) fn seat(&self, person: IdToken, scope: &str, tokens: Tokens) -> Arc<Seat> {
+        let seat = Arc::new(Seat::new(person, scope, tokens));
+        self.0.insert(seat.id.clone(), Arc::clone(&seat));
+        seat
+    }
+
+    pub(super) fn find(&self, id: &str) -> Option<Arc<Seat>> {
+        self.0.get(id)
+    }
+
+    pub(super) fn clear(&self, id: &str) {
+        self.0.invalidate(id);
+    }
+}
+
+impl Seat {
+    fn new(person: IdToken, scope: &str, tokens: Tokens) -> Self {
+        let mut held = Held {
+            slots: HashMap::new(),
+            refresh_token: None,
+            interactions: 0,
+            generation: 0,
+            flight: None,
+        };
+        held.put(scope, tokens);
+        Self {
+            id: random::secret(),
+            account: person.account,
+            header_token: random::secret(),
+            id_claims: person.claims,
+            tokens: Mutex::new(held),
+            operations: Mutex::new(Operations::default()),
+        }
+    }
+
+    /// The operations that wait in this session. Not to be held across an await, which the compiler checks: it is not `Send`.
+    pub(super) fn operations(&self) -> MutexGuard<'_, Operations> {
+        self.operations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over the tokens of an interaction of the same person.
+    pub(super) fn replace(&self, scope: &str, tokens: Tokens) {
+        let mut held = self.held();
+        held.interactions += 1;
+        held.put(scope, tokens);
+    }
+
+    /// An access token for `scope`, renewed if it is about to expire or is the `refused` one.
+    ///
+    /// All who need a renewal at one time share one token request. It runs as a task of its own, so that a rotated refresh
+    /// token is not lost when the request that wanted it goes away.
+    pub(super) async fn access(
+        self: &Arc<Self>,
+        authority: &Arc<Authority>,
+        scope: &str,
+        claims: &str,
+        refused: Option<u64>,
+    ) -> Result<Access, AuthorityError> {
+        let flight = {
+            let mut held = self.held();
+            if let Some(access) = held.usable(scope, refused, MARGIN) {
+                return Ok(access);
+            }
+            match &held.flight {
+                Some(flight) => flight.clone(),
+                None => {
+                    let Some(refresh_token) = held.refresh_token.clone() else {
+                        return held
+                            .usable(scope, refused, Duration::ZERO)
+                            .ok_or(AuthorityError::Interaction { claims: None });
+                    };
+                    let flight = self.refresh(
+                        Arc::clone(authority),
+                        refresh_token,
+                        held.interactions,
+                        scope.to_owned(),
+                        claims.to_owned(),
+                    );
+                    held.flight = Some(flight.clone());
+                    flight
+                }
+            }
+        };
+        let outcome = flight.await;
+        let still = self.held().usable(scope, refused, Duration::ZERO);
+        match (still, outcome) {
+            (Some(access), _) => Ok(access),
+            (None, Err(error)) => Err(error),
+            (None, Ok(())) => Err(AuthorityError::Unusable),
+        }
+    }
+
+    fn refresh(
+        self: &Arc<Self>,
+        authority: Arc<Authority>,
+        refresh_token: Arc<SecretString>,
+        interactions: u64,
+        scope: String,
+        claims: String,
+    ) -> Shared<BoxFuture<'static, Result<(), AuthorityError>>> {
+        let seat = Arc::clone(self);
+        let task = tokio::spawn(async move {
+            let answer = authority.refresh(&refresh_token, &scope, &claims).await;
+            seat.settle(interactions, &scope, answer)
+        });
+        async move { task.await.unwrap_or(Err(AuthorityError::Unavailable)) }
+            .boxed()
+            .shared()
+    }
+
+    fn settle(
+        &self,
+        interactions: u64,
+        scope: &str,
+        answer: Result<Tokens, AuthorityError>,
+    ) -> Result<(), AuthorityError> {
+        let mut held = self.held();
+        held.flight = None;
+        if held.interactions != interactions {
+            return Ok(());
+        }
+        match answer {
+            Ok(tokens) => {
+                held.put(scope, tokens);
+                Ok(())
+            }
+            Err(error) => {
+                if error == (AuthorityError::Interaction { claims: None }) {
+                    // Revoked or expired: asking again cannot change the answer.
+                    held.refresh_token = None;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn put(&mut self, scope: &str, tokens: Tokens) {
+        self.generation += 1;
+        let access = Access {
+            token: Arc::new(tokens.access_token),
+            generation: self.generation,
+        };
+        let expires = Instant::now() + Duration::from_secs(tokens.expires_in);
+        self.slots
+            .insert(scope.to_owned(), Slot { access, expires });
+        if let Some(refresh_token) = tokens.refresh_token {
+            self.refresh_token = Some(Arc::new(refresh_token));
+        }
+    }
+
+    fn usable(&self, scope: &str, refused: Option<u64>, margin: Duration) -> Option<Access> {
+        let slot = self.slots.get(scope)?;
+        let usable =
+            slot.expires > Instant::now() + margin && refused != Some(slot.access.generation);
+        usable.then(|| slot.access.clone())
+    }
+}
