@@ -267,13 +267,14 @@ impl Running {
             .into_iter()
             .chain(users)
             .collect();
+        let open = self.spa.as_str().trim_end_matches('/');
         let services = [
-            ["SPA backend", self.spa.as_str().trim_end_matches('/'), "the page"],
+            ["SPA backend", open, "the page"],
             ["Middle tier", self.middle_tier.as_str().trim_end_matches('/'), "GET /api, /secure"],
             ["Downstream API", self.downstream.as_str().trim_end_matches('/'), "GET /api, /secure, /admin"],
             ["Authority", self.authority.url(), "sign-in, tokens, POST /control"],
         ];
-        let mut text = format!("\ntower-bearer demo\n\n  Open {}\n\n", self.spa);
+        let mut text = format!("\ntower-bearer demo\n\n  Open {open}\n\n");
         table(&mut text, &users);
         text.push_str(
             "\n  Call API   a policy wants a second factor: give it, and the same call completes by itself\n  \

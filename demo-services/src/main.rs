@@ -3,7 +3,7 @@
 use std::{
     error::Error,
     ffi::OsString,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -104,6 +104,7 @@ async fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .init();
 
     match run(cli).await {
@@ -153,7 +154,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
 
 async fn run_demo(args: DemoArgs) -> Result<(), Failure> {
     let directory = match &args.directory {
-        Some(file) => Directory::load(file)?,
+        Some(file) => read_directory(file)?,
         None => Directory::demo(),
     };
     let running = demo::start(DemoOptions {
@@ -172,7 +173,7 @@ async fn run_demo(args: DemoArgs) -> Result<(), Failure> {
 }
 
 async fn run_authority(args: AuthorityArgs) -> Result<(), Failure> {
-    let directory = Directory::load(&args.directory)?;
+    let directory = read_directory(&args.directory)?;
     let mut options = Options::default().listen(args.listen);
     options = match args.control_token {
         Some(token) => options.control_token(token),
@@ -187,6 +188,11 @@ async fn run_authority(args: AuthorityArgs) -> Result<(), Failure> {
     say(&mut io::stdout(), &text);
     running.serve_until(stop_signal()).await;
     Ok(())
+}
+
+fn read_directory(file: &Path) -> Result<Directory, Failure> {
+    let directory = Directory::load(file);
+    directory.map_err(|error| format!("{}: {error}", file.display()).into())
 }
 
 fn read<T: ServiceConfig>(file: &Path) -> Result<T, Failure> {
