@@ -6,6 +6,7 @@ pub use load::{ConfigError, ServiceConfig, load};
 
 use secrecy::SecretString;
 use serde::Deserialize;
+use tower_bearer::{Authority, AuthorityBuilder};
 use url::Url;
 
 /// Who issues the tokens: `instance` + `tenant`, as in Microsoft Entra ID's own URLs.
@@ -81,4 +82,19 @@ pub struct DownstreamApiConfig {
     pub admin_role: String,
     /// The authentication context that `/secure` demands.
     pub secure_context: String,
+}
+
+impl AuthorityConfig {
+    /// The authority; plain http is taken on loopback, where the local authority lives.
+    ///
+    /// # Errors
+    ///
+    /// A tenant that is not a GUID, or an instance that is neither https nor on loopback.
+    pub fn authority(&self) -> Result<Authority, tower_bearer::ConfigError> {
+        let builder = AuthorityBuilder::entra(&self.tenant).instance(self.instance.as_str());
+        match self.instance.scheme() {
+            "http" => builder.dangerous_loopback_http().build(),
+            _ => builder.build(),
+        }
+    }
 }

@@ -9,9 +9,7 @@ use url::Url;
 
 use crate::{
     config::{AuthorityConfig, DownstreamApiConfig, MiddleTierConfig, SpaBackendConfig},
-    downstream_api,
-    frame::frame,
-    middle_tier,
+    downstream_api, middle_tier,
     serve::{BindError, Listeners, Reach, serve},
     spa_backend::{self, DemoUser},
 };
@@ -101,7 +99,9 @@ pub enum DemoError {
     #[error("the directory file: {0}")]
     Directory(String),
     /// A port that redirect URIs name is taken.
-    #[error("port {port} is in use, and the {service} needs it: stop the other program, or choose another port with {option} PORT")]
+    #[error(
+        "port {port} is in use, and the {service} needs it: stop the other program, or choose another port with {option} PORT"
+    )]
     Taken {
         /// The port.
         port: u16,
@@ -216,8 +216,8 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         }
     };
     let mut services = JoinSet::new();
-    services.spawn(serve(downstream_listeners, frame(downstream, []), until_stop()));
-    services.spawn(serve(middle_listeners, frame(middle_tier, []), until_stop()));
+    services.spawn(serve(downstream_listeners, downstream, until_stop()));
+    services.spawn(serve(middle_listeners, middle_tier, until_stop()));
     services.spawn(serve(spa_listeners, spa_backend, until_stop()));
     Ok(Running {
         authority,
@@ -270,9 +270,21 @@ impl Running {
         let open = self.spa.as_str().trim_end_matches('/');
         let services = [
             ["SPA backend", open, "the page"],
-            ["Middle tier", self.middle_tier.as_str().trim_end_matches('/'), "GET /api, /secure"],
-            ["Downstream API", self.downstream.as_str().trim_end_matches('/'), "GET /api, /secure, /admin"],
-            ["Authority", self.authority.url(), "sign-in, tokens, POST /control"],
+            [
+                "Middle tier",
+                self.middle_tier.as_str().trim_end_matches('/'),
+                "GET /api, /secure",
+            ],
+            [
+                "Downstream API",
+                self.downstream.as_str().trim_end_matches('/'),
+                "GET /api, /secure, /admin",
+            ],
+            [
+                "Authority",
+                self.authority.url(),
+                "sign-in, tokens, POST /control",
+            ],
         ];
         let mut text = format!("\ntower-bearer demo\n\n  Open {open}\n\n");
         table(&mut text, &users);
@@ -349,7 +361,9 @@ async fn wished_port(
     let mut bound = Listeners::bind(&format!("localhost:{port}"), Reach::Loopback).await;
     if let Err(BindError::Taken(port)) = bound {
         bound = Listeners::bind("localhost:0", Reach::Loopback).await;
-        notes.push(format!("port {port} is in use, so the {service} took another"));
+        notes.push(format!(
+            "port {port} is in use, so the {service} took another"
+        ));
     }
     bound.map_err(|source| DemoError::Bind { service, source })
 }

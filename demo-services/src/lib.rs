@@ -3,10 +3,10 @@
 pub mod config;
 pub mod demo;
 pub mod downstream_api;
-pub mod frame;
 pub mod health;
 pub mod host_guard;
 pub mod middle_tier;
 pub mod problem;
+pub mod routes;
 pub mod serve;
 pub mod spa_backend;

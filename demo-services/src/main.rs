@@ -12,9 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use demo_services::{
     config::{DownstreamApiConfig, MiddleTierConfig, ServiceConfig, SpaBackendConfig, load},
     demo::{self, DemoOptions},
-    downstream_api,
-    frame::frame,
-    middle_tier,
+    downstream_api, middle_tier,
     serve::{BindError, Listeners, Reach, serve},
     spa_backend,
 };
@@ -90,9 +88,6 @@ struct ServiceArgs {
     /// The service's configuration (TOML); variables such as MIDDLE_TIER__CLIENT_SECRET override its keys
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// A further host name of this service, without a port; needed to listen beyond loopback. May be repeated
-    #[arg(long, value_name = "NAME")]
-    allow_host: Vec<String>,
 }
 
 #[tokio::main]
@@ -137,16 +132,14 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             let config: MiddleTierConfig = read(&args.config)?;
             let listeners = listen(&config.listen, &args).await?;
             announce("middle tier", listeners.port());
-            let service = frame(middle_tier::service(&config)?, args.allow_host);
-            serve(listeners, service, stop_signal()).await;
+            serve(listeners, middle_tier::service(&config)?, stop_signal()).await;
             Ok(())
         }
         Command::DownstreamApi(args) => {
             let config: DownstreamApiConfig = read(&args.config)?;
             let listeners = listen(&config.listen, &args).await?;
             announce("downstream API", listeners.port());
-            let service = frame(downstream_api::service(&config)?, args.allow_host);
-            serve(listeners, service, stop_signal()).await;
+            serve(listeners, downstream_api::service(&config)?, stop_signal()).await;
             Ok(())
         }
     }
@@ -201,17 +194,11 @@ fn read<T: ServiceConfig>(file: &Path) -> Result<T, Failure> {
 }
 
 async fn listen(address: &str, args: &ServiceArgs) -> Result<Listeners, Failure> {
-    let reach = if args.allow_host.is_empty() {
-        Reach::Loopback
-    } else {
-        Reach::Network
-    };
     let way_on = |error: &BindError| match error {
-        BindError::Taken(_) => "stop the other program or set another port as `listen`",
-        BindError::NotLoopback(_) => "name the hosts that it answers to with --allow-host",
-        _ => "set `listen`",
+        BindError::Taken(_) => "stop the other program, or change `listen`",
+        _ => "change `listen`",
     };
-    let bound = Listeners::bind(address, reach).await;
+    let bound = Listeners::bind(address, Reach::Loopback).await;
     bound.map_err(|error| {
         let file = args.config.display();
         format!("{error}: {} in {file}", way_on(&error)).into()

@@ -18,6 +18,7 @@ use http_body::Body;
 use http_body_util::{Either, Full};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
+use tower_bearer::{RefusalKind, Refused};
 use uuid::Uuid;
 
 /// Carries the correlation id, towards a service and back to the caller.
@@ -126,10 +127,14 @@ fn fill<B: Body<Data = Bytes>>(
     if !failed || body.size_hint().exact() != Some(0) {
         return Response::from_parts(head, Either::Left(body));
     }
-    let token = head
-        .extensions
-        .get::<ProblemToken>()
-        .map_or_else(|| token_of(head.status), |token| token.0);
+    let token = match (
+        head.extensions.get::<ProblemToken>(),
+        head.extensions.get::<Refused>(),
+    ) {
+        (Some(token), _) => token.0,
+        (None, Some(refused)) => token_of_refusal(*refused, head.status),
+        (None, None) => token_of(head.status),
+    };
     let document = serde_json::json!({
         "error": token,
         "status": head.status.as_u16(),
@@ -146,6 +151,19 @@ fn fill<B: Body<Data = Bytes>>(
         .entry(CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
     Response::from_parts(head, Either::Right(Full::new(document)))
+}
+
+/// The words of the challenge where there is one, so that a page may read either.
+fn token_of_refusal(refused: Refused, status: StatusCode) -> &'static str {
+    match refused.kind() {
+        RefusalKind::ConsentRequired => "consent_required",
+        RefusalKind::InsufficientClaims => "insufficient_claims",
+        RefusalKind::InsufficientScope => "insufficient_scope",
+        RefusalKind::InvalidRequest => "invalid_request",
+        RefusalKind::InvalidToken => "invalid_token",
+        RefusalKind::StepUp => "insufficient_user_authentication",
+        _ => token_of(status),
+    }
 }
 
 fn token_of(status: StatusCode) -> &'static str {

@@ -55,7 +55,9 @@ impl Algorithm {
             Self::EdDsa => KeyType::Ed25519,
             Self::Es256 => KeyType::P256,
             Self::Es384 => KeyType::P384,
-            Self::Ps256 | Self::Ps384 | Self::Ps512 | Self::Rs256 | Self::Rs384 | Self::Rs512 => KeyType::Rsa,
+            Self::Ps256 | Self::Ps384 | Self::Ps512 | Self::Rs256 | Self::Rs384 | Self::Rs512 => {
+                KeyType::Rsa
+            }
         }
     }
 }
@@ -68,7 +70,9 @@ mod tests {
     fn names_are_exact() {
         assert_eq!(Algorithm::from_name("RS256"), Some(Algorithm::Rs256));
         assert_eq!(Algorithm::from_name("Ed25519"), Some(Algorithm::EdDsa));
-        for bad in ["none", "None", "", "rs256", "RS256 ", "HS256", "ES512", "RSA-OAEP"] {
+        for bad in [
+            "none", "None", "", "rs256", "RS256 ", "HS256", "ES512", "RSA-OAEP",
+        ] {
             assert_eq!(Algorithm::from_name(bad), None, "{bad:?}");
         }
     }

@@ -67,7 +67,10 @@ impl Authority {
     ///
     /// # Errors
     /// An issuer that is not an https URL, or no algorithm.
-    pub fn issuer(issuer: &str, algorithms: impl IntoIterator<Item = Algorithm>) -> Result<Self, ConfigError> {
+    pub fn issuer(
+        issuer: &str,
+        algorithms: impl IntoIterator<Item = Algorithm>,
+    ) -> Result<Self, ConfigError> {
         AuthorityBuilder::issuer(issuer, algorithms).build()
     }
 
@@ -109,24 +112,42 @@ impl Authority {
 
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authority").field("issuer", &self.0.issuer).finish_non_exhaustive()
+        f.debug_struct("Authority")
+            .field("issuer", &self.0.issuer)
+            .finish_non_exhaustive()
     }
 }
 
 impl AuthorityBuilder {
     /// One tenant of Microsoft Entra ID, by its GUID, in the global cloud unless [`instance`](Self::instance) says otherwise.
     pub fn entra(tenant: &str) -> Self {
-        Self::new(Kind::Entra { instance: ENTRA.to_owned(), tenant: tenant.to_owned() }, vec![Algorithm::Rs256])
+        Self::new(
+            Kind::Entra {
+                instance: ENTRA.to_owned(),
+                tenant: tenant.to_owned(),
+            },
+            vec![Algorithm::Rs256],
+        )
     }
 
     /// An OpenID Connect issuer.
     pub fn issuer(issuer: &str, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
-        Self::new(Kind::Issuer(issuer.to_owned()), algorithms.into_iter().collect())
+        Self::new(
+            Kind::Issuer(issuer.to_owned()),
+            algorithms.into_iter().collect(),
+        )
     }
 
     fn new(kind: Kind, algorithms: Vec<Algorithm>) -> Self {
         let timeout = Duration::from_secs(5);
-        Self { kind, algorithms, clock: SharedClock::default(), key_source: None, loopback_http: false, timeout }
+        Self {
+            kind,
+            algorithms,
+            clock: SharedClock::default(),
+            key_source: None,
+            loopback_http: false,
+            timeout,
+        }
     }
 
     /// Another cloud of Entra, or a server that behaves like Entra: the URL before the tenant. No effect on other issuers.
@@ -180,18 +201,25 @@ impl AuthorityBuilder {
                 let entra = Entra {
                     tenant: tenant.clone(),
                     authorization_uri: format!("{base}/oauth2/v2.0/authorize"),
-                    token_endpoint: Url::parse(&format!("{base}/oauth2/v2.0/token")).map_err(|_| ConfigError::Insecure)?,
+                    token_endpoint: Url::parse(&format!("{base}/oauth2/v2.0/token"))
+                        .map_err(|_| ConfigError::Insecure)?,
                 };
                 (format!("{base}/v2.0"), Some(entra))
             }
         };
         let url = Url::parse(&issuer).map_err(|_| ConfigError::Insecure)?;
-        let plain = url.query().is_none() && url.fragment().is_none() && has_no_user(&url) && url.has_host();
+        let plain = url.query().is_none()
+            && url.fragment().is_none()
+            && has_no_user(&url)
+            && url.has_host();
         let secure = url.scheme() == "https" || (self.loopback_http && is_loopback_http(&url));
         if !(plain && secure) {
             return Err(ConfigError::Insecure);
         }
-        let metadata = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+        let metadata = format!(
+            "{}/.well-known/openid-configuration",
+            issuer.trim_end_matches('/')
+        );
         let metadata = Url::parse(&metadata).map_err(|_| ConfigError::Insecure)?;
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -199,11 +227,23 @@ impl AuthorityBuilder {
             .https_only(!self.loopback_http)
             .build()
             .map_err(|_| ConfigError::HttpClient)?;
-        let source = self
-            .key_source
-            .unwrap_or_else(|| Arc::new(DiscoverySource::new(http.clone(), metadata, issuer.clone(), self.loopback_http)));
+        let source = self.key_source.unwrap_or_else(|| {
+            Arc::new(DiscoverySource::new(
+                http.clone(),
+                metadata,
+                issuer.clone(),
+                self.loopback_http,
+            ))
+        });
         let keys = RemoteKeySet::new(source);
-        Ok(Authority(Arc::new(Inner { algorithms: self.algorithms, clock: self.clock, entra, http, issuer, keys })))
+        Ok(Authority(Arc::new(Inner {
+            algorithms: self.algorithms,
+            clock: self.clock,
+            entra,
+            http,
+            issuer,
+            keys,
+        })))
     }
 }
 
@@ -217,7 +257,9 @@ impl fmt::Debug for AuthorityBuilder {
 pub(crate) fn is_guid(text: &str) -> bool {
     let mut groups = text.split('-');
     let right = [8, 4, 4, 4, 12].into_iter().all(|length| {
-        groups.next().is_some_and(|group| group.len() == length && group.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        groups.next().is_some_and(|group| {
+            group.len() == length && group.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
     });
     right && groups.next().is_none()
 }
@@ -231,31 +273,70 @@ mod tests {
     #[test]
     fn tenant_must_be_a_guid() {
         assert!(Authority::entra(TENANT).is_ok());
-        for bad in
-            ["", "common", "contoso.example", "11111111-2222-3333-4444-55555555555", "{11111111-2222-3333-4444-555555555555}"]
-        {
-            assert_eq!(Authority::entra(bad).unwrap_err(), ConfigError::Tenant, "{bad}");
+        for bad in [
+            "",
+            "common",
+            "contoso.example",
+            "11111111-2222-3333-4444-55555555555",
+            "{11111111-2222-3333-4444-555555555555}",
+        ] {
+            assert_eq!(
+                Authority::entra(bad).unwrap_err(),
+                ConfigError::Tenant,
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn http_is_refused_but_on_loopback_through_the_knob() {
         let local = |url: &str| AuthorityBuilder::entra(TENANT).instance(url);
-        assert_eq!(local("http://localhost:8080").build().unwrap_err(), ConfigError::Insecure);
-        assert!(local("http://localhost:8080").dangerous_loopback_http().build().is_ok());
-        assert_eq!(local("http://login.example").dangerous_loopback_http().build().unwrap_err(), ConfigError::Insecure);
-        for bad in ["", "issuer", "https://a/?b", "https://a/#b", "https://u:p@a", "file:///a"] {
-            assert_eq!(Authority::issuer(bad, [Algorithm::Es256]).unwrap_err(), ConfigError::Insecure, "{bad}");
+        assert_eq!(
+            local("http://localhost:8080").build().unwrap_err(),
+            ConfigError::Insecure
+        );
+        assert!(
+            local("http://localhost:8080")
+                .dangerous_loopback_http()
+                .build()
+                .is_ok()
+        );
+        assert_eq!(
+            local("http://login.example")
+                .dangerous_loopback_http()
+                .build()
+                .unwrap_err(),
+            ConfigError::Insecure
+        );
+        for bad in [
+            "",
+            "issuer",
+            "https://a/?b",
+            "https://a/#b",
+            "https://u:p@a",
+            "file:///a",
+        ] {
+            assert_eq!(
+                Authority::issuer(bad, [Algorithm::Es256]).unwrap_err(),
+                ConfigError::Insecure,
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn no_algorithm_means_no_authority() {
-        assert_eq!(Authority::issuer("https://a", []).unwrap_err(), ConfigError::Algorithms);
+        assert_eq!(
+            Authority::issuer("https://a", []).unwrap_err(),
+            ConfigError::Algorithms
+        );
     }
 
     #[test]
     fn issuer_of_entra_is_the_v2_one() {
-        assert_eq!(Authority::entra(TENANT).unwrap().name(), format!("https://login.microsoftonline.com/{TENANT}/v2.0"));
+        assert_eq!(
+            Authority::entra(TENANT).unwrap().name(),
+            format!("https://login.microsoftonline.com/{TENANT}/v2.0")
+        );
     }
 }

@@ -21,7 +21,10 @@ impl<S: Sync> FromRequestParts<S> for Principal {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NoPrincipal> {
         parts.extensions.get::<Self>().cloned().ok_or_else(|| {
-            tracing::error!(kind = "no_principal", "a handler asks for a Principal, but no ValidateBearer stands outside of it");
+            tracing::error!(
+                kind = "no_principal",
+                "a handler asks for a Principal, but no ValidateBearer stands outside of it"
+            );
             NoPrincipal(())
         })
     }

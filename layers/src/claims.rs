@@ -22,8 +22,9 @@ pub const MAX_CLAIMS_DEPTH: usize = 16;
 /// The client capability by which a client says that it can answer a claims challenge.
 pub(crate) const CP1: &str = "cp1";
 
-const LENIENT: GeneralPurposeConfig =
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true);
+const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+    .with_decode_allow_trailing_bits(true);
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::STANDARD, LENIENT);
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::URL_SAFE, LENIENT);
 
@@ -36,7 +37,9 @@ pub struct ClaimsRequest(Arc<str>);
 
 /// The text is not a claims request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a claims request: one JSON object of at most 8 KiB and depth 16 without duplicate members")]
+#[error(
+    "not a claims request: one JSON object of at most 8 KiB and depth 16 without duplicate members"
+)]
 pub struct InvalidClaims;
 
 impl ClaimsRequest {
@@ -64,7 +67,10 @@ impl ClaimsRequest {
         if value.len() > MAX_CLAIMS_BYTES.div_ceil(3) * 4 {
             return Err(InvalidClaims);
         }
-        let decoded = STANDARD.decode(value).or_else(|_| URL_SAFE.decode(value)).map_err(|_| InvalidClaims)?;
+        let decoded = STANDARD
+            .decode(value)
+            .or_else(|_| URL_SAFE.decode(value))
+            .map_err(|_| InvalidClaims)?;
         Self::from_json(std::str::from_utf8(&decoded).map_err(|_| InvalidClaims)?)
     }
 
@@ -74,7 +80,11 @@ impl ClaimsRequest {
     /// A context that is not `c1` to `c99`.
     pub fn acrs(context: &str) -> Result<Self, ConfigError> {
         check_context(context)?;
-        Ok(Self(json!({"access_token": {"acrs": {"essential": true, "value": context}}}).to_string().into()))
+        Ok(Self(
+            json!({"access_token": {"acrs": {"essential": true, "value": context}}})
+                .to_string()
+                .into(),
+        ))
     }
 
     /// Asks for a token issued after a time: `{"access_token":{"nbf":{"essential":true,"value":"<seconds>"}}}`, seconds since
@@ -82,7 +92,11 @@ impl ClaimsRequest {
     #[must_use]
     pub fn not_before(seconds: u64) -> Self {
         let value = seconds.to_string();
-        Self(json!({"access_token": {"nbf": {"essential": true, "value": value}}}).to_string().into())
+        Self(
+            json!({"access_token": {"nbf": {"essential": true, "value": value}}})
+                .to_string()
+                .into(),
+        )
     }
 
     /// The JSON text.
@@ -104,7 +118,9 @@ impl ClaimsRequest {
             #[serde(borrow)]
             access_token: Option<&'a RawValue>,
         }
-        let member = serde_json::from_str::<Top<'_>>(&self.0).ok()?.access_token?;
+        let member = serde_json::from_str::<Top<'_>>(&self.0)
+            .ok()?
+            .access_token?;
         let object = member.get().starts_with('{');
         object.then(|| Self(format!("{{\"access_token\":{}}}", member.get()).into()))
     }
@@ -171,8 +187,18 @@ mod tests {
         let claims = ClaimsRequest::from_json(ACRS).unwrap();
         let standard = BASE64_STANDARD.encode(ACRS);
         let url = BASE64_URL_SAFE.encode(ACRS);
-        for form in [ACRS, &standard, &url, standard.trim_end_matches('='), url.trim_end_matches('=')] {
-            assert_eq!(ClaimsRequest::from_parameter(form).unwrap(), claims, "{form}");
+        for form in [
+            ACRS,
+            &standard,
+            &url,
+            standard.trim_end_matches('='),
+            url.trim_end_matches('='),
+        ] {
+            assert_eq!(
+                ClaimsRequest::from_parameter(form).unwrap(),
+                claims,
+                "{form}"
+            );
         }
     }
 
@@ -190,7 +216,18 @@ mod tests {
         let long = format!("{{\"a\":\"{}\"}}", "x".repeat(MAX_CLAIMS_BYTES));
         let array = BASE64_STANDARD.encode("[]");
         let not_utf8 = BASE64_STANDARD.encode(b"{\"a\":\"\xff\"}");
-        for bad in ["", "%%%", "{", "[]", "{}{}", r#"{"a":1,"a":1}"#, &deep, &long, &array, &not_utf8] {
+        for bad in [
+            "",
+            "%%%",
+            "{",
+            "[]",
+            "{}{}",
+            r#"{"a":1,"a":1}"#,
+            &deep,
+            &long,
+            &array,
+            &not_utf8,
+        ] {
             assert!(ClaimsRequest::from_parameter(bad).is_err(), "{bad}");
         }
     }
@@ -199,25 +236,49 @@ mod tests {
     fn bounds_are_exact() {
         let fill = |total: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(total - 8));
         assert!(ClaimsRequest::from_json(&fill(MAX_CLAIMS_BYTES)).is_ok());
-        assert!(ClaimsRequest::from_parameter(&BASE64_STANDARD.encode(fill(MAX_CLAIMS_BYTES))).is_ok());
+        assert!(
+            ClaimsRequest::from_parameter(&BASE64_STANDARD.encode(fill(MAX_CLAIMS_BYTES))).is_ok()
+        );
         assert!(ClaimsRequest::from_json(&fill(MAX_CLAIMS_BYTES + 1)).is_err());
     }
 
     #[test]
     fn only_the_raw_access_token_member_of_a_downstream_survives() {
-        let claims = ClaimsRequest::from_json(r#"{"id_token":{"x":null},"access_token":{"acrs" : {"value":"c1"}}}"#).unwrap();
-        assert_eq!(claims.access_token_only().unwrap().as_str(), r#"{"access_token":{"acrs" : {"value":"c1"}}}"#);
-        for nothing in [r#"{"id_token":{}}"#, r#"{"access_token":null}"#, r#"{"access_token":"x"}"#, "{}"] {
-            assert!(ClaimsRequest::from_json(nothing).unwrap().access_token_only().is_none(), "{nothing}");
+        let claims = ClaimsRequest::from_json(
+            r#"{"id_token":{"x":null},"access_token":{"acrs" : {"value":"c1"}}}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            claims.access_token_only().unwrap().as_str(),
+            r#"{"access_token":{"acrs" : {"value":"c1"}}}"#
+        );
+        for nothing in [
+            r#"{"id_token":{}}"#,
+            r#"{"access_token":null}"#,
+            r#"{"access_token":"x"}"#,
+            "{}",
+        ] {
+            assert!(
+                ClaimsRequest::from_json(nothing)
+                    .unwrap()
+                    .access_token_only()
+                    .is_none(),
+                "{nothing}"
+            );
         }
     }
 
     #[test]
     fn capabilities_are_merged_beside_the_demand() {
-        let merged = ClaimsRequest::from_json(ACRS).unwrap().with_client_capabilities(&[CP1]);
+        let merged = ClaimsRequest::from_json(ACRS)
+            .unwrap()
+            .with_client_capabilities(&[CP1]);
         let expected = json!({"access_token": {"acrs": {"essential": true, "value": "c1"}, "xms_cc": {"values": ["cp1"]}}});
         assert_eq!(serde_json::from_str::<Value>(&merged).unwrap(), expected);
-        assert_eq!(client_capabilities(&[CP1]), r#"{"access_token":{"xms_cc":{"values":["cp1"]}}}"#);
+        assert_eq!(
+            client_capabilities(&[CP1]),
+            r#"{"access_token":{"xms_cc":{"values":["cp1"]}}}"#
+        );
     }
 
     #[test]
@@ -232,6 +293,9 @@ mod tests {
 
     #[test]
     fn debug_shows_no_claim() {
-        assert_eq!(format!("{:?}", ClaimsRequest::from_json(r#"{"a":"b"}"#).unwrap()), "ClaimsRequest(9 bytes)");
+        assert_eq!(
+            format!("{:?}", ClaimsRequest::from_json(r#"{"a":"b"}"#).unwrap()),
+            "ClaimsRequest(9 bytes)"
+        );
     }
 }

@@ -27,9 +27,14 @@ pub struct ManualClock(Arc<AtomicU64>);
 pub(crate) struct SharedClock(Arc<dyn Clock>);
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the place where the time is read")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the place where the time is read"
+    )]
     fn now(&self) -> u64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |elapsed| elapsed.as_secs())
     }
 }
 

@@ -8,7 +8,9 @@ pub enum ConfigError {
     #[error("at least one signature algorithm must be accepted")]
     Algorithms,
     /// An audience, client id or application ID URI is empty or holds characters that cannot be printed in a header.
-    #[error("audience, client id and application ID URI must be non-empty visible ASCII without quotes")]
+    #[error(
+        "audience, client id and application ID URI must be non-empty visible ASCII without quotes"
+    )]
     Audience,
     /// An authentication context is not `c1` to `c99`.
     #[error("an authentication context is written c1 to c99")]

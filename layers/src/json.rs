@@ -16,7 +16,10 @@ pub(crate) struct NotAnObject;
 pub(crate) fn parse_object(text: &[u8], depth: usize) -> Result<Map<String, Value>, NotAnObject> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     match (Strict { depth }).deserialize(&mut deserializer) {
-        Ok(Value::Object(members)) => deserializer.end().map(|()| members).map_err(|_| NotAnObject),
+        Ok(Value::Object(members)) => deserializer
+            .end()
+            .map(|()| members)
+            .map_err(|_| NotAnObject),
         _ => Err(NotAnObject),
     }
 }
@@ -28,7 +31,10 @@ struct Strict {
 
 impl Strict {
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
-        self.depth.checked_sub(1).map(|depth| Self { depth }).ok_or_else(|| E::custom("nested too deeply"))
+        self.depth
+            .checked_sub(1)
+            .map(|depth| Self { depth })
+            .ok_or_else(|| E::custom("nested too deeply"))
     }
 }
 
@@ -60,7 +66,9 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("not a finite number"))
+        Number::from_f64(value)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("not a finite number"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -125,7 +133,13 @@ mod tests {
 
     #[test]
     fn pass_at_the_depth_and_fail_one_beyond() {
-        let nested = |depth: usize| format!("{{\"a\":{}1{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
+        let nested = |depth: usize| {
+            format!(
+                "{{\"a\":{}1{}}}",
+                "[".repeat(depth - 1),
+                "]".repeat(depth - 1)
+            )
+        };
         assert!(parse_object(nested(8).as_bytes(), 8).is_ok());
         assert!(parse_object(nested(9).as_bytes(), 8).is_err());
         assert!(parse_object(nested(100_000).as_bytes(), 8).is_err());

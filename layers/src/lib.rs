@@ -34,15 +34,20 @@ pub use self::authority::{Authority, AuthorityBuilder};
 #[cfg(feature = "axum")]
 pub use self::axum::NoPrincipal;
 pub use self::challenge::{ChallengeRequired, RefusalKind};
-pub use self::claims::{ClaimsRequest, InvalidClaims, MAX_CLAIMS_BYTES, MAX_CLAIMS_DEPTH, client_capabilities};
+pub use self::claims::{
+    ClaimsRequest, InvalidClaims, MAX_CLAIMS_BYTES, MAX_CLAIMS_DEPTH, client_capabilities,
+};
 pub use self::error::ConfigError;
 pub use self::on_behalf_of::{
-    CloneBody, ConfidentialClient, Credential, DownstreamChallenges, Never, OnBehalfOf, OnBehalfOfError, OnBehalfOfErrorKind,
-    OnBehalfOfExt, OnBehalfOfFuture, OnBehalfOfLayer, Replay, Target,
+    CloneBody, ConfidentialClient, Credential, DownstreamChallenges, Never, OnBehalfOf,
+    OnBehalfOfError, OnBehalfOfErrorKind, OnBehalfOfExt, OnBehalfOfFuture, OnBehalfOfLayer, Replay,
+    Target,
 };
 pub use self::origin::Origin;
 pub use self::principal::Principal;
-pub use self::propagate_challenge::{Boxed, Cause, PropagateChallenge, PropagateChallengeFuture, PropagateChallengeLayer, Typed};
+pub use self::propagate_challenge::{
+    Boxed, Cause, PropagateChallenge, PropagateChallengeFuture, PropagateChallengeLayer, Typed,
+};
 pub use self::refusal::{BoxError, CallError, RefusalBody, Refused};
 pub use self::require_scope::{RequireScope, RequireScopeFuture, RequireScopeLayer};
 #[cfg(feature = "reqwest")]

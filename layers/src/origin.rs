@@ -23,12 +23,21 @@ impl Origin {
     /// Another scheme than http or https, http to another host than loopback, or anything beside scheme, host and port.
     pub fn new(text: &str) -> Result<Self, ConfigError> {
         let url = Url::parse(text).map_err(|_| ConfigError::Origin)?;
-        let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none() && has_no_user(&url);
+        let plain = url.path() == "/"
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && has_no_user(&url);
         let secure = url.scheme() == "https" || is_loopback_http(&url);
-        let (Some(host), Some(port), true, true) = (url.host_str(), url.port_or_known_default(), plain, secure) else {
+        let (Some(host), Some(port), true, true) =
+            (url.host_str(), url.port_or_known_default(), plain, secure)
+        else {
             return Err(ConfigError::Origin);
         };
-        Ok(Self { https: url.scheme() == "https", host: host.to_owned(), port })
+        Ok(Self {
+            https: url.scheme() == "https",
+            host: host.to_owned(),
+            port,
+        })
     }
 
     /// Is this the origin of an absolute URI? A URI that names a user is of no origin.
@@ -38,7 +47,9 @@ impl Origin {
             Some(scheme) if *scheme == Scheme::HTTP => false,
             _ => return false,
         };
-        let Some(authority) = uri.authority() else { return false };
+        let Some(authority) = uri.authority() else {
+            return false;
+        };
         let port = authority.port_u16().unwrap_or(if https { 443 } else { 80 });
         !authority.as_str().contains('@')
             && https == self.https
@@ -49,7 +60,13 @@ impl Origin {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}:{}", if self.https { "https" } else { "http" }, self.host, self.port)
+        write!(
+            f,
+            "{}://{}:{}",
+            if self.https { "https" } else { "http" },
+            self.host,
+            self.port
+        )
     }
 }
 
@@ -93,18 +110,32 @@ mod tests {
 
     #[test]
     fn plain_http_is_for_loopback_only() {
-        for good in ["http://localhost:7000", "http://127.0.0.1:7000/", "http://[::1]:7000"] {
+        for good in [
+            "http://localhost:7000",
+            "http://127.0.0.1:7000/",
+            "http://[::1]:7000",
+        ] {
             assert!(Origin::new(good).is_ok(), "{good}");
         }
-        for bad in
-            ["http://api.example", "ftp://localhost", "https://a/b", "https://u@a", "https://a?b", "a", "http://localhost.evil"]
-        {
+        for bad in [
+            "http://api.example",
+            "ftp://localhost",
+            "https://a/b",
+            "https://u@a",
+            "https://a?b",
+            "a",
+            "http://localhost.evil",
+        ] {
             assert!(Origin::new(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn ipv6_loopback_matches() {
-        assert!(Origin::new("http://[::1]:7000").unwrap().is_of(&"http://[::1]:7000/x".parse().unwrap()));
+        assert!(
+            Origin::new("http://[::1]:7000")
+                .unwrap()
+                .is_of(&"http://[::1]:7000/x".parse().unwrap())
+        );
     }
 }

@@ -26,8 +26,16 @@ struct Inner {
 }
 
 impl Principal {
-    pub(crate) fn new(assertion: Assertion, claims: Map<String, Value>, resource: Resource) -> Self {
-        Self(Arc::new(Inner { assertion, claims, resource }))
+    pub(crate) fn new(
+        assertion: Assertion,
+        claims: Map<String, Value>,
+        resource: Resource,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            assertion,
+            claims,
+            resource,
+        }))
     }
 
     /// One claim by its exact name.
@@ -49,7 +57,9 @@ impl Principal {
     }
 
     fn lists(&self, name: &str, wanted: &str) -> bool {
-        self.claim(name).and_then(Value::as_array).is_some_and(|values| values.iter().any(|value| value == wanted))
+        self.claim(name)
+            .and_then(Value::as_array)
+            .is_some_and(|values| values.iter().any(|value| value == wanted))
     }
 
     /// `iss`.
@@ -79,19 +89,27 @@ impl Principal {
     /// The client that the token was issued to: `azp` (v2.0), `appid` (v1.0) or `client_id` (RFC 9068).
     #[must_use]
     pub fn client_id(&self) -> Option<&str> {
-        self.text("azp").or_else(|| self.text("appid")).or_else(|| self.text("client_id"))
+        self.text("azp")
+            .or_else(|| self.text("appid"))
+            .or_else(|| self.text("client_id"))
     }
 
     /// The scopes of a delegated token (`scp`, or `scope` of RFC 9068).
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
-        let list = self.text("scp").or_else(|| self.text("scope")).unwrap_or_default();
-        list.split(' ').filter(|scope| !scope.is_empty() && self.has_scope(scope))
+        let list = self
+            .text("scp")
+            .or_else(|| self.text("scope"))
+            .unwrap_or_default();
+        list.split(' ')
+            .filter(|scope| !scope.is_empty() && self.has_scope(scope))
     }
 
     /// Is this scope granted? Where a token has both `scp` and `scope`, it must stand in both.
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
-        let granted = |claim: Option<&Value>| claim.map(|list| list.as_str().is_some_and(|list| list_contains(list, scope)));
+        let granted = |claim: Option<&Value>| {
+            claim.map(|list| list.as_str().is_some_and(|list| list_contains(list, scope)))
+        };
         match (granted(self.claim("scp")), granted(self.claim("scope"))) {
             (Some(scp), Some(scope)) => scp && scope,
             (Some(granted), None) | (None, Some(granted)) => granted,
@@ -111,7 +129,11 @@ impl Principal {
     pub fn is_app(&self) -> bool {
         match self.claim("idtyp") {
             Some(kind) => kind != "user",
-            None => !self.has_scope_claim() && self.object_id().is_some() && self.object_id() == self.subject(),
+            None => {
+                !self.has_scope_claim()
+                    && self.object_id().is_some()
+                    && self.object_id() == self.subject()
+            }
         }
     }
 
@@ -136,7 +158,12 @@ impl Principal {
     pub fn accepts_claims_challenge(&self) -> bool {
         let declared = || {
             let capabilities = self.claim("xms_cc").and_then(Value::as_array)?;
-            Some(capabilities.iter().filter_map(Value::as_str).any(|capability| capability.eq_ignore_ascii_case(CP1)))
+            Some(
+                capabilities
+                    .iter()
+                    .filter_map(Value::as_str)
+                    .any(|capability| capability.eq_ignore_ascii_case(CP1)),
+            )
         };
         self.is_user() && (self.resource().assumes_cp1() || declared().unwrap_or(false))
     }
@@ -169,7 +196,8 @@ impl Principal {
     /// # Errors
     /// The refusal or the claims challenge, to be returned through `?`.
     pub fn require_auth_context(&self, context: &str) -> Result<(), ChallengeRequired> {
-        self.check_auth_context(context).map_err(ChallengeRequired::new)
+        self.check_auth_context(context)
+            .map_err(ChallengeRequired::new)
     }
 
     pub(crate) fn check_scopes(&self, scopes: &[Scope], all: bool) -> Result<(), Answer> {
@@ -177,13 +205,31 @@ impl Principal {
             return Err(Answer::Forbidden);
         }
         let has = |scope: &Scope| self.has_scope(scope.as_str());
-        let enough = if all { scopes.iter().all(has) } else { scopes.iter().any(has) };
-        let wanted = || scopes.iter().map(Scope::as_str).collect::<Vec<_>>().join(" ");
-        if enough && !scopes.is_empty() { Ok(()) } else { Err(Answer::InsufficientScope(wanted())) }
+        let enough = if all {
+            scopes.iter().all(has)
+        } else {
+            scopes.iter().any(has)
+        };
+        let wanted = || {
+            scopes
+                .iter()
+                .map(Scope::as_str)
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        if enough && !scopes.is_empty() {
+            Ok(())
+        } else {
+            Err(Answer::InsufficientScope(wanted()))
+        }
     }
 
     pub(crate) fn check_role(&self, role: &str, of_app: bool) -> Result<(), Answer> {
-        let right_kind = if of_app { self.is_app() } else { self.is_user() };
+        let right_kind = if of_app {
+            self.is_app()
+        } else {
+            self.is_user()
+        };
         match (right_kind, self.has_role(role)) {
             (true, true) => Ok(()),
             (true, false) => Err(Answer::InsufficientScope(String::new())),
@@ -199,7 +245,9 @@ impl Principal {
             return Ok(());
         }
         match ClaimsRequest::acrs(context) {
-            Ok(claims) if self.accepts_claims_challenge() => Err(Answer::InsufficientClaims(claims)),
+            Ok(claims) if self.accepts_claims_challenge() => {
+                Err(Answer::InsufficientClaims(claims))
+            }
             _ => Err(Answer::Forbidden),
         }
     }
@@ -208,7 +256,9 @@ impl Principal {
 impl fmt::Debug for Principal {
     /// Shows no claim.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Principal").field("resource", &self.0.resource).finish_non_exhaustive()
+        f.debug_struct("Principal")
+            .field("resource", &self.0.resource)
+            .finish_non_exhaustive()
     }
 }
 
@@ -222,8 +272,14 @@ mod tests {
 
     fn principal(claims: Value) -> Principal {
         let authority = Authority::entra("11111111-2222-3333-4444-555555555555").unwrap();
-        let Value::Object(claims) = claims else { panic!("an object") };
-        Principal::new(Assertion::new("t"), claims, authority.resource("api://x").unwrap())
+        let Value::Object(claims) = claims else {
+            panic!("an object")
+        };
+        Principal::new(
+            Assertion::new("t"),
+            claims,
+            authority.resource("api://x").unwrap(),
+        )
     }
 
     #[test]
@@ -234,23 +290,62 @@ mod tests {
             (json!({"scp": "a read b"}), None),
             (json!({"scope": "read"}), None),
             (json!({"scp": "read", "scope": "read"}), None),
-            (json!({"scp": "read", "scope": "write"}), Some(RefusalKind::InsufficientScope)),
-            (json!({"scp": "write", "scope": "read"}), Some(RefusalKind::InsufficientScope)),
-            (json!({"scp": "reads"}), Some(RefusalKind::InsufficientScope)),
+            (
+                json!({"scp": "read", "scope": "write"}),
+                Some(RefusalKind::InsufficientScope),
+            ),
+            (
+                json!({"scp": "write", "scope": "read"}),
+                Some(RefusalKind::InsufficientScope),
+            ),
+            (
+                json!({"scp": "reads"}),
+                Some(RefusalKind::InsufficientScope),
+            ),
             (json!({"scp": "READ"}), Some(RefusalKind::InsufficientScope)),
-            (json!({"scp": "a\tread"}), Some(RefusalKind::InsufficientScope)),
-            (json!({"scp": ["read"]}), Some(RefusalKind::InsufficientScope)),
-            (json!({"scp": {"read": 1}}), Some(RefusalKind::InsufficientScope)),
-            (json!({"scp": 1, "scope": "read"}), Some(RefusalKind::InsufficientScope)),
-            (json!({"roles": ["read"]}), Some(RefusalKind::InsufficientScope)),
-            (json!({"scopes": "read", "SCP": "read", "groups": ["read"]}), Some(RefusalKind::InsufficientScope)),
+            (
+                json!({"scp": "a\tread"}),
+                Some(RefusalKind::InsufficientScope),
+            ),
+            (
+                json!({"scp": ["read"]}),
+                Some(RefusalKind::InsufficientScope),
+            ),
+            (
+                json!({"scp": {"read": 1}}),
+                Some(RefusalKind::InsufficientScope),
+            ),
+            (
+                json!({"scp": 1, "scope": "read"}),
+                Some(RefusalKind::InsufficientScope),
+            ),
+            (
+                json!({"roles": ["read"]}),
+                Some(RefusalKind::InsufficientScope),
+            ),
+            (
+                json!({"scopes": "read", "SCP": "read", "groups": ["read"]}),
+                Some(RefusalKind::InsufficientScope),
+            ),
             (json!({}), Some(RefusalKind::InsufficientScope)),
-            (json!({"idtyp": "app", "scp": "read"}), Some(RefusalKind::Forbidden)),
-            (json!({"idtyp": 1, "scp": "read"}), Some(RefusalKind::Forbidden)),
-            (json!({"oid": "o", "sub": "o", "roles": ["read"]}), Some(RefusalKind::Forbidden)),
+            (
+                json!({"idtyp": "app", "scp": "read"}),
+                Some(RefusalKind::Forbidden),
+            ),
+            (
+                json!({"idtyp": 1, "scp": "read"}),
+                Some(RefusalKind::Forbidden),
+            ),
+            (
+                json!({"oid": "o", "sub": "o", "roles": ["read"]}),
+                Some(RefusalKind::Forbidden),
+            ),
         ];
         for (claims, expected) in rows {
-            let answer = principal(claims.clone()).check_scopes(&scope, false).err().map(|answer| answer.kind());
+            let answer = principal(claims.clone())
+                .check_scopes(&scope, false)
+                .err()
+                .map(|answer| answer.kind());
             assert_eq!(answer, expected, "{claims}");
         }
     }
@@ -258,12 +353,22 @@ mod tests {
     #[test]
     fn any_and_all_of_several_scopes() {
         let scopes = [Scope::new("a").unwrap(), Scope::new("b").unwrap()];
-        for (list, any, all) in [("a", true, false), ("b", true, false), ("a b", true, true), ("c", false, false)] {
+        for (list, any, all) in [
+            ("a", true, false),
+            ("b", true, false),
+            ("a b", true, true),
+            ("c", false, false),
+        ] {
             let caller = principal(json!({"scp": list}));
             assert_eq!(caller.check_scopes(&scopes, false).is_ok(), any, "{list}");
             assert_eq!(caller.check_scopes(&scopes, true).is_ok(), all, "{list}");
         }
-        assert!(principal(json!({"scp": "a"})).check_scopes(&[], true).is_err(), "nothing demanded is nothing granted");
+        assert!(
+            principal(json!({"scp": "a"}))
+                .check_scopes(&[], true)
+                .is_err(),
+            "nothing demanded is nothing granted"
+        );
     }
 
     #[test]
@@ -272,17 +377,37 @@ mod tests {
         let unmarked_app = json!({"oid": "o", "sub": "o", "roles": ["Task.Run"]});
         let user = json!({"scp": "x", "roles": ["Task.Run"]});
         let neither = json!({"roles": ["Task.Run"]});
-        for (claims, of_app, of_user) in
-            [(app, true, false), (unmarked_app, true, false), (user, false, true), (neither, false, false)]
-        {
+        for (claims, of_app, of_user) in [
+            (app, true, false),
+            (unmarked_app, true, false),
+            (user, false, true),
+            (neither, false, false),
+        ] {
             let caller = principal(claims.clone());
-            assert_eq!(caller.check_role("Task.Run", true).is_ok(), of_app, "{claims}");
-            assert_eq!(caller.check_role("Task.Run", false).is_ok(), of_user, "{claims}");
+            assert_eq!(
+                caller.check_role("Task.Run", true).is_ok(),
+                of_app,
+                "{claims}"
+            );
+            assert_eq!(
+                caller.check_role("Task.Run", false).is_ok(),
+                of_user,
+                "{claims}"
+            );
         }
-        for roles in
-            [json!("Task.Run"), json!({"Task.Run": 1}), json!([["Task.Run"]]), json!(["task.run"]), json!(["Task.Run x"])]
-        {
-            assert!(principal(json!({"idtyp": "app", "roles": roles})).check_role("Task.Run", true).is_err(), "{roles}");
+        for roles in [
+            json!("Task.Run"),
+            json!({"Task.Run": 1}),
+            json!([["Task.Run"]]),
+            json!(["task.run"]),
+            json!(["Task.Run x"]),
+        ] {
+            assert!(
+                principal(json!({"idtyp": "app", "roles": roles}))
+                    .check_role("Task.Run", true)
+                    .is_err(),
+                "{roles}"
+            );
         }
     }
 
@@ -290,20 +415,53 @@ mod tests {
     fn auth_context() {
         let rows = [
             (json!({"scp": "x", "acrs": ["c1"]}), None),
-            (json!({"scp": "x", "acrs": ["c2"], "xms_cc": ["cp1"]}), Some(RefusalKind::InsufficientClaims)),
-            (json!({"scp": "x", "xms_cc": ["CP1"]}), Some(RefusalKind::InsufficientClaims)),
-            (json!({"scp": "x", "acrs": "c1", "xms_cc": ["cp1"]}), Some(RefusalKind::InsufficientClaims)),
-            (json!({"scp": "x", "acr": "c1", "xms_cc": ["cp1"]}), Some(RefusalKind::InsufficientClaims)),
-            (json!({"scp": "x", "acrs": ["c11"], "xms_cc": ["cp1"]}), Some(RefusalKind::InsufficientClaims)),
-            (json!({"scp": "x", "acrs": ["C1"], "xms_cc": ["cp1"]}), Some(RefusalKind::InsufficientClaims)),
+            (
+                json!({"scp": "x", "acrs": ["c2"], "xms_cc": ["cp1"]}),
+                Some(RefusalKind::InsufficientClaims),
+            ),
+            (
+                json!({"scp": "x", "xms_cc": ["CP1"]}),
+                Some(RefusalKind::InsufficientClaims),
+            ),
+            (
+                json!({"scp": "x", "acrs": "c1", "xms_cc": ["cp1"]}),
+                Some(RefusalKind::InsufficientClaims),
+            ),
+            (
+                json!({"scp": "x", "acr": "c1", "xms_cc": ["cp1"]}),
+                Some(RefusalKind::InsufficientClaims),
+            ),
+            (
+                json!({"scp": "x", "acrs": ["c11"], "xms_cc": ["cp1"]}),
+                Some(RefusalKind::InsufficientClaims),
+            ),
+            (
+                json!({"scp": "x", "acrs": ["C1"], "xms_cc": ["cp1"]}),
+                Some(RefusalKind::InsufficientClaims),
+            ),
             (json!({"scp": "x"}), Some(RefusalKind::Forbidden)),
-            (json!({"scp": "x", "xms_cc": ["cp2"]}), Some(RefusalKind::Forbidden)),
-            (json!({"scp": "x", "xms_cc": "cp1"}), Some(RefusalKind::Forbidden)),
-            (json!({"idtyp": "app", "xms_cc": ["cp1"]}), Some(RefusalKind::Forbidden)),
-            (json!({"idtyp": "app", "acrs": ["c1"]}), Some(RefusalKind::Forbidden)),
+            (
+                json!({"scp": "x", "xms_cc": ["cp2"]}),
+                Some(RefusalKind::Forbidden),
+            ),
+            (
+                json!({"scp": "x", "xms_cc": "cp1"}),
+                Some(RefusalKind::Forbidden),
+            ),
+            (
+                json!({"idtyp": "app", "xms_cc": ["cp1"]}),
+                Some(RefusalKind::Forbidden),
+            ),
+            (
+                json!({"idtyp": "app", "acrs": ["c1"]}),
+                Some(RefusalKind::Forbidden),
+            ),
         ];
         for (claims, expected) in rows {
-            let answer = principal(claims.clone()).check_auth_context("c1").err().map(|answer| answer.kind());
+            let answer = principal(claims.clone())
+                .check_auth_context("c1")
+                .err()
+                .map(|answer| answer.kind());
             assert_eq!(answer, expected, "{claims}");
         }
     }

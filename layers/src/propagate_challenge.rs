@@ -91,24 +91,37 @@ pin_project! {
 impl PropagateChallengeLayer {
     /// Prints challenges for `resource`.
     pub fn new(resource: &Resource) -> Self {
-        Self { resource: resource.clone(), errors: PhantomData }
+        Self {
+            resource: resource.clone(),
+            errors: PhantomData,
+        }
     }
 
     /// For inner services whose error is a `Box<dyn Error + Send + Sync>`.
     pub fn boxed_errors(self) -> PropagateChallengeLayer<Boxed> {
-        PropagateChallengeLayer { resource: self.resource, errors: PhantomData }
+        PropagateChallengeLayer {
+            resource: self.resource,
+            errors: PhantomData,
+        }
     }
 }
 
 impl<M> Clone for PropagateChallengeLayer<M> {
     fn clone(&self) -> Self {
-        Self { resource: self.resource.clone(), errors: PhantomData }
+        Self {
+            resource: self.resource.clone(),
+            errors: PhantomData,
+        }
     }
 }
 
 impl<S: Clone, M> Clone for PropagateChallenge<S, M> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), resource: self.resource.clone(), errors: PhantomData }
+        Self {
+            inner: self.inner.clone(),
+            resource: self.resource.clone(),
+            errors: PhantomData,
+        }
     }
 }
 
@@ -116,7 +129,11 @@ impl<S, M> Layer<S> for PropagateChallengeLayer<M> {
     type Service = PropagateChallenge<S, M>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        PropagateChallenge { inner, resource: self.resource.clone(), errors: PhantomData }
+        PropagateChallenge {
+            inner,
+            resource: self.resource.clone(),
+            errors: PhantomData,
+        }
     }
 }
 
@@ -136,7 +153,12 @@ where
 
     fn call(&mut self, request: Request<Req>) -> Self::Future {
         let grpc = is_grpc(request.headers());
-        PropagateChallengeFuture { inner: self.inner.call(request), resource: self.resource.clone(), grpc, errors: PhantomData }
+        PropagateChallengeFuture {
+            inner: self.inner.call(request),
+            resource: self.resource.clone(),
+            grpc,
+            errors: PhantomData,
+        }
     }
 }
 
@@ -154,11 +176,19 @@ where
             Ok(mut response) => {
                 if let Some(carried) = carried_by(&response) {
                     log(carried.answer());
-                    amend(&mut response, carried.answer(), Some(this.resource), *this.grpc);
+                    amend(
+                        &mut response,
+                        carried.answer(),
+                        Some(this.resource),
+                        *this.grpc,
+                    );
                 } else if response.extensions().get::<Refused>().is_none()
                     && response.headers_mut().remove(WWW_AUTHENTICATE).is_some()
                 {
-                    tracing::warn!(kind = "foreign_challenge", "a challenge that this service did not print was removed");
+                    tracing::warn!(
+                        kind = "foreign_challenge",
+                        "a challenge that this service did not print was removed"
+                    );
                 }
                 Ok(response)
             }
@@ -178,14 +208,22 @@ fn carried_by<B>(response: &Response<B>) -> Option<Carried> {
     #[cfg(feature = "tonic")]
     let carried = carried.or_else(|| {
         // tonic's generated servers put the handler's whole Status there.
-        response.extensions().get::<::tonic::Status>().and_then(|status| find(status))
+        response
+            .extensions()
+            .get::<::tonic::Status>()
+            .and_then(|status| find(status))
     });
     carried
 }
 
 fn log(answer: &Answer) {
     match answer {
-        Answer::Internal => tracing::error!(kind = "relay_misconfigured", "a call to the next tier failed by our own fault"),
-        answer => tracing::info!(kind = ?answer.kind(), "a demand from below is passed on to the caller"),
+        Answer::Internal => tracing::error!(
+            kind = "relay_misconfigured",
+            "a call to the next tier failed by our own fault"
+        ),
+        answer => {
+            tracing::info!(kind = ?answer.kind(), "a demand from below is passed on to the caller")
+        }
     }
 }

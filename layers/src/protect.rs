@@ -8,6 +8,9 @@ impl Resource {
     /// The two layers that every protected service needs, as one: [`PropagateChallengeLayer`] outside, [`ValidateBearerLayer`] inside.
     #[must_use = "a layer does nothing until it is added to a service"]
     pub fn protect(&self) -> (PropagateChallengeLayer, ValidateBearerLayer) {
-        (PropagateChallengeLayer::new(self), ValidateBearerLayer::new(self))
+        (
+            PropagateChallengeLayer::new(self),
+            ValidateBearerLayer::new(self),
+        )
     }
 }

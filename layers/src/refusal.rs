@@ -70,7 +70,10 @@ impl CallError {
             Some(carried) => {
                 response.extensions_mut().insert(carried);
             }
-            None => tracing::error!(kind = "handler_failed", "a handler failed with an error that demands nothing of the caller"),
+            None => tracing::error!(
+                kind = "handler_failed",
+                "a handler failed with an error that demands nothing of the caller"
+            ),
         }
         response
     }
@@ -90,29 +93,53 @@ impl fmt::Debug for CallError {
 
 /// Is this a gRPC message? By its content type, as the protocol says.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    content_type.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
+    content_type
+        .strip_prefix(b"application/grpc")
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
 /// A new response for an answer. `resource` is missing only where the answer is our own fault.
-pub(crate) fn respond<B: RefusalBody>(answer: &Answer, resource: Option<&Resource>, grpc: bool) -> Response<B> {
+pub(crate) fn respond<B: RefusalBody>(
+    answer: &Answer,
+    resource: Option<&Resource>,
+    grpc: bool,
+) -> Response<B> {
     let mut response = Response::new(B::empty());
     if grpc {
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        response.headers_mut().insert(GRPC_STATUS, HeaderValue::from_static("13"));
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        response
+            .headers_mut()
+            .insert(GRPC_STATUS, HeaderValue::from_static("13"));
     }
     amend(&mut response, answer, resource, grpc);
     response
 }
 
 /// Turns a handler's own response into the answer: status and challenge change, its other headers (cookies, CORS, trace ids) stay.
-pub(crate) fn amend<B>(response: &mut Response<B>, answer: &Answer, resource: Option<&Resource>, grpc: bool) {
+pub(crate) fn amend<B>(
+    response: &mut Response<B>,
+    answer: &Answer,
+    resource: Option<&Resource>,
+    grpc: bool,
+) {
     let status = status(answer);
     let headers = response.headers_mut();
     headers.remove(WWW_AUTHENTICATE);
-    if let Some(value) = resource.and_then(|resource| resource.challenge(answer)).and_then(|c| c.to_header_value()) {
+    if let Some(value) = resource
+        .and_then(|resource| resource.challenge(answer))
+        .and_then(|c| c.to_header_value())
+    {
         headers.insert(WWW_AUTHENTICATE, value);
-        headers.append(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("WWW-Authenticate"));
+        headers.append(
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static("WWW-Authenticate"),
+        );
     }
     if let Answer::Unavailable { retry_after } = answer {
         headers.insert(RETRY_AFTER, HeaderValue::from(*retry_after));
@@ -129,11 +156,14 @@ pub(crate) fn amend<B>(response: &mut Response<B>, answer: &Answer, resource: Op
 
 fn status(answer: &Answer) -> StatusCode {
     match answer {
-        Answer::MissingToken | Answer::InvalidToken | Answer::InsufficientClaims(_) | Answer::StepUp(_) => {
-            StatusCode::UNAUTHORIZED
-        }
+        Answer::MissingToken
+        | Answer::InvalidToken
+        | Answer::InsufficientClaims(_)
+        | Answer::StepUp(_) => StatusCode::UNAUTHORIZED,
         Answer::InvalidRequest => StatusCode::BAD_REQUEST,
-        Answer::InsufficientScope(_) | Answer::ConsentRequired | Answer::Forbidden => StatusCode::FORBIDDEN,
+        Answer::InsufficientScope(_) | Answer::ConsentRequired | Answer::Forbidden => {
+            StatusCode::FORBIDDEN
+        }
         Answer::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         Answer::BadGateway => StatusCode::BAD_GATEWAY,
         Answer::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -158,7 +188,10 @@ mod tests {
     use crate::claims::ClaimsRequest;
 
     fn resource() -> Resource {
-        Authority::entra("11111111-2222-3333-4444-555555555555").unwrap().resource("api://x").unwrap()
+        Authority::entra("11111111-2222-3333-4444-555555555555")
+            .unwrap()
+            .resource("api://x")
+            .unwrap()
     }
 
     fn answers() -> [(Answer, u16, &'static str, bool); 10] {
@@ -182,11 +215,26 @@ mod tests {
         for (answer, status, _, challenged) in answers() {
             let response: Response<String> = respond(&answer, Some(&resource()), false);
             assert_eq!(response.status(), status, "{answer:?}");
-            assert_eq!(response.headers().contains_key(WWW_AUTHENTICATE), challenged, "{answer:?}");
+            assert_eq!(
+                response.headers().contains_key(WWW_AUTHENTICATE),
+                challenged,
+                "{answer:?}"
+            );
             let exposed = response.headers().get(ACCESS_CONTROL_EXPOSE_HEADERS);
-            assert_eq!(exposed.is_some_and(|value| value == "WWW-Authenticate"), challenged, "{answer:?}");
-            assert_eq!(response.headers().contains_key(RETRY_AFTER), status == 503, "{answer:?}");
-            assert_eq!(response.extensions().get::<Refused>().unwrap().kind(), answer.kind());
+            assert_eq!(
+                exposed.is_some_and(|value| value == "WWW-Authenticate"),
+                challenged,
+                "{answer:?}"
+            );
+            assert_eq!(
+                response.headers().contains_key(RETRY_AFTER),
+                status == 503,
+                "{answer:?}"
+            );
+            assert_eq!(
+                response.extensions().get::<Refused>().unwrap().kind(),
+                answer.kind()
+            );
         }
     }
 
@@ -197,7 +245,11 @@ mod tests {
             assert_eq!(response.status(), 200, "{answer:?}");
             assert_eq!(response.headers()[GRPC_STATUS], status, "{answer:?}");
             assert_eq!(response.headers()[CONTENT_TYPE], "application/grpc");
-            assert_eq!(response.headers().contains_key(WWW_AUTHENTICATE), challenged, "{answer:?}");
+            assert_eq!(
+                response.headers().contains_key(WWW_AUTHENTICATE),
+                challenged,
+                "{answer:?}"
+            );
         }
     }
 
@@ -209,22 +261,53 @@ mod tests {
             .header(ACCESS_CONTROL_EXPOSE_HEADERS, "X-Trace")
             .body("kept")
             .unwrap();
-        amend(&mut response, &Answer::MissingToken, Some(&resource()), false);
+        amend(
+            &mut response,
+            &Answer::MissingToken,
+            Some(&resource()),
+            false,
+        );
         assert_eq!(response.status(), 401);
         assert_eq!(response.headers()["set-cookie"], "a=b");
-        assert_eq!(response.headers().get_all(WWW_AUTHENTICATE).iter().count(), 1);
-        assert!(!response.headers()[WWW_AUTHENTICATE].to_str().unwrap().contains("foreign"));
-        assert_eq!(response.headers().get_all(ACCESS_CONTROL_EXPOSE_HEADERS).iter().count(), 2);
+        assert_eq!(
+            response.headers().get_all(WWW_AUTHENTICATE).iter().count(),
+            1
+        );
+        assert!(
+            !response.headers()[WWW_AUTHENTICATE]
+                .to_str()
+                .unwrap()
+                .contains("foreign")
+        );
+        assert_eq!(
+            response
+                .headers()
+                .get_all(ACCESS_CONTROL_EXPOSE_HEADERS)
+                .iter()
+                .count(),
+            2
+        );
         assert_eq!(*response.body(), "kept");
     }
 
     #[test]
     fn grpc_is_told_by_its_content_type() {
-        let headers = |value: &'static str| HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]);
-        for good in ["application/grpc", "application/grpc+proto", "application/grpc;charset=x"] {
+        let headers = |value: &'static str| {
+            HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))])
+        };
+        for good in [
+            "application/grpc",
+            "application/grpc+proto",
+            "application/grpc;charset=x",
+        ] {
             assert!(is_grpc(&headers(good)), "{good}");
         }
-        for bad in ["application/grpc-web", "application/grpcx", "application/json", ""] {
+        for bad in [
+            "application/grpc-web",
+            "application/grpcx",
+            "application/json",
+            "",
+        ] {
             assert!(!is_grpc(&headers(bad)), "{bad}");
         }
     }

@@ -68,7 +68,9 @@ pin_project! {
 
 impl RequireScopeLayer {
     fn from_demand(demand: Demand) -> Self {
-        Self { demand: Arc::new(demand) }
+        Self {
+            demand: Arc::new(demand),
+        }
     }
 
     /// Demands one delegated scope, which only a user's token can have.
@@ -84,7 +86,10 @@ impl RequireScopeLayer {
     /// # Errors
     /// No scope at all, or text that is not one scope-token.
     pub fn any<'a>(scopes: impl IntoIterator<Item = &'a str>) -> Result<Self, ConfigError> {
-        Ok(Self::from_demand(Demand::Scopes { scopes: parse(scopes)?, all: false }))
+        Ok(Self::from_demand(Demand::Scopes {
+            scopes: parse(scopes)?,
+            all: false,
+        }))
     }
 
     /// Demands each of several scopes.
@@ -92,7 +97,10 @@ impl RequireScopeLayer {
     /// # Errors
     /// No scope at all, or text that is not one scope-token.
     pub fn all<'a>(scopes: impl IntoIterator<Item = &'a str>) -> Result<Self, ConfigError> {
-        Ok(Self::from_demand(Demand::Scopes { scopes: parse(scopes)?, all: true }))
+        Ok(Self::from_demand(Demand::Scopes {
+            scopes: parse(scopes)?,
+            all: true,
+        }))
     }
 
     /// Demands an app role of an application that calls on its own behalf (an application permission).
@@ -122,8 +130,15 @@ impl RequireScopeLayer {
 }
 
 fn parse<'a>(scopes: impl IntoIterator<Item = &'a str>) -> Result<Vec<Scope>, ConfigError> {
-    let scopes: Vec<Scope> = scopes.into_iter().map(Scope::new).collect::<Result<_, _>>()?;
-    if scopes.is_empty() { Err(ConfigError::Scope) } else { Ok(scopes) }
+    let scopes: Vec<Scope> = scopes
+        .into_iter()
+        .map(Scope::new)
+        .collect::<Result<_, _>>()?;
+    if scopes.is_empty() {
+        Err(ConfigError::Scope)
+    } else {
+        Ok(scopes)
+    }
 }
 
 impl Demand {
@@ -141,7 +156,10 @@ impl<S> Layer<S> for RequireScopeLayer {
     type Service = RequireScope<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RequireScope { inner, demand: Arc::clone(&self.demand) }
+        RequireScope {
+            inner,
+            demand: Arc::clone(&self.demand),
+        }
     }
 }
 
@@ -161,10 +179,20 @@ where
     fn call(&mut self, request: Request<Req>) -> Self::Future {
         let refusal = match request.extensions().get::<Principal>() {
             Some(principal) => match self.demand.check(principal) {
-                Ok(()) => return RequireScopeFuture { state: State::Inner { future: self.inner.call(request) } },
+                Ok(()) => {
+                    return RequireScopeFuture {
+                        state: State::Inner {
+                            future: self.inner.call(request),
+                        },
+                    };
+                }
                 Err(answer) => {
                     tracing::debug!(kind = ?answer.kind(), "a verified caller was refused");
-                    (answer, Some(principal.resource().clone()), is_grpc(request.headers()))
+                    (
+                        answer,
+                        Some(principal.resource().clone()),
+                        is_grpc(request.headers()),
+                    )
                 }
             },
             None => {
@@ -175,7 +203,11 @@ where
                 (Answer::Internal, None, is_grpc(request.headers()))
             }
         };
-        RequireScopeFuture { state: State::Refused { refusal: Some(refusal) } }
+        RequireScopeFuture {
+            state: State::Refused {
+                refusal: Some(refusal),
+            },
+        }
     }
 }
 
@@ -190,7 +222,9 @@ where
         match self.project().state.project() {
             StateProj::Inner { future } => future.poll(cx),
             StateProj::Refused { refusal } => {
-                let Some((answer, resource, grpc)) = refusal.take() else { return Poll::Pending };
+                let Some((answer, resource, grpc)) = refusal.take() else {
+                    return Poll::Pending;
+                };
                 Poll::Ready(Ok(respond(&answer, resource.as_ref(), grpc)))
             }
         }

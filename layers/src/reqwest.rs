@@ -20,7 +20,11 @@ impl HttpClient {
     /// # Errors
     /// Settings that cannot be used, for example an unreadable certificate store.
     pub fn new(settings: reqwest::ClientBuilder) -> Result<Self, reqwest::Error> {
-        Ok(Self(settings.redirect(reqwest::redirect::Policy::none()).build()?))
+        Ok(Self(
+            settings
+                .redirect(reqwest::redirect::Policy::none())
+                .build()?,
+        ))
     }
 }
 

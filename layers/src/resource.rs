@@ -93,11 +93,19 @@ impl Resource {
     }
 
     fn client_id(&self) -> Option<&str> {
-        self.0.audiences.iter().map(String::as_str).find(|audience| is_guid(audience))
+        self.0
+            .audiences
+            .iter()
+            .map(String::as_str)
+            .find(|audience| is_guid(audience))
     }
 
     fn default_scope(&self) -> String {
-        match (&self.0.app_id_uri, self.client_id(), self.0.audiences.first()) {
+        match (
+            &self.0.app_id_uri,
+            self.client_id(),
+            self.0.audiences.first(),
+        ) {
             (Some(uri), _, _) => format!("{uri}/.default"),
             (None, Some(client_id), _) => format!("api://{client_id}/.default"),
             (None, None, Some(audience)) => format!("{audience}/.default"),
@@ -108,27 +116,40 @@ impl Resource {
     /// The challenge of an answer; `None` for answers that carry none.
     pub(crate) fn challenge(&self, answer: &Answer) -> Option<Challenge> {
         let entra = self.0.authority.as_entra();
-        let realm = entra.map(|entra| entra.tenant.as_str()).or_else(|| self.0.audiences.first().map(String::as_str));
+        let realm = entra
+            .map(|entra| entra.tenant.as_str())
+            .or_else(|| self.0.audiences.first().map(String::as_str));
         let bearer = Challenge::new("Bearer").with("realm", realm.unwrap_or_default());
         Some(match answer {
             Answer::MissingToken => bearer,
             Answer::InvalidRequest => bearer.with("error", "invalid_request"),
-            Answer::InvalidToken => bearer
-                .with("error", "invalid_token")
-                .with("error_description", "The access token is expired or revoked or not valid for this resource"),
-            Answer::InsufficientScope(scope) if scope.is_empty() => bearer.with("error", "insufficient_scope"),
-            Answer::InsufficientScope(scope) => bearer.with("error", "insufficient_scope").with("scope", scope.as_str()),
-            Answer::ConsentRequired => bearer.with("error", "insufficient_scope").with("scope", self.default_scope()),
+            Answer::InvalidToken => bearer.with("error", "invalid_token").with(
+                "error_description",
+                "The access token is expired or revoked or not valid for this resource",
+            ),
+            Answer::InsufficientScope(scope) if scope.is_empty() => {
+                bearer.with("error", "insufficient_scope")
+            }
+            Answer::InsufficientScope(scope) => bearer
+                .with("error", "insufficient_scope")
+                .with("scope", scope.as_str()),
+            Answer::ConsentRequired => bearer
+                .with("error", "insufficient_scope")
+                .with("scope", self.default_scope()),
             Answer::InsufficientClaims(claims) => {
                 let located = match entra {
-                    Some(entra) => bearer.with("authorization_uri", entra.authorization_uri.as_str()),
+                    Some(entra) => {
+                        bearer.with("authorization_uri", entra.authorization_uri.as_str())
+                    }
                     None => bearer,
                 };
                 let named = match self.client_id() {
                     Some(client_id) => located.with("client_id", client_id),
                     None => located,
                 };
-                named.with("error", "insufficient_claims").with("claims", claims.to_base64())
+                named
+                    .with("error", "insufficient_claims")
+                    .with("claims", claims.to_base64())
             }
             Answer::StepUp(step_up) => {
                 let mut challenge = bearer.with("error", "insufficient_user_authentication");
@@ -140,7 +161,10 @@ impl Resource {
                 }
                 challenge
             }
-            Answer::BadGateway | Answer::Forbidden | Answer::Internal | Answer::Unavailable { .. } => return None,
+            Answer::BadGateway
+            | Answer::Forbidden
+            | Answer::Internal
+            | Answer::Unavailable { .. } => return None,
         })
     }
 }
@@ -155,8 +179,15 @@ impl fmt::Debug for Resource {
 }
 
 fn checked(text: &str) -> Result<String, ConfigError> {
-    let printable = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\');
-    if printable { Ok(text.to_owned()) } else { Err(ConfigError::Audience) }
+    let printable = !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\');
+    if printable {
+        Ok(text.to_owned())
+    } else {
+        Err(ConfigError::Audience)
+    }
 }
 
 #[cfg(test)]
@@ -176,13 +207,24 @@ mod tests {
 
     #[test]
     fn challenges_of_an_entra_resource_to_the_byte() {
-        let resource = Authority::entra(TENANT).unwrap().resource(CLIENT).unwrap().app_id_uri("api://x").unwrap();
+        let resource = Authority::entra(TENANT)
+            .unwrap()
+            .resource(CLIENT)
+            .unwrap()
+            .app_id_uri("api://x")
+            .unwrap();
         let realm = format!("Bearer realm=\"{TENANT}\"");
         let claims = Answer::InsufficientClaims(ClaimsRequest::acrs("c1").unwrap());
-        let step_up = StepUp { acr_values: Some("urn:a".to_owned()), max_age: Some(5) };
+        let step_up = StepUp {
+            acr_values: Some("urn:a".to_owned()),
+            max_age: Some(5),
+        };
         let rows = [
             (Answer::MissingToken, Some(realm.clone())),
-            (Answer::InvalidRequest, Some(format!("{realm}, error=\"invalid_request\""))),
+            (
+                Answer::InvalidRequest,
+                Some(format!("{realm}, error=\"invalid_request\"")),
+            ),
             (
                 Answer::InvalidToken,
                 Some(format!(
@@ -190,8 +232,18 @@ mod tests {
                      error_description=\"The access token is expired or revoked or not valid for this resource\""
                 )),
             ),
-            (Answer::InsufficientScope("a b".to_owned()), Some(format!("{realm}, error=\"insufficient_scope\", scope=\"a b\""))),
-            (Answer::ConsentRequired, Some(format!("{realm}, error=\"insufficient_scope\", scope=\"api://x/.default\""))),
+            (
+                Answer::InsufficientScope("a b".to_owned()),
+                Some(format!(
+                    "{realm}, error=\"insufficient_scope\", scope=\"a b\""
+                )),
+            ),
+            (
+                Answer::ConsentRequired,
+                Some(format!(
+                    "{realm}, error=\"insufficient_scope\", scope=\"api://x/.default\""
+                )),
+            ),
             (
                 claims,
                 Some(format!(
@@ -202,7 +254,9 @@ mod tests {
             ),
             (
                 Answer::StepUp(step_up),
-                Some(format!("{realm}, error=\"insufficient_user_authentication\", acr_values=\"urn:a\", max_age=\"5\"")),
+                Some(format!(
+                    "{realm}, error=\"insufficient_user_authentication\", acr_values=\"urn:a\", max_age=\"5\""
+                )),
             ),
             (Answer::Forbidden, None),
             (Answer::Internal, None),
@@ -216,15 +270,25 @@ mod tests {
 
     #[test]
     fn other_authorities_name_the_resource_as_realm() {
-        let resource = Authority::issuer("https://as.example", [Algorithm::Es256]).unwrap().resource("api://x").unwrap();
-        assert_eq!(printed(&resource, &Answer::MissingToken).unwrap(), "Bearer realm=\"api://x\"");
+        let resource = Authority::issuer("https://as.example", [Algorithm::Es256])
+            .unwrap()
+            .resource("api://x")
+            .unwrap();
+        assert_eq!(
+            printed(&resource, &Answer::MissingToken).unwrap(),
+            "Bearer realm=\"api://x\""
+        );
     }
 
     #[test]
     fn audience_must_be_printable() {
         let authority = Authority::entra(TENANT).unwrap();
         for bad in ["", " ", "a b", "a\"b", "a\\b", "a\n", "\u{e9}"] {
-            assert_eq!(authority.resource(bad).unwrap_err(), ConfigError::Audience, "{bad:?}");
+            assert_eq!(
+                authority.resource(bad).unwrap_err(),
+                ConfigError::Audience,
+                "{bad:?}"
+            );
         }
     }
 }

@@ -19,8 +19,15 @@ impl Scope {
     /// # Errors
     /// Text that is empty or holds a character outside the ABNF above (a space included).
     pub fn new(text: &str) -> Result<Self, ConfigError> {
-        let valid = !text.is_empty() && text.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5B | 0x5D..=0x7E));
-        if valid { Ok(Self(text.into())) } else { Err(ConfigError::Scope) }
+        let valid = !text.is_empty()
+            && text
+                .bytes()
+                .all(|b| matches!(b, 0x21 | 0x23..=0x5B | 0x5D..=0x7E));
+        if valid {
+            Ok(Self(text.into()))
+        } else {
+            Err(ConfigError::Scope)
+        }
     }
 
     /// The scope as text.
@@ -48,7 +55,9 @@ mod tests {
     #[test]
     fn grammar_at_its_edges() {
         for byte in 0_u8..=255 {
-            let Ok(text) = String::from_utf8(vec![byte]) else { continue };
+            let Ok(text) = String::from_utf8(vec![byte]) else {
+                continue;
+            };
             let valid = matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E);
             assert_eq!(Scope::new(&text).is_ok(), valid, "{byte:#x}");
         }
@@ -60,7 +69,18 @@ mod tests {
     #[test]
     fn only_whole_entries_between_spaces_count() {
         assert!(list_contains("a read b", "read"));
-        for list in ["xread", "readx", "Read", "a\tread", "a\u{a0}read", "a,read", "read;b", "a+read", "\"read\"", ""] {
+        for list in [
+            "xread",
+            "readx",
+            "Read",
+            "a\tread",
+            "a\u{a0}read",
+            "a,read",
+            "read;b",
+            "a+read",
+            "\"read\"",
+            "",
+        ] {
             assert!(!list_contains(list, "read"), "{list:?}");
         }
     }

@@ -49,7 +49,10 @@ impl fmt::Debug for TokenHash {
 
 impl Assertion {
     pub(crate) fn new(token: &str) -> Self {
-        Self(Arc::new(AssertionInner { hash: TokenHash::of(token), text: SecretString::from(token) }))
+        Self(Arc::new(AssertionInner {
+            hash: TokenHash::of(token),
+            text: SecretString::from(token),
+        }))
     }
 
     pub(crate) fn expose(&self) -> &str {
@@ -71,9 +74,15 @@ impl AccessToken {
     /// `None` if the text cannot stand in an `Authorization` header.
     pub(crate) fn new(token: &str, expires_at: u64) -> Option<Self> {
         let usable = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-        let mut authorization = HeaderValue::from_maybe_shared(format!("Bearer {token}")).ok().filter(|_| usable)?;
+        let mut authorization = HeaderValue::from_maybe_shared(format!("Bearer {token}"))
+            .ok()
+            .filter(|_| usable)?;
         authorization.set_sensitive(true);
-        Some(Self { authorization, hash: TokenHash::of(token), expires_at })
+        Some(Self {
+            authorization,
+            hash: TokenHash::of(token),
+            expires_at,
+        })
     }
 
     /// The value of the `Authorization` header; a clone is a reference count.
@@ -92,7 +101,9 @@ impl AccessToken {
 
 impl fmt::Debug for AccessToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AccessToken").field("expires_at", &self.expires_at).finish_non_exhaustive()
+        f.debug_struct("AccessToken")
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
     }
 }
 
@@ -102,7 +113,11 @@ mod tests {
 
     #[test]
     fn debug_never_shows_the_token() {
-        let shown = format!("{:?} {:?}", Assertion::new("secret"), AccessToken::new("secret", 7));
+        let shown = format!(
+            "{:?} {:?}",
+            Assertion::new("secret"),
+            AccessToken::new("secret", 7)
+        );
         assert!(!shown.contains("secret"), "{shown}");
     }
 
@@ -122,7 +137,13 @@ mod tests {
 
     #[test]
     fn hash_covers_the_whole_token() {
-        assert_ne!(Assertion::new("a.b.c").hash(), Assertion::new("a.b.d").hash());
-        assert_eq!(Assertion::new("a.b.c").hash(), Assertion::new("a.b.c").hash());
+        assert_ne!(
+            Assertion::new("a.b.c").hash(),
+            Assertion::new("a.b.d").hash()
+        );
+        assert_eq!(
+            Assertion::new("a.b.c").hash(),
+            Assertion::new("a.b.c").hash()
+        );
     }
 }

@@ -1,1 +1,94 @@
-//! Authority.
+//! A small, strict stand-in for Microsoft Entra ID, for demos and tests on one machine.
+//!
+//! It signs users in on pages of its own, issues version 2.0 tokens, exchanges them On-Behalf-Of, and evaluates Conditional Access
+//! at every issuance, so that claims challenges are real: a refused exchange names the policy, and only a grant that has met it
+//! goes through. What it does and what Entra does stands in `TABLE.md`, line by line.
+//!
+//! It listens on loopback addresses only, makes new signing keys at each start, keeps nothing on disk, and is not for production.
+//!
+//! ```
+//! use local_authority::{Directory, LocalAuthority, Options, TokenSpec};
+//! use serde_json::Value;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // A directory is a plain value: change it before the start.
+//! let mut directory = Directory::demo();
+//! directory.app_mut("spa-backend").unwrap().redirect_uris.web = vec!["http://localhost:4000/cb".into()];
+//! let middle_tier = directory.app("middle-tier").unwrap().clone();
+//! let authority = LocalAuthority::start(directory, Options::default()).await?;
+//!
+//! // Point a service at `authority.issuer()`, then call it with tokens that are right, or wrong in one thing.
+//! let valid = authority.issue(TokenSpec::user("alice", "middle-tier"));
+//! let expired = authority.issue(TokenSpec::user("alice", "middle-tier").expires_in(-1));
+//! # assert_ne!(valid, expired);
+//!
+//! // Exchange one On-Behalf-Of: the policy on the downstream API stands in the way.
+//! let refused: Value = reqwest::Client::new()
+//!     .post(format!("{}/{}/oauth2/v2.0/token", authority.url(), authority.tenant()))
+//!     .form(&[
+//!         ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+//!         ("requested_token_use", "on_behalf_of"),
+//!         ("client_id", &middle_tier.client_id.to_string()),
+//!         ("client_secret", middle_tier.secret().unwrap()),
+//!         ("assertion", &valid),
+//!         ("scope", "api://downstream-api/user_impersonation"),
+//!     ])
+//!     .send()
+//!     .await?
+//!     .json()
+//!     .await?;
+//! assert_eq!(refused["error"], "interaction_required");
+//! assert!(refused["claims"].as_str().unwrap().contains("capolids"));
+//!
+//! authority.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Driving the pages without a browser
+//!
+//! `GET .../authorize` answers with a page or a redirect. The sign-in form posts `flow` (a hidden field), `username` and `password`
+//! to `/{tenant}/sign-in`; the MFA form posts `flow` and `code` to `/{tenant}/mfa`; either may post `cancel` instead. Each answer is
+//! the next page or a 303 to the client. The session is in the cookie [`SESSION_COOKIE`], which is `Secure`: a client with a cookie
+//! jar that refuses such cookies over http sends it back by hand.
+//!
+//! # Randomness, time, memory
+//!
+//! Time comes from a [`Clock`]. Every store is bounded and expires; at capacity the oldest entry goes.
+
+mod authority;
+mod authorize;
+mod bounded;
+mod client;
+mod clock;
+mod control;
+mod cookies;
+mod demands;
+mod directory;
+mod discovery;
+mod errors;
+mod form;
+mod grants;
+mod issue;
+mod keys;
+mod logout;
+mod meter;
+mod pages;
+mod policy;
+mod random;
+mod records;
+mod running;
+mod scopes;
+mod server;
+mod tokens;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use cookies::SESSION_COOKIE;
+pub use directory::{
+    App, Consent, Directory, DirectoryError, Mfa, OptionalClaim, Policy, RedirectUris, Require,
+    Target, Tenant, User,
+};
+pub use issue::TokenSpec;
+pub use meter::{Counters, Endpoint, Fault};
+pub use running::{LocalAuthority, Options, Running, StartError};

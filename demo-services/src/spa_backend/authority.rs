@@ -7,7 +7,7 @@ use reqwest::{Client, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 use tokio::time::Instant;
-use tower_bearer::claims::ClaimsRequest;
+use tower_bearer::ClaimsRequest;
 use tower_bearer::jwks::KeySet;
 use url::Url;
 

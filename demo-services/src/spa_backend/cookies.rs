@@ -80,7 +80,7 @@ impl Cookies {
     }
 
     /// The transactions whose cookies this browser holds.
-    pub(super) fn transactions<'h>(self, headers: &'h HeaderMap) -> impl Iterator<Item = &'h str> {
+    pub(super) fn transactions(self, headers: &HeaderMap) -> impl Iterator<Item = &str> {
         pairs(headers).filter_map(move |(name, _)| name.strip_prefix(self.transaction_prefix()))
     }
 

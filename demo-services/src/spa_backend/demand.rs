@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, StatusCode};
 use tower_bearer::challenge::{self, Challenge, StepUp};
-use tower_bearer::claims::{ClaimsRequest, client_capabilities};
+use tower_bearer::{ClaimsRequest, client_capabilities};
 
 use super::authority::AuthorityError;
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tower_bearer::AuthorityBuilder;
+use tower_bearer::Principal;
 use tower_bearer::clock::{Clock, SystemClock};
 use tower_bearer::jwt::{self, Policy, VerifyError};
-use tower_bearer::principal::Principal;
 
 use super::authority::{Authority, AuthorityError};
 use super::random;

@@ -155,7 +155,7 @@ impl Operations {
 mod tests {
     use bytes::Bytes;
     use http::Method;
-    use tower_bearer::claims::ClaimsRequest;
+    use tower_bearer::ClaimsRequest;
 
     use super::*;
     use crate::spa_backend::id_token::account;

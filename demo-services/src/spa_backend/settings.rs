@@ -149,7 +149,8 @@ mod tests {
 
     #[test]
     fn each_unusable_value_is_named() {
-        let cases: [(&str, fn(&mut SpaBackendConfig)); 8] = [
+        type Spoil = fn(&mut SpaBackendConfig);
+        let cases: [(&str, Spoil); 8] = [
             ("base_url", |c| {
                 c.base_url = "http://localhost:3000/app".parse().unwrap()
             }),

@@ -3,7 +3,7 @@
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use http::{Method, StatusCode};
 use serde_json::json;
-use tower_bearer::claims::ClaimsRequest;
+use tower_bearer::ClaimsRequest;
 
 use super::doubles::{Stage, come_back, param};
 
@@ -234,7 +234,8 @@ async fn calls_need_session_header_token_and_same_origin() {
     let mut browser = stage.signed_in("alice").await;
     let token = browser.session_token.clone();
     let same = ("sec-fetch-site", "same-origin");
-    let cases: [(&[(&str, &str)], StatusCode, &str); 6] = [
+    type Headers<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(Headers<'_>, StatusCode, &str); 6] = [
         (
             &[("x-session-token", &token)],
             StatusCode::FORBIDDEN,

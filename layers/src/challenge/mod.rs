@@ -70,7 +70,11 @@ pub fn demand(status: StatusCode, headers: &HeaderMap) -> Option<Demand> {
 impl Challenge {
     /// A challenge without parameters.
     pub(crate) fn new(scheme: &str) -> Self {
-        Self { scheme: scheme.to_owned(), params: Vec::new(), token68: None }
+        Self {
+            scheme: scheme.to_owned(),
+            params: Vec::new(),
+            token68: None,
+        }
     }
 
     /// Adds a parameter. Characters that a quoted-string cannot hold are left out; configured values have none.
@@ -96,7 +100,10 @@ impl Challenge {
     /// The value of a parameter by its case-insensitive name; `None` if it is missing or given more than once.
     #[must_use]
     pub fn param(&self, name: &str) -> Option<&str> {
-        let mut values = self.params.iter().filter(|(given, _)| given.eq_ignore_ascii_case(name));
+        let mut values = self
+            .params
+            .iter()
+            .filter(|(given, _)| given.eq_ignore_ascii_case(name));
         match (values.next(), values.next()) {
             (Some((_, value)), None) => Some(value),
             _ => None,
@@ -104,7 +111,9 @@ impl Challenge {
     }
 
     fn has(&self, name: &str) -> bool {
-        self.params.iter().any(|(given, _)| given.eq_ignore_ascii_case(name))
+        self.params
+            .iter()
+            .any(|(given, _)| given.eq_ignore_ascii_case(name))
     }
 
     fn claims(&self) -> Option<ClaimsRequest> {
@@ -112,15 +121,23 @@ impl Challenge {
             Some(error) => matches!(error, "insufficient_claims" | "invalid_token"),
             None => !self.has("error"),
         };
-        acceptable.then(|| self.param("claims")).flatten().and_then(|value| ClaimsRequest::from_parameter(value).ok())
+        acceptable
+            .then(|| self.param("claims"))
+            .flatten()
+            .and_then(|value| ClaimsRequest::from_parameter(value).ok())
     }
 
     fn step_up(&self) -> Option<StepUp> {
         if self.param("error") != Some("insufficient_user_authentication") {
             return None;
         }
-        let max_age = self.param("max_age").and_then(|seconds| seconds.parse().ok());
-        let step_up = StepUp { acr_values: self.param("acr_values").map(str::to_owned), max_age };
+        let max_age = self
+            .param("max_age")
+            .and_then(|seconds| seconds.parse().ok());
+        let step_up = StepUp {
+            acr_values: self.param("acr_values").map(str::to_owned),
+            max_age,
+        };
         (step_up != StepUp::default()).then_some(step_up)
     }
 }
@@ -129,7 +146,10 @@ impl fmt::Debug for Challenge {
     /// Shows names only: parameters can hold claims.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.params.iter().map(|(name, _)| name.as_str()).collect();
-        f.debug_struct("Challenge").field("scheme", &self.scheme).field("params", &names).finish_non_exhaustive()
+        f.debug_struct("Challenge")
+            .field("scheme", &self.scheme)
+            .field("params", &names)
+            .finish_non_exhaustive()
     }
 }
 
@@ -144,7 +164,10 @@ mod tests {
     const C1_JSON: &str = r#"{"access_token":{"acrs":{"essential":true,"value":"c1"}}}"#;
 
     fn headers(values: &[&str]) -> HeaderMap {
-        values.iter().map(|value| (WWW_AUTHENTICATE, HeaderValue::from_str(value).unwrap())).collect()
+        values
+            .iter()
+            .map(|value| (WWW_AUTHENTICATE, HeaderValue::from_str(value).unwrap()))
+            .collect()
     }
 
     fn claims_of(status: u16, values: &[&str]) -> Option<String> {
@@ -161,47 +184,125 @@ mod tests {
         let rows = [
             (
                 "documented",
-                format!("Bearer realm=\"\", authorization_uri=\"https://a/b\", error=\"insufficient_claims\", claims=\"{C1}\""),
+                format!(
+                    "Bearer realm=\"\", authorization_uri=\"https://a/b\", error=\"insufficient_claims\", claims=\"{C1}\""
+                ),
             ),
-            ("no space after comma", format!("Bearer realm=\"\",error=\"insufficient_claims\",claims=\"{C1}\"")),
+            (
+                "no space after comma",
+                format!("Bearer realm=\"\",error=\"insufficient_claims\",claims=\"{C1}\""),
+            ),
             ("lower-case scheme", format!("bearer claims=\"{C1}\"")),
-            ("upper-case names", format!("BEARER ERROR=\"insufficient_claims\", CLAIMS=\"{C1}\"")),
-            ("two spaces", format!("Bearer  realm=\"\",  claims=\"{C1}\"")),
+            (
+                "upper-case names",
+                format!("BEARER ERROR=\"insufficient_claims\", CLAIMS=\"{C1}\""),
+            ),
+            (
+                "two spaces",
+                format!("Bearer  realm=\"\",  claims=\"{C1}\""),
+            ),
             ("tab", format!("Bearer\trealm=\"\",\tclaims=\"{C1}\"")),
             ("spaces around =", format!("Bearer claims = \"{C1}\"")),
-            ("unquoted", format!("Bearer error=insufficient_claims, claims={C1}")),
-            ("raw JSON, escaped", format!("Bearer claims=\"{escaped}\", error=\"insufficient_claims\"")),
-            ("raw JSON, quotes unescaped", format!("Bearer consentUri=\"https://a?b=c\", claims=\"{raw}\", scopes=\"a,b\"")),
-            ("raw JSON, unquoted", format!("Bearer claims={raw}, error=\"insufficient_claims\"")),
-            ("semicolons", format!("Bearer realm=\"\"; claims=\"{raw}\"; scopes=\"a%20b\"; error=\"insufficient_claims\"")),
-            ("no scheme", format!("realm=\"\", error=\"insufficient_claims\", claims=\"{C1}\"")),
-            ("another scheme before", format!("Basic realm=\"x, claims=1\", Bearer claims=\"{C1}\"")),
-            ("token68 before", format!("Negotiate abc==, Bearer claims=\"{C1}\"")),
-            ("bare scheme before", format!("Negotiate, Bearer claims=\"{C1}\"")),
-            ("scheme after", format!("Bearer claims=\"{C1}\", DPoP algs=\"ES256\"")),
-            ("two Bearer challenges", format!("Bearer realm=\"a\",Bearer claims=\"{C1}\"")),
-            ("invalid_token", format!("Bearer error=\"invalid_token\", error_description=\"a, b=\\\"c\\\"\", claims=\"{C1}\"")),
+            (
+                "unquoted",
+                format!("Bearer error=insufficient_claims, claims={C1}"),
+            ),
+            (
+                "raw JSON, escaped",
+                format!("Bearer claims=\"{escaped}\", error=\"insufficient_claims\""),
+            ),
+            (
+                "raw JSON, quotes unescaped",
+                format!("Bearer consentUri=\"https://a?b=c\", claims=\"{raw}\", scopes=\"a,b\""),
+            ),
+            (
+                "raw JSON, unquoted",
+                format!("Bearer claims={raw}, error=\"insufficient_claims\""),
+            ),
+            (
+                "semicolons",
+                format!(
+                    "Bearer realm=\"\"; claims=\"{raw}\"; scopes=\"a%20b\"; error=\"insufficient_claims\""
+                ),
+            ),
+            (
+                "no scheme",
+                format!("realm=\"\", error=\"insufficient_claims\", claims=\"{C1}\""),
+            ),
+            (
+                "another scheme before",
+                format!("Basic realm=\"x, claims=1\", Bearer claims=\"{C1}\""),
+            ),
+            (
+                "token68 before",
+                format!("Negotiate abc==, Bearer claims=\"{C1}\""),
+            ),
+            (
+                "bare scheme before",
+                format!("Negotiate, Bearer claims=\"{C1}\""),
+            ),
+            (
+                "scheme after",
+                format!("Bearer claims=\"{C1}\", DPoP algs=\"ES256\""),
+            ),
+            (
+                "two Bearer challenges",
+                format!("Bearer realm=\"a\",Bearer claims=\"{C1}\""),
+            ),
+            (
+                "invalid_token",
+                format!(
+                    "Bearer error=\"invalid_token\", error_description=\"a, b=\\\"c\\\"\", claims=\"{C1}\""
+                ),
+            ),
             ("leading commas", format!(",, Bearer claims=\"{C1}\",,")),
         ];
         for (name, header) in rows {
-            assert_eq!(claims_of(401, &[&header]).as_deref(), Some(C1_JSON), "{name}");
-            assert_eq!(claims_of(403, &[&header]).as_deref(), Some(C1_JSON), "{name} on 403");
-            assert_eq!(claims_of(401, &["Basic realm=\"x\"", &header]).as_deref(), Some(C1_JSON), "{name} in the second header");
+            assert_eq!(
+                claims_of(401, &[&header]).as_deref(),
+                Some(C1_JSON),
+                "{name}"
+            );
+            assert_eq!(
+                claims_of(403, &[&header]).as_deref(),
+                Some(C1_JSON),
+                "{name} on 403"
+            );
+            assert_eq!(
+                claims_of(401, &["Basic realm=\"x\"", &header]).as_deref(),
+                Some(C1_JSON),
+                "{name} in the second header"
+            );
         }
     }
 
     #[test]
     fn fail_what_is_not_a_claims_challenge() {
         let rows = [
-            ("other error", format!("Bearer error=\"insufficient_scope\", claims=\"{C1}\"")),
-            ("duplicate claims", format!("Bearer claims=\"{C1}\", claims=\"{C1}\"")),
-            ("duplicate error", format!("Bearer error=\"invalid_token\", error=\"invalid_token\", claims=\"{C1}\"")),
+            (
+                "other error",
+                format!("Bearer error=\"insufficient_scope\", claims=\"{C1}\""),
+            ),
+            (
+                "duplicate claims",
+                format!("Bearer claims=\"{C1}\", claims=\"{C1}\""),
+            ),
+            (
+                "duplicate error",
+                format!("Bearer error=\"invalid_token\", error=\"invalid_token\", claims=\"{C1}\""),
+            ),
             ("other scheme", format!("Basic claims=\"{C1}\"")),
-            ("inside a quoted realm", format!("Bearer realm=\"x, claims=\\\"{C1}\\\"\"")),
+            (
+                "inside a quoted realm",
+                format!("Bearer realm=\"x, claims=\\\"{C1}\\\"\""),
+            ),
             ("unterminated", format!("Bearer claims=\"{C1}")),
             ("not base64", "Bearer claims=\"%%%\"".to_owned()),
             ("not an object", "Bearer claims=\"W10=\"".to_owned()),
-            ("no claims", "Bearer error=\"insufficient_claims\"".to_owned()),
+            (
+                "no claims",
+                "Bearer error=\"insufficient_claims\"".to_owned(),
+            ),
         ];
         for (name, header) in rows {
             assert_eq!(claims_of(401, &[&header]), None, "{name}");
@@ -214,11 +315,25 @@ mod tests {
 
     #[test]
     fn step_up_of_rfc_9470_counts_on_401_only() {
-        let given = headers(&["Bearer error=\"insufficient_user_authentication\", acr_values=\"urn:a urn:b\", max_age=\"5\""]);
-        let expected = StepUp { acr_values: Some("urn:a urn:b".to_owned()), max_age: Some(5) };
-        assert_eq!(demand(StatusCode::UNAUTHORIZED, &given), Some(Demand::StepUp(expected)));
+        let given = headers(&[
+            "Bearer error=\"insufficient_user_authentication\", acr_values=\"urn:a urn:b\", max_age=\"5\"",
+        ]);
+        let expected = StepUp {
+            acr_values: Some("urn:a urn:b".to_owned()),
+            max_age: Some(5),
+        };
+        assert_eq!(
+            demand(StatusCode::UNAUTHORIZED, &given),
+            Some(Demand::StepUp(expected))
+        );
         assert_eq!(demand(StatusCode::FORBIDDEN, &given), None);
-        assert_eq!(demand(StatusCode::UNAUTHORIZED, &headers(&["Bearer error=\"insufficient_user_authentication\""])), None);
+        assert_eq!(
+            demand(
+                StatusCode::UNAUTHORIZED,
+                &headers(&["Bearer error=\"insufficient_user_authentication\""])
+            ),
+            None
+        );
     }
 
     #[test]

@@ -52,7 +52,9 @@ fn parse_value(text: &[u8], challenges: &mut Vec<Challenge>) {
         if rest.peek() == Some(b'=') {
             rest.advance(1);
             rest.skip(is_space);
-            let Some(value) = rest.value(name) else { return };
+            let Some(value) = rest.value(name) else {
+                return;
+            };
             let challenge = current.get_or_insert_with(|| Challenge::new("Bearer"));
             if challenge.params.len() < MAX_PARAMS {
                 challenge.params.push((lossy(name), value));
@@ -93,7 +95,11 @@ impl<'a> Cursor<'a> {
     }
 
     fn take(&mut self, wanted: impl Fn(u8) -> bool) -> &'a [u8] {
-        let end = self.rest.iter().position(|b| !wanted(*b)).unwrap_or(self.rest.len());
+        let end = self
+            .rest
+            .iter()
+            .position(|b| !wanted(*b))
+            .unwrap_or(self.rest.len());
         let (taken, rest) = self.rest.split_at(end);
         self.rest = rest;
         taken
@@ -124,7 +130,11 @@ impl<'a> Cursor<'a> {
         let json = name.eq_ignore_ascii_case(b"claims");
         match self.peek() {
             Some(b'"') => {
-                let raw = if json { self.raw_json_in_quotes() } else { None };
+                let raw = if json {
+                    self.raw_json_in_quotes()
+                } else {
+                    None
+                };
                 raw.map_or_else(|| self.quoted_string(), Some)
             }
             Some(b'{') if json => self.raw_json().or_else(|| Some(self.unquoted())),
@@ -191,8 +201,23 @@ fn is_separator(byte: u8) -> bool {
 
 /// `tchar` of RFC 9110 5.6.2.
 fn is_tchar(byte: u8) -> bool {
-    matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
-        || byte.is_ascii_alphanumeric()
+    matches!(
+        byte,
+        b'!' | b'#'
+            | b'$'
+            | b'%'
+            | b'&'
+            | b'\''
+            | b'*'
+            | b'+'
+            | b'-'
+            | b'.'
+            | b'^'
+            | b'_'
+            | b'`'
+            | b'|'
+            | b'~'
+    ) || byte.is_ascii_alphanumeric()
 }
 
 fn is_token68(byte: u8) -> bool {
@@ -216,20 +241,37 @@ mod tests {
     fn parameters_tokens_and_escapes() {
         let rows: [(&str, &[(&str, &[(&str, &str)])]); 8] = [
             ("Basic realm=\"a\"", &[("Basic", &[("realm", "a")])]),
-            ("Basic realm=\"\\\"q\\\\\\\"\"", &[("Basic", &[("realm", "\"q\\\"")])]),
+            (
+                "Basic realm=\"\\\"q\\\\\\\"\"",
+                &[("Basic", &[("realm", "\"q\\\"")])],
+            ),
             ("Basic", &[("Basic", &[])]),
             ("Negotiate abc==", &[("Negotiate", &[])]),
-            ("A b=c, D e=\"f,g\", h=i", &[("A", &[("b", "c")]), ("D", &[("e", "f,g"), ("h", "i")])]),
-            ("A b=\"c\" D e=f", &[("A", &[("b", "c")]), ("D", &[("e", "f")])]),
+            (
+                "A b=c, D e=\"f,g\", h=i",
+                &[("A", &[("b", "c")]), ("D", &[("e", "f,g"), ("h", "i")])],
+            ),
+            (
+                "A b=\"c\" D e=f",
+                &[("A", &[("b", "c")]), ("D", &[("e", "f")])],
+            ),
             ("A b=\"c", &[]),
             ("A, B b=\"c", &[("A", &[])]),
         ];
         for (text, expected) in rows {
             let parsed = parse_one(text.as_bytes());
-            let seen: Vec<(String, Vec<(String, String)>)> = parsed.into_iter().map(|c| (c.scheme, c.params)).collect();
+            let seen: Vec<(String, Vec<(String, String)>)> =
+                parsed.into_iter().map(|c| (c.scheme, c.params)).collect();
             let wanted: Vec<(String, Vec<(String, String)>)> = expected
                 .iter()
-                .map(|(s, p)| ((*s).to_owned(), p.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()))
+                .map(|(s, p)| {
+                    (
+                        (*s).to_owned(),
+                        p.iter()
+                            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+                            .collect(),
+                    )
+                })
                 .collect();
             assert_eq!(seen, wanted, "{text}");
         }
@@ -237,13 +279,24 @@ mod tests {
 
     #[test]
     fn token68_is_kept() {
-        assert_eq!(parse_one(b"Negotiate a+/b==, Basic")[0].token68.as_deref(), Some("a+/b=="));
+        assert_eq!(
+            parse_one(b"Negotiate a+/b==, Basic")[0].token68.as_deref(),
+            Some("a+/b==")
+        );
     }
 
     #[test]
     fn numbers_are_bounded() {
-        assert_eq!(parse_one("A,".repeat(1000).as_bytes()).len(), MAX_CHALLENGES);
-        assert_eq!(parse_one(format!("A {}", "b=c,".repeat(1000)).as_bytes())[0].params.len(), MAX_PARAMS);
+        assert_eq!(
+            parse_one("A,".repeat(1000).as_bytes()).len(),
+            MAX_CHALLENGES
+        );
+        assert_eq!(
+            parse_one(format!("A {}", "b=c,".repeat(1000)).as_bytes())[0]
+                .params
+                .len(),
+            MAX_PARAMS
+        );
     }
 
     proptest! {

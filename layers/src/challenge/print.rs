@@ -30,13 +30,21 @@ mod tests {
 
     #[test]
     fn values_are_quoted_and_escaped() {
-        let challenge = Challenge::new("Bearer").with("realm", "").with("error", "a \"b\" \\c");
-        assert_eq!(challenge.to_header_value().unwrap(), r#"Bearer realm="", error="a \"b\" \\c""#);
+        let challenge = Challenge::new("Bearer")
+            .with("realm", "")
+            .with("error", "a \"b\" \\c");
+        assert_eq!(
+            challenge.to_header_value().unwrap(),
+            r#"Bearer realm="", error="a \"b\" \\c""#
+        );
     }
 
     #[test]
     fn control_characters_cannot_split_the_header() {
         let challenge = Challenge::new("Bearer").with("realm", "a\r\nSet-Cookie: b\0\u{7f}\u{e9}");
-        assert_eq!(challenge.to_header_value().unwrap(), "Bearer realm=\"aSet-Cookie: b\"");
+        assert_eq!(
+            challenge.to_header_value().unwrap(),
+            "Bearer realm=\"aSet-Cookie: b\""
+        );
     }
 }

@@ -44,14 +44,18 @@ impl ChallengeRequired {
 
 impl fmt::Debug for ChallengeRequired {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ChallengeRequired").field(&self.kind()).finish()
+        f.debug_tuple("ChallengeRequired")
+            .field(&self.kind())
+            .finish()
     }
 }
 
 impl fmt::Display for ChallengeRequired {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0.answer() {
-            Answer::InsufficientClaims(_) => "the authority or the next tier demands a token with more claims",
+            Answer::InsufficientClaims(_) => {
+                "the authority or the next tier demands a token with more claims"
+            }
             Answer::InsufficientScope(_) => "the caller's token lacks a scope or role",
             Answer::StepUp(_) => "stronger or fresher authentication is demanded",
             Answer::ConsentRequired => "consent is missing",
@@ -83,7 +87,9 @@ mod tests {
     struct Shared(#[source] Arc<ChallengeRequired>);
 
     fn challenge() -> ChallengeRequired {
-        ChallengeRequired::new(Answer::InsufficientClaims(ClaimsRequest::acrs("c1").unwrap()))
+        ChallengeRequired::new(Answer::InsufficientClaims(
+            ClaimsRequest::acrs("c1").unwrap(),
+        ))
     }
 
     #[test]
@@ -93,10 +99,16 @@ mod tests {
             ("bare", Box::new(challenge())),
             ("boxed", boxed),
             ("transparent", Box::new(Transparent(challenge()))),
-            ("transparent twice", Box::new(Shared2(Transparent(challenge())))),
+            (
+                "transparent twice",
+                Box::new(Shared2(Transparent(challenge()))),
+            ),
             ("Arc as a source", Box::new(Shared(Arc::new(challenge())))),
             ("io::Error", Box::new(io::Error::other(challenge()))),
-            ("io::Error around transparent", Box::new(io::Error::other(Transparent(challenge())))),
+            (
+                "io::Error around transparent",
+                Box::new(io::Error::other(Transparent(challenge()))),
+            ),
         ];
         for (name, error) in rows {
             let found = ChallengeRequired::find(error.as_ref()).map(|found| found.kind());

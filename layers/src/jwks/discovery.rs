@@ -34,15 +34,32 @@ struct Known {
 
 impl DiscoverySource {
     /// `issuer` is what the metadata must name, to the byte.
-    pub(crate) fn new(http: reqwest::Client, metadata_url: Url, issuer: String, loopback_http: bool) -> Self {
-        Self { http, metadata_url, issuer, loopback_http, known: Mutex::new(None) }
+    pub(crate) fn new(
+        http: reqwest::Client,
+        metadata_url: Url,
+        issuer: String,
+        loopback_http: bool,
+    ) -> Self {
+        Self {
+            http,
+            metadata_url,
+            issuer,
+            loopback_http,
+            known: Mutex::new(None),
+        }
     }
 
     async fn fetch_keys(&self) -> Result<Fetched, FetchError> {
-        let remembered = self.remember(|known| known.take()).filter(|known| known.read_at.elapsed() < METADATA_AGE);
+        let remembered = self
+            .remember(|known| known.take())
+            .filter(|known| known.read_at.elapsed() < METADATA_AGE);
         let mut known = match remembered {
             Some(known) => known,
-            None => Known { jwks_uri: self.jwks_uri().await?, read_at: Instant::now(), etag: None },
+            None => Known {
+                jwks_uri: self.jwks_uri().await?,
+                read_at: Instant::now(),
+                etag: None,
+            },
         };
         let mut request = self.http.get(known.jwks_uri.clone());
         if let Some(etag) = known.etag.clone() {
@@ -54,7 +71,8 @@ impl DiscoverySource {
             Fetched::not_modified()
         } else {
             known.etag = response.headers().get(ETAG).cloned();
-            let keys = KeySet::from_jwks(&body(response).await?).map_err(|_| FetchError::Malformed)?;
+            let keys =
+                KeySet::from_jwks(&body(response).await?).map_err(|_| FetchError::Malformed)?;
             if keys.is_empty() {
                 return Err(FetchError::NoKeys);
             }
@@ -69,19 +87,37 @@ impl DiscoverySource {
     }
 
     async fn jwks_uri(&self) -> Result<Url, FetchError> {
-        let response = self.http.get(self.metadata_url.clone()).send().await.map_err(|_| FetchError::Unreachable)?;
+        let response = self
+            .http
+            .get(self.metadata_url.clone())
+            .send()
+            .await
+            .map_err(|_| FetchError::Unreachable)?;
         let metadata = parse_document(&body(response).await?).ok_or(FetchError::Malformed)?;
         if metadata.get("issuer").and_then(Value::as_str) != Some(&self.issuer) {
             return Err(FetchError::WrongIssuer);
         }
-        let uri = metadata.get("jwks_uri").and_then(Value::as_str).ok_or(FetchError::Malformed)?;
+        let uri = metadata
+            .get("jwks_uri")
+            .and_then(Value::as_str)
+            .ok_or(FetchError::Malformed)?;
         let uri = Url::parse(uri).map_err(|_| FetchError::Malformed)?;
-        let secure = uri.scheme() == "https" || (self.loopback_http && crate::origin::is_loopback_http(&uri));
-        if secure { Ok(uri) } else { Err(FetchError::Malformed) }
+        let secure = uri.scheme() == "https"
+            || (self.loopback_http && crate::origin::is_loopback_http(&uri));
+        if secure {
+            Ok(uri)
+        } else {
+            Err(FetchError::Malformed)
+        }
     }
 
     fn remember<T>(&self, change: impl FnOnce(&mut Option<Known>) -> T) -> T {
-        change(&mut self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        change(
+            &mut self
+                .known
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
     }
 }
 
@@ -96,7 +132,11 @@ async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, FetchError> {
         return Err(FetchError::Status(response.status().as_u16()));
     }
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|_| FetchError::Unreachable)? {
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|_| FetchError::Unreachable)?
+    {
         if body.len() + chunk.len() > MAX_BODY {
             return Err(FetchError::TooLarge);
         }
@@ -116,7 +156,11 @@ fn max_age(value: &HeaderValue) -> Option<Duration> {
             None
         }
         Some(("max-age", seconds)) => {
-            found = seconds.trim_matches('"').parse().ok().map(Duration::from_secs);
+            found = seconds
+                .trim_matches('"')
+                .parse()
+                .ok()
+                .map(Duration::from_secs);
             Some(())
         }
         _ => Some(()),
@@ -140,7 +184,11 @@ mod tests {
             ("private", None),
         ];
         for (text, seconds) in rows {
-            assert_eq!(max_age(&HeaderValue::from_static(text)), seconds.map(Duration::from_secs), "{text}");
+            assert_eq!(
+                max_age(&HeaderValue::from_static(text)),
+                seconds.map(Duration::from_secs),
+                "{text}"
+            );
         }
     }
 }

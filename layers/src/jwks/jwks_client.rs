@@ -26,7 +26,11 @@ impl<S: JwksSource + Send + Sync + 'static> KeySource for JwksClientSource<S> {
             let set = self.0.fetch_keys().await.map_err(|_| FetchError::Source)?;
             let entries: Vec<Map<String, Value>> = set.keys().iter().filter_map(to_jwk).collect();
             let keys = KeySet::from_entries(entries.iter());
-            if keys.is_empty() { Err(FetchError::NoKeys) } else { Ok(Fetched::keys(keys)) }
+            if keys.is_empty() {
+                Err(FetchError::NoKeys)
+            } else {
+                Ok(Fetched::keys(keys))
+            }
         })
     }
 }
@@ -35,7 +39,14 @@ fn to_jwk(key: &JsonWebKey) -> Option<Map<String, Value>> {
     let mut jwk = match key {
         JsonWebKey::Rsa(rsa) => {
             // The enum `Use` is not exported, so its variants cannot be matched.
-            let usage = if rsa.r#use().is_some_and(|usage| format!("{usage:?}") == "Enc") { "enc" } else { "sig" };
+            let usage = if rsa
+                .r#use()
+                .is_some_and(|usage| format!("{usage:?}") == "Enc")
+            {
+                "enc"
+            } else {
+                "sig"
+            };
             json!({"kty": "RSA", "use": usage, "n": rsa.modulus(), "e": rsa.exponent()})
         }
         JsonWebKey::Ec(ec) => json!({"kty": "EC", "crv": ec.curve(), "x": ec.x(), "y": ec.y()}),
@@ -75,8 +86,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_source_without_usable_keys_is_an_error() {
-        let encryption =
-            JwksClientSource::new(Published(r#"{"keys":[{"kty":"RSA","kid":"a","use":"enc","n":"AQAB","e":"AQAB"}]}"#));
+        let encryption = JwksClientSource::new(Published(
+            r#"{"keys":[{"kty":"RSA","kid":"a","use":"enc","n":"AQAB","e":"AQAB"}]}"#,
+        ));
         assert_eq!(encryption.fetch().await.unwrap_err(), FetchError::NoKeys);
     }
 }

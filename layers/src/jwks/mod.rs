@@ -57,32 +57,42 @@ impl KeySet {
     /// Text that is not an object with an array `keys`, or with more than [`MAX_KEYS`] entries.
     pub fn from_jwks(text: &[u8]) -> Result<Self, InvalidKeySet> {
         let mut document: Value = serde_json::from_slice(text).map_err(|_| InvalidKeySet)?;
-        let Some(Value::Array(entries)) = document.get_mut("keys").map(Value::take) else { return Err(InvalidKeySet) };
+        let Some(Value::Array(entries)) = document.get_mut("keys").map(Value::take) else {
+            return Err(InvalidKeySet);
+        };
         if entries.len() > MAX_KEYS {
             return Err(InvalidKeySet);
         }
-        Ok(Self::from_entries(entries.iter().filter_map(Value::as_object)))
+        Ok(Self::from_entries(
+            entries.iter().filter_map(Value::as_object),
+        ))
     }
 
     fn from_entries<'a>(entries: impl Iterator<Item = &'a Map<String, Value>>) -> Self {
-        let mut by_kid: HashMap<Box<str>, (&Map<String, Value>, Arc<Key>)> = HashMap::new();
-        let mut ambiguous: Vec<Box<str>> = Vec::new();
+        let mut first_of: HashMap<&str, &Map<String, Value>> = HashMap::new();
+        let mut by_kid: HashMap<Box<str>, Arc<Key>> = HashMap::new();
+        let mut ambiguous: Vec<&str> = Vec::new();
         for entry in entries {
-            let Some(kid) = entry.get("kid").and_then(Value::as_str).filter(|kid| !kid.is_empty()) else { continue };
-            match by_kid.get(kid) {
-                Some((first, _)) if *first == entry => {}
-                Some(_) => ambiguous.push(kid.into()),
+            let kid = entry
+                .get("kid")
+                .and_then(Value::as_str)
+                .filter(|kid| !kid.is_empty());
+            let (Some(kid), Some(key)) = (kid, Key::from_jwk(entry)) else {
+                continue;
+            };
+            match first_of.get(kid) {
+                Some(first) if *first == entry => {}
+                Some(_) => ambiguous.push(kid),
                 None => {
-                    if let Some(key) = Key::from_jwk(entry) {
-                        by_kid.insert(kid.into(), (entry, Arc::new(key)));
-                    }
+                    first_of.insert(kid, entry);
+                    by_kid.insert(kid.into(), Arc::new(key));
                 }
             }
         }
         for kid in ambiguous {
-            by_kid.remove(&kid);
+            by_kid.remove(kid);
         }
-        Self { by_kid: by_kid.into_iter().map(|(kid, (_, key))| (kid, key)).collect() }
+        Self { by_kid }
     }
 
     /// The key of a token: by its `kid`, or the only key of the set for a token without one (OpenID Connect Core 10.1).
@@ -116,11 +126,15 @@ impl fmt::Debug for KeySet {
 impl Key {
     fn from_jwk(jwk: &Map<String, Value>) -> Option<Self> {
         let text = |name: &str| jwk.get(name).and_then(Value::as_str);
-        let private = ["d", "p", "q", "dp", "dq", "qi", "k", "oth"].iter().any(|name| jwk.contains_key(*name));
+        let private = ["d", "p", "q", "dp", "dq", "qi", "k", "oth"]
+            .iter()
+            .any(|name| jwk.contains_key(*name));
         let for_signatures = jwk.get("use").is_none_or(|usage| usage == "sig");
         let may_verify = match jwk.get("key_ops") {
             None => true,
-            Some(Value::Array(operations)) => operations.iter().any(|operation| operation == "verify"),
+            Some(Value::Array(operations)) => {
+                operations.iter().any(|operation| operation == "verify")
+            }
             Some(_) => false,
         };
         if private || !for_signatures || !may_verify {
@@ -144,28 +158,49 @@ impl Key {
             None => None,
             Some(issuer) => Some(issuer.as_str()?.into()),
         };
-        Some(Self { key_type, algorithm, issuer, decoding })
+        Some(Self {
+            key_type,
+            algorithm,
+            issuer,
+            decoding,
+        })
     }
 }
 
 fn rsa(n: &str, e: &str) -> Option<DecodingKey> {
     let modulus = BASE64_URL_SAFE_NO_PAD.decode(n).ok()?;
     let exponent = BASE64_URL_SAFE_NO_PAD.decode(e).ok()?;
-    let significant: Vec<u8> = modulus.iter().copied().skip_while(|byte| *byte == 0).collect();
-    let bits = significant.len() * 8 - usize::try_from(significant.first()?.leading_zeros()).ok()?;
+    let significant: Vec<u8> = modulus
+        .iter()
+        .copied()
+        .skip_while(|byte| *byte == 0)
+        .collect();
+    let bits =
+        significant.len() * 8 - usize::try_from(significant.first()?.leading_zeros()).ok()?;
     let odd = exponent.last().is_some_and(|byte| byte % 2 == 1);
     let large = exponent.len() > 1 || exponent.first().is_some_and(|byte| *byte >= 3);
-    ((2048..=8192).contains(&bits) && odd && large).then(|| DecodingKey::from_rsa_raw_components(&significant, &exponent))
+    ((2048..=8192).contains(&bits) && odd && large)
+        .then(|| DecodingKey::from_rsa_raw_components(&significant, &exponent))
 }
 
 fn ec(x: &str, y: &str, length: usize) -> Option<DecodingKey> {
-    let right_length = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == length);
-    (right_length(x) && right_length(y)).then(|| DecodingKey::from_ec_components(x, y).ok()).flatten()
+    let right_length = |text: &str| {
+        BASE64_URL_SAFE_NO_PAD
+            .decode(text)
+            .is_ok_and(|bytes| bytes.len() == length)
+    };
+    (right_length(x) && right_length(y))
+        .then(|| DecodingKey::from_ec_components(x, y).ok())
+        .flatten()
 }
 
 fn ed(x: &str) -> Option<DecodingKey> {
-    let right_length = BASE64_URL_SAFE_NO_PAD.decode(x).is_ok_and(|bytes| bytes.len() == 32);
-    right_length.then(|| DecodingKey::from_ed_components(x).ok()).flatten()
+    let right_length = BASE64_URL_SAFE_NO_PAD
+        .decode(x)
+        .is_ok_and(|bytes| bytes.len() == 32);
+    right_length
+        .then(|| DecodingKey::from_ed_components(x).ok())
+        .flatten()
 }
 
 /// The members of a JSON object in a body that must not be ambiguous.
@@ -186,7 +221,9 @@ mod tests {
     }
 
     fn count(keys: &[Value]) -> usize {
-        KeySet::from_jwks(json!({ "keys": keys }).to_string().as_bytes()).unwrap().len()
+        KeySet::from_jwks(json!({ "keys": keys }).to_string().as_bytes())
+            .unwrap()
+            .len()
     }
 
     fn with(name: &str, value: Value) -> Value {
@@ -207,16 +244,28 @@ mod tests {
             ("HMAC", with("alg", json!("HS256"))),
             ("none", with("alg", json!("none"))),
             ("algorithm of another type", with("alg", json!("ES256"))),
-            ("unknown type", json!({"kty": "AKP", "kid": "b", "alg": "ML-DSA-44", "pub": "AA"})),
-            ("no kid", json!({"kty": "RSA", "n": rsa_jwk()["n"], "e": "AQAB"})),
+            (
+                "unknown type",
+                json!({"kty": "AKP", "kid": "b", "alg": "ML-DSA-44", "pub": "AA"}),
+            ),
+            (
+                "no kid",
+                json!({"kty": "RSA", "n": rsa_jwk()["n"], "e": "AQAB"}),
+            ),
             ("numeric kid", with("kid", json!(7))),
             ("1024 bits", with("n", json!(short))),
             ("exponent 1", with("e", json!("AQ"))),
             ("even exponent", with("e", json!("BA"))),
-            ("padded modulus", with("n", json!(format!("{}=", rsa_jwk()["n"].as_str().unwrap())))),
+            (
+                "padded modulus",
+                with("n", json!(format!("{}=", rsa_jwk()["n"].as_str().unwrap()))),
+            ),
             ("issuer of wrong type", with("issuer", json!(["x"]))),
             ("not an object", json!("x")),
-            ("short EC", json!({"kty": "EC", "kid": "b", "crv": "P-256", "x": "AAAA", "y": "AAAA"})),
+            (
+                "short EC",
+                json!({"kty": "EC", "kid": "b", "crv": "P-256", "x": "AAAA", "y": "AAAA"}),
+            ),
         ];
         assert_eq!(count(&[rsa_jwk()]), 1);
         for (name, bad) in rows {
@@ -235,9 +284,14 @@ mod tests {
 
     #[test]
     fn set_is_refused_whole_when_it_is_none() {
-        let many: Vec<Value> = (0..=MAX_KEYS).map(|n| with("kid", json!(n.to_string()))).collect();
+        let many: Vec<Value> = (0..=MAX_KEYS)
+            .map(|n| with("kid", json!(n.to_string())))
+            .collect();
         let rows = ["", "[]", "{}", r#"{"keys":{}}"#, "<html>", r#"{"keys":["#].map(str::to_owned);
-        for text in rows.into_iter().chain([json!({ "keys": many }).to_string()]) {
+        for text in rows
+            .into_iter()
+            .chain([json!({ "keys": many }).to_string()])
+        {
             assert!(KeySet::from_jwks(text.as_bytes()).is_err(), "{text:.40}");
         }
         assert!(KeySet::from_jwks(br#"{"keys":[]}"#).unwrap().is_empty());
@@ -245,9 +299,15 @@ mod tests {
 
     #[test]
     fn token_without_kid_takes_only_an_only_key() {
-        let set = |keys: &[Value]| KeySet::from_jwks(json!({ "keys": keys }).to_string().as_bytes()).unwrap();
+        let set = |keys: &[Value]| {
+            KeySet::from_jwks(json!({ "keys": keys }).to_string().as_bytes()).unwrap()
+        };
         assert!(set(&[rsa_jwk()]).key(None).is_some());
-        assert!(set(&[rsa_jwk(), with("kid", json!("b"))]).key(None).is_none());
+        assert!(
+            set(&[rsa_jwk(), with("kid", json!("b"))])
+                .key(None)
+                .is_none()
+        );
         assert!(set(&[rsa_jwk()]).key(Some("A")).is_none());
     }
 }

@@ -75,9 +75,21 @@ struct Attempt {
 
 impl RemoteKeySet {
     pub(crate) fn new(source: Arc<dyn KeySource>) -> Self {
-        let none = Attempt { number: 0, good: false, quiet_until: None };
-        let shared = Shared { source, snapshot: ArcSwapOption::empty(), last: watch::Sender::new(none), wake: Notify::new() };
-        Self(Arc::new(Inner { shared: Arc::new(shared), task: Mutex::new(None) }))
+        let none = Attempt {
+            number: 0,
+            good: false,
+            quiet_until: None,
+        };
+        let shared = Shared {
+            source,
+            snapshot: ArcSwapOption::empty(),
+            last: watch::Sender::new(none),
+            wake: Notify::new(),
+        };
+        Self(Arc::new(Inner {
+            shared: Arc::new(shared),
+            task: Mutex::new(None),
+        }))
     }
 
     /// Never waits.
@@ -110,7 +122,12 @@ impl RemoteKeySet {
         }
         shared.wake.notify_one();
         // The fetch has its own deadline; this one covers a runtime that went away underneath it.
-        match timeout(DEADLINE * 2, attempts.wait_for(|attempt| attempt.number > seen.0)).await {
+        match timeout(
+            DEADLINE * 2,
+            attempts.wait_for(|attempt| attempt.number > seen.0),
+        )
+        .await
+        {
             Ok(Ok(attempt)) => attempt.outcome(),
             _ => Err(Unavailable { retry_after: 1 }),
         }
@@ -143,8 +160,12 @@ impl Attempt {
         if self.good {
             return Ok(());
         }
-        let wait = self.quiet_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
-        Err(Unavailable { retry_after: wait.as_secs() + 1 })
+        let wait = self.quiet_until.map_or(Duration::ZERO, |until| {
+            until.saturating_duration_since(Instant::now())
+        });
+        Err(Unavailable {
+            retry_after: wait.as_secs() + 1,
+        })
     }
 }
 
@@ -155,10 +176,21 @@ async fn refresh(shared: Arc<Shared>) {
         let (good, next) = match fetch(&shared).await {
             Ok(max_age) => {
                 failures = 0;
-                (true, jitter(max_age.unwrap_or(MAX_REFRESH).clamp(MIN_REFRESH, MAX_REFRESH)))
+                (
+                    true,
+                    jitter(
+                        max_age
+                            .unwrap_or(MAX_REFRESH)
+                            .clamp(MIN_REFRESH, MAX_REFRESH),
+                    ),
+                )
             }
             Err(error) => {
-                let pause = jitter(MIN_BACKOFF.saturating_mul(1 << failures.min(6)).min(MAX_BACKOFF));
+                let pause = jitter(
+                    MIN_BACKOFF
+                        .saturating_mul(1 << failures.min(6))
+                        .min(MAX_BACKOFF),
+                );
                 failures = failures.saturating_add(1);
                 tracing::warn!(kind = "keys_not_fetched", failures, %error, "verification keys could not be fetched");
                 (false, pause)
@@ -168,7 +200,11 @@ async fn refresh(shared: Arc<Shared>) {
         let due = now + next;
         let quiet_until = if good { now + COOLDOWN } else { due };
         shared.last.send_modify(|last| {
-            *last = Attempt { number: last.number.wrapping_add(1), good, quiet_until: Some(quiet_until) };
+            *last = Attempt {
+                number: last.number.wrapping_add(1),
+                good,
+                quiet_until: Some(quiet_until),
+            };
         });
         // A request that asks during the quiet time is answered by the fetch that just ended.
         while timeout_at(due, shared.wake.notified()).await.is_ok() {
@@ -180,14 +216,28 @@ async fn refresh(shared: Arc<Shared>) {
 }
 
 async fn fetch(shared: &Shared) -> Result<Option<Duration>, FetchError> {
-    let Fetched { keys, max_age } = timeout(DEADLINE, shared.source.fetch()).await.map_err(|_| FetchError::Timeout)??;
+    let Fetched { keys, max_age } = timeout(DEADLINE, shared.source.fetch())
+        .await
+        .map_err(|_| FetchError::Timeout)??;
     let keys = match keys {
         Some(keys) if keys.is_empty() => return Err(FetchError::NoKeys),
         Some(keys) => Arc::new(keys),
-        None => shared.snapshot.load().as_ref().map(|old| Arc::clone(&old.keys)).ok_or(FetchError::NoKeys)?,
+        None => shared
+            .snapshot
+            .load()
+            .as_ref()
+            .map(|old| Arc::clone(&old.keys))
+            .ok_or(FetchError::NoKeys)?,
     };
-    tracing::debug!(kind = "keys_fetched", keys = keys.len(), "verification keys are fresh");
-    shared.snapshot.store(Some(Arc::new(Snapshot { keys, confirmed_at: Instant::now() })));
+    tracing::debug!(
+        kind = "keys_fetched",
+        keys = keys.len(),
+        "verification keys are fresh"
+    );
+    shared.snapshot.store(Some(Arc::new(Snapshot {
+        keys,
+        confirmed_at: Instant::now(),
+    })));
     Ok(max_age)
 }
 
@@ -238,8 +288,14 @@ mod tests {
 
     impl World {
         fn new(answer: Option<&'static str>) -> Self {
-            let script = Arc::new(Script { answer: Mutex::new(answer), ..Script::default() });
-            Self { keys: RemoteKeySet::new(Arc::new(Arc::clone(&script))), script }
+            let script = Arc::new(Script {
+                answer: Mutex::new(answer),
+                ..Script::default()
+            });
+            Self {
+                keys: RemoteKeySet::new(Arc::new(Arc::clone(&script))),
+                script,
+            }
         }
 
         fn fetches(&self) -> usize {
@@ -270,7 +326,12 @@ mod tests {
     async fn first_requests_share_one_fetch() {
         let world = World::new(Some(KEY_A));
         let requests = (0..1000).map(|_| world.request("a"));
-        assert!(futures_util::future::join_all(requests).await.into_iter().all(|found| found == Ok(true)));
+        assert!(
+            futures_util::future::join_all(requests)
+                .await
+                .into_iter()
+                .all(|found| found == Ok(true))
+        );
         assert_eq!(world.fetches(), 1);
     }
 
@@ -281,11 +342,23 @@ mod tests {
         for n in 0..1000 {
             assert_eq!(world.request(&n.to_string()).await, Ok(false));
         }
-        assert_eq!(world.fetches(), 1, "the cooldown began with the first fetch");
+        assert_eq!(
+            world.fetches(),
+            1,
+            "the cooldown began with the first fetch"
+        );
         tokio::time::advance(COOLDOWN).await;
         world.publish(Some(KEY_B));
-        assert_eq!(world.request("b").await, Ok(true), "answered within the same request");
-        assert_eq!(world.request("a").await, Ok(false), "a withdrawn key is dead at once");
+        assert_eq!(
+            world.request("b").await,
+            Ok(true),
+            "answered within the same request"
+        );
+        assert_eq!(
+            world.request("a").await,
+            Ok(false),
+            "a withdrawn key is dead at once"
+        );
         assert_eq!(world.fetches(), 2);
     }
 
@@ -308,7 +381,10 @@ mod tests {
         world.publish(None);
         tokio::time::advance(LAST_KNOWN_GOOD - Duration::from_secs(1)).await;
         assert_eq!(world.request("a").await, Ok(true));
-        assert!(world.request("b").await.is_err(), "a failed fetch decides nothing");
+        assert!(
+            world.request("b").await.is_err(),
+            "a failed fetch decides nothing"
+        );
         tokio::time::advance(Duration::from_secs(2)).await;
         assert!(world.request("a").await.is_err());
     }

@@ -61,13 +61,19 @@ impl Fetched {
     /// New keys.
     #[must_use]
     pub fn keys(keys: KeySet) -> Self {
-        Self { keys: Some(keys), max_age: None }
+        Self {
+            keys: Some(keys),
+            max_age: None,
+        }
     }
 
     /// The keys of the last fetch are still current.
     #[must_use]
     pub fn not_modified() -> Self {
-        Self { keys: None, max_age: None }
+        Self {
+            keys: None,
+            max_age: None,
+        }
     }
 
     /// States how long the keys may be used before they are fetched again.

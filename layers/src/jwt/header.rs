@@ -26,20 +26,29 @@ impl Header {
         if !accepted_type {
             return Err(VerifyError::Header);
         }
-        let algorithm = members.get("alg").and_then(Value::as_str).and_then(Algorithm::from_name);
+        let algorithm = members
+            .get("alg")
+            .and_then(Value::as_str)
+            .and_then(Algorithm::from_name);
         let kid = match members.get("kid") {
             None => None,
             Some(Value::String(kid)) if !kid.is_empty() => Some(kid.clone()),
             Some(_) => return Err(VerifyError::Header),
         };
-        Ok(Self { algorithm: algorithm.ok_or(VerifyError::Algorithm)?, kid })
+        Ok(Self {
+            algorithm: algorithm.ok_or(VerifyError::Algorithm)?,
+            kid,
+        })
     }
 }
 
 /// `JWT` is what Entra writes; `at+jwt` is RFC 9068 2.1. Media types compare without case and may omit `application/` (RFC 7515 4.1.9).
 fn is_access_token(kind: &str) -> bool {
     let kind = kind.to_ascii_lowercase();
-    matches!(kind.strip_prefix("application/").unwrap_or(&kind), "jwt" | "at+jwt")
+    matches!(
+        kind.strip_prefix("application/").unwrap_or(&kind),
+        "jwt" | "at+jwt"
+    )
 }
 
 #[cfg(test)]

@@ -16,7 +16,10 @@ impl Resource {
     /// The rules for this resource's tokens.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        Policy { resource: self.clone(), max_token_bytes: MAX_TOKEN_BYTES }
+        Policy {
+            resource: self.clone(),
+            max_token_bytes: MAX_TOKEN_BYTES,
+        }
     }
 }
 

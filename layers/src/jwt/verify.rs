@@ -60,51 +60,89 @@ pub enum VerifyError {
 ///
 /// # Errors
 /// The first rule that is broken.
-pub fn verify(token: &str, keys: &KeySet, policy: &Policy, now: u64) -> Result<Principal, VerifyError> {
+pub fn verify(
+    token: &str,
+    keys: &KeySet,
+    policy: &Policy,
+    now: u64,
+) -> Result<Principal, VerifyError> {
     if token.len() > policy.longest_token() {
         return Err(VerifyError::Malformed);
     }
     let mut parts = token.split('.');
-    let (Some(header), Some(payload), Some(signature), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+    let (Some(header), Some(payload), Some(signature), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
         return Err(VerifyError::Malformed);
     };
     let header = Header::new(&object(header)?)?;
-    if !policy.resource().authority().algorithms().contains(&header.algorithm) {
+    if !policy
+        .resource()
+        .authority()
+        .algorithms()
+        .contains(&header.algorithm)
+    {
         return Err(VerifyError::Algorithm);
     }
-    let key = keys.key(header.kid.as_deref()).ok_or(VerifyError::UnknownKey)?;
-    let of_this_key = key.algorithm.is_none_or(|algorithm| algorithm == header.algorithm);
+    let key = keys
+        .key(header.kid.as_deref())
+        .ok_or(VerifyError::UnknownKey)?;
+    let of_this_key = key
+        .algorithm
+        .is_none_or(|algorithm| algorithm == header.algorithm);
     if !of_this_key || key.key_type != header.algorithm.key_type() {
         return Err(VerifyError::Algorithm);
     }
     let signed = token.len() - signature.len() - 1;
-    let message = token.as_bytes().get(..signed).ok_or(VerifyError::Malformed)?;
-    let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).map_err(|_| VerifyError::Malformed)?;
+    let message = token
+        .as_bytes()
+        .get(..signed)
+        .ok_or(VerifyError::Malformed)?;
+    let signature = BASE64_URL_SAFE_NO_PAD
+        .decode(signature)
+        .map_err(|_| VerifyError::Malformed)?;
     if !signature::verifies(header.algorithm, key, message, &signature) {
         return Err(VerifyError::Signature);
     }
     let claims = object(payload)?;
     check_claims(&claims, key, policy, now)?;
-    Ok(Principal::new(Assertion::new(token), claims, policy.resource().clone()))
+    Ok(Principal::new(
+        Assertion::new(token),
+        claims,
+        policy.resource().clone(),
+    ))
 }
 
 fn object(part: &str) -> Result<Map<String, Value>, VerifyError> {
-    let text = BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|_| VerifyError::Malformed)?;
+    let text = BASE64_URL_SAFE_NO_PAD
+        .decode(part)
+        .map_err(|_| VerifyError::Malformed)?;
     json::parse_object(&text, MAX_DEPTH).map_err(|_| VerifyError::Malformed)
 }
 
-fn check_claims(claims: &Map<String, Value>, key: &Key, policy: &Policy, now: u64) -> Result<(), VerifyError> {
+fn check_claims(
+    claims: &Map<String, Value>,
+    key: &Key,
+    policy: &Policy,
+    now: u64,
+) -> Result<(), VerifyError> {
     let resource = policy.resource();
     let authority = resource.authority();
     let leeway = resource.leeway_seconds();
 
-    let issuer = claims.get("iss").and_then(Value::as_str).ok_or(VerifyError::Issuer)?;
+    let issuer = claims
+        .get("iss")
+        .and_then(Value::as_str)
+        .ok_or(VerifyError::Issuer)?;
     if issuer != authority.name() {
         return Err(VerifyError::Issuer);
     }
     let tenant = claims.get("tid");
     if let Some(entra) = authority.as_entra() {
-        let tenant = tenant.and_then(Value::as_str).filter(|tenant| is_guid(tenant)).ok_or(VerifyError::Issuer)?;
+        let tenant = tenant
+            .and_then(Value::as_str)
+            .filter(|tenant| is_guid(tenant))
+            .ok_or(VerifyError::Issuer)?;
         if tenant != entra.tenant {
             return Err(VerifyError::Issuer);
         }
@@ -116,10 +154,15 @@ fn check_claims(claims: &Map<String, Value>, key: &Key, policy: &Policy, now: u6
         }
     }
 
-    let ours =
-        |audience: &Value| audience.as_str().is_some_and(|audience| resource.audiences().iter().any(|our| our == audience));
+    let ours = |audience: &Value| {
+        audience
+            .as_str()
+            .is_some_and(|audience| resource.audiences().iter().any(|our| our == audience))
+    };
     let for_us = match claims.get("aud") {
-        Some(Value::Array(audiences)) => audiences.iter().all(Value::is_string) && audiences.iter().any(ours),
+        Some(Value::Array(audiences)) => {
+            audiences.iter().all(Value::is_string) && audiences.iter().any(ours)
+        }
         Some(audience) => ours(audience),
         None => false,
     };
@@ -128,7 +171,10 @@ fn check_claims(claims: &Map<String, Value>, key: &Key, policy: &Policy, now: u6
     }
 
     // A NumericDate may have a fraction; an expiry is compared by its whole seconds.
-    let expires = claims.get("exp").and_then(seconds).ok_or(VerifyError::Expired)?;
+    let expires = claims
+        .get("exp")
+        .and_then(seconds)
+        .ok_or(VerifyError::Expired)?;
     if now >= expires.saturating_add(leeway) {
         return Err(VerifyError::Expired);
     }
@@ -152,7 +198,11 @@ fn seconds(value: &Value) -> Option<u64> {
         return (whole > 0).then_some(whole);
     }
     let real = value.as_f64().filter(|real| *real >= 1.0)?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast of a float saturates")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a cast of a float saturates"
+    )]
     Some(real as u64)
 }
 
@@ -160,8 +210,8 @@ fn seconds(value: &Value) -> Option<u64> {
 mod tests {
     use aws_lc_rs::rand::SystemRandom;
     use aws_lc_rs::signature::{
-        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384,
-        RSA_PSS_SHA256, RsaKeyPair, RsaPublicKeyComponents,
+        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
+        RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PSS_SHA256, RsaKeyPair, RsaPublicKeyComponents,
     };
     use aws_lc_rs::{rsa, signature::RsaEncoding};
     use serde_json::json;
@@ -195,8 +245,16 @@ mod tests {
 
     fn world() -> World {
         let key = RsaKeyPair::generate(rsa::KeySize::Rsa2048).unwrap();
-        let policy = Authority::entra(TENANT).unwrap().resource(CLIENT).unwrap().policy();
-        World { keys: key_set(&[rsa_jwk(&key)]), key, policy }
+        let policy = Authority::entra(TENANT)
+            .unwrap()
+            .resource(CLIENT)
+            .unwrap()
+            .policy();
+        World {
+            keys: key_set(&[rsa_jwk(&key)]),
+            key,
+            policy,
+        }
     }
 
     fn header() -> Value {
@@ -221,10 +279,22 @@ mod tests {
     }
 
     impl World {
-        fn sign_as(&self, encoding: &'static dyn RsaEncoding, header: &str, claims: &str) -> String {
+        fn sign_as(
+            &self,
+            encoding: &'static dyn RsaEncoding,
+            header: &str,
+            claims: &str,
+        ) -> String {
             let message = format!("{}.{}", b64(header), b64(claims));
             let mut signature = vec![0; self.key.public_modulus_len()];
-            self.key.sign(encoding, &SystemRandom::new(), message.as_bytes(), &mut signature).unwrap();
+            self.key
+                .sign(
+                    encoding,
+                    &SystemRandom::new(),
+                    message.as_bytes(),
+                    &mut signature,
+                )
+                .unwrap();
             format!("{message}.{}", b64(signature))
         }
 
@@ -244,7 +314,11 @@ mod tests {
     #[test]
     fn pass_a_token_of_entra() {
         let principal = world().verify(&world_token()).unwrap_err();
-        assert_eq!(principal, VerifyError::Signature, "another key of the same kid");
+        assert_eq!(
+            principal,
+            VerifyError::Signature,
+            "another key of the same kid"
+        );
         let world = world();
         let principal = world.verify(&world.sign(&header(), &claims())).unwrap();
         assert_eq!(principal.object_id(), Some("o"));
@@ -261,51 +335,195 @@ mod tests {
         let far = format!("https://login.microsoftonline.com/{CLIENT}/v2.0");
         let rows = [
             ("valid", claims(), None),
-            ("audience in a list", with(claims(), "aud", json!(["x", CLIENT])), None),
-            ("expired within the leeway", with(claims(), "exp", json!(NOW - 59)), None),
-            ("fraction", with(claims(), "exp", json!(1_800_003_600.75)), None),
+            (
+                "audience in a list",
+                with(claims(), "aud", json!(["x", CLIENT])),
+                None,
+            ),
+            (
+                "expired within the leeway",
+                with(claims(), "exp", json!(NOW - 59)),
+                None,
+            ),
+            (
+                "fraction",
+                with(claims(), "exp", json!(1_800_003_600.75)),
+                None,
+            ),
             ("far expiry", with(claims(), "exp", json!(1e300)), None),
-            ("expiry beyond 63 bits", with(claims(), "exp", json!(u64::MAX)), None),
-            ("no nbf and iat", without(without(claims(), "nbf"), "iat"), None),
-            ("nbf within the leeway", with(claims(), "nbf", json!(NOW + 60)), None),
-            ("no issuer", without(claims(), "iss"), Some(VerifyError::Issuer)),
+            (
+                "expiry beyond 63 bits",
+                with(claims(), "exp", json!(u64::MAX)),
+                None,
+            ),
+            (
+                "no nbf and iat",
+                without(without(claims(), "nbf"), "iat"),
+                None,
+            ),
+            (
+                "nbf within the leeway",
+                with(claims(), "nbf", json!(NOW + 60)),
+                None,
+            ),
+            (
+                "no issuer",
+                without(claims(), "iss"),
+                Some(VerifyError::Issuer),
+            ),
             (
                 "issuer with a slash",
-                with(claims(), "iss", json!(format!("{}/", claims()["iss"].as_str().unwrap()))),
+                with(
+                    claims(),
+                    "iss",
+                    json!(format!("{}/", claims()["iss"].as_str().unwrap())),
+                ),
                 Some(VerifyError::Issuer),
             ),
-            ("issuer of another tenant", with(claims(), "iss", json!(far)), Some(VerifyError::Issuer)),
-            ("issuer as a list", with(claims(), "iss", json!([claims()["iss"]])), Some(VerifyError::Issuer)),
-            ("issuer as a number", with(claims(), "iss", json!(7)), Some(VerifyError::Issuer)),
+            (
+                "issuer of another tenant",
+                with(claims(), "iss", json!(far)),
+                Some(VerifyError::Issuer),
+            ),
+            (
+                "issuer as a list",
+                with(claims(), "iss", json!([claims()["iss"]])),
+                Some(VerifyError::Issuer),
+            ),
+            (
+                "issuer as a number",
+                with(claims(), "iss", json!(7)),
+                Some(VerifyError::Issuer),
+            ),
             (
                 "issuer template",
-                with(claims(), "iss", json!("https://login.microsoftonline.com/{tenantid}/v2.0")),
+                with(
+                    claims(),
+                    "iss",
+                    json!("https://login.microsoftonline.com/{tenantid}/v2.0"),
+                ),
                 Some(VerifyError::Issuer),
             ),
-            ("no tenant", without(claims(), "tid"), Some(VerifyError::Issuer)),
-            ("another tenant", with(claims(), "tid", json!(CLIENT)), Some(VerifyError::Issuer)),
-            ("tenant as a list", with(claims(), "tid", json!([TENANT])), Some(VerifyError::Issuer)),
-            ("no audience", without(claims(), "aud"), Some(VerifyError::Audience)),
-            ("another audience", with(claims(), "aud", json!(TENANT)), Some(VerifyError::Audience)),
-            ("no audience at all", with(claims(), "aud", json!([])), Some(VerifyError::Audience)),
-            ("audience as an object", with(claims(), "aud", json!({CLIENT: 1})), Some(VerifyError::Audience)),
-            ("nested audience", with(claims(), "aud", json!([[CLIENT]])), Some(VerifyError::Audience)),
-            ("audience beside a number", with(claims(), "aud", json!([CLIENT, 1])), Some(VerifyError::Audience)),
-            ("audience as a prefix", with(claims(), "aud", json!(format!("{CLIENT}x"))), Some(VerifyError::Audience)),
-            ("joined audiences", with(claims(), "aud", json!(format!("x {CLIENT}"))), Some(VerifyError::Audience)),
-            ("audience null", with(claims(), "aud", Value::Null), Some(VerifyError::Audience)),
-            ("no expiry", without(claims(), "exp"), Some(VerifyError::Expired)),
-            ("expired", with(claims(), "exp", json!(NOW - 60)), Some(VerifyError::Expired)),
-            ("expiry as text", with(claims(), "exp", json!("9999999999")), Some(VerifyError::Expired)),
-            ("expiry zero", with(claims(), "exp", json!(0)), Some(VerifyError::Expired)),
-            ("negative expiry", with(claims(), "exp", json!(-1)), Some(VerifyError::Expired)),
-            ("expiry as a list", with(claims(), "exp", json!([NOW + 1])), Some(VerifyError::Expired)),
-            ("expiry true", with(claims(), "exp", json!(true)), Some(VerifyError::Expired)),
-            ("not yet valid", with(claims(), "nbf", json!(NOW + 61)), Some(VerifyError::NotYetValid)),
-            ("nbf as text", with(claims(), "nbf", json!("1")), Some(VerifyError::NotYetValid)),
-            ("nbf at the end of time", with(claims(), "nbf", json!(u64::MAX)), Some(VerifyError::NotYetValid)),
-            ("issued in the future", with(claims(), "iat", json!(NOW + 61)), Some(VerifyError::NotYetValid)),
-            ("bound to a key", with(claims(), "cnf", json!({"jkt": "x"})), Some(VerifyError::SenderConstrained)),
+            (
+                "no tenant",
+                without(claims(), "tid"),
+                Some(VerifyError::Issuer),
+            ),
+            (
+                "another tenant",
+                with(claims(), "tid", json!(CLIENT)),
+                Some(VerifyError::Issuer),
+            ),
+            (
+                "tenant as a list",
+                with(claims(), "tid", json!([TENANT])),
+                Some(VerifyError::Issuer),
+            ),
+            (
+                "no audience",
+                without(claims(), "aud"),
+                Some(VerifyError::Audience),
+            ),
+            (
+                "another audience",
+                with(claims(), "aud", json!(TENANT)),
+                Some(VerifyError::Audience),
+            ),
+            (
+                "no audience at all",
+                with(claims(), "aud", json!([])),
+                Some(VerifyError::Audience),
+            ),
+            (
+                "audience as an object",
+                with(claims(), "aud", json!({CLIENT: 1})),
+                Some(VerifyError::Audience),
+            ),
+            (
+                "nested audience",
+                with(claims(), "aud", json!([[CLIENT]])),
+                Some(VerifyError::Audience),
+            ),
+            (
+                "audience beside a number",
+                with(claims(), "aud", json!([CLIENT, 1])),
+                Some(VerifyError::Audience),
+            ),
+            (
+                "audience as a prefix",
+                with(claims(), "aud", json!(format!("{CLIENT}x"))),
+                Some(VerifyError::Audience),
+            ),
+            (
+                "joined audiences",
+                with(claims(), "aud", json!(format!("x {CLIENT}"))),
+                Some(VerifyError::Audience),
+            ),
+            (
+                "audience null",
+                with(claims(), "aud", Value::Null),
+                Some(VerifyError::Audience),
+            ),
+            (
+                "no expiry",
+                without(claims(), "exp"),
+                Some(VerifyError::Expired),
+            ),
+            (
+                "expired",
+                with(claims(), "exp", json!(NOW - 60)),
+                Some(VerifyError::Expired),
+            ),
+            (
+                "expiry as text",
+                with(claims(), "exp", json!("9999999999")),
+                Some(VerifyError::Expired),
+            ),
+            (
+                "expiry zero",
+                with(claims(), "exp", json!(0)),
+                Some(VerifyError::Expired),
+            ),
+            (
+                "negative expiry",
+                with(claims(), "exp", json!(-1)),
+                Some(VerifyError::Expired),
+            ),
+            (
+                "expiry as a list",
+                with(claims(), "exp", json!([NOW + 1])),
+                Some(VerifyError::Expired),
+            ),
+            (
+                "expiry true",
+                with(claims(), "exp", json!(true)),
+                Some(VerifyError::Expired),
+            ),
+            (
+                "not yet valid",
+                with(claims(), "nbf", json!(NOW + 61)),
+                Some(VerifyError::NotYetValid),
+            ),
+            (
+                "nbf as text",
+                with(claims(), "nbf", json!("1")),
+                Some(VerifyError::NotYetValid),
+            ),
+            (
+                "nbf at the end of time",
+                with(claims(), "nbf", json!(u64::MAX)),
+                Some(VerifyError::NotYetValid),
+            ),
+            (
+                "issued in the future",
+                with(claims(), "iat", json!(NOW + 61)),
+                Some(VerifyError::NotYetValid),
+            ),
+            (
+                "bound to a key",
+                with(claims(), "cnf", json!({"jkt": "x"})),
+                Some(VerifyError::SenderConstrained),
+            ),
         ];
         for (name, claims, expected) in rows {
             assert_eq!(world.refusal(&header(), &claims), expected, "{name}");
@@ -319,10 +537,22 @@ mod tests {
         let resource = world.policy.resource().clone();
         for (leeway, passes) in [(100, false), (201, true), (u64::MAX, true)] {
             let policy = resource.clone().leeway(leeway).policy();
-            assert_eq!(verify(&late, &world.keys, &policy, NOW).is_ok(), passes, "{leeway}");
+            assert_eq!(
+                verify(&late, &world.keys, &policy, NOW).is_ok(),
+                passes,
+                "{leeway}"
+            );
         }
         let later = world.sign(&header(), &with(claims(), "exp", json!(NOW - 301)));
-        assert!(verify(&later, &world.keys, &resource.leeway(u64::MAX).policy(), NOW).is_err());
+        assert!(
+            verify(
+                &later,
+                &world.keys,
+                &resource.leeway(u64::MAX).policy(),
+                NOW
+            )
+            .is_err()
+        );
     }
 
     #[test]
@@ -331,8 +561,16 @@ mod tests {
         let text = claims().to_string();
         let named = |name: &str| with(header(), "alg", json!(name)).to_string();
         let rows: [(&str, String, VerifyError); 5] = [
-            ("RS384 of the same key", world.sign_as(&RSA_PKCS1_SHA384, &named("RS384"), &text), VerifyError::Algorithm),
-            ("PS256 of the same key", world.sign_as(&RSA_PSS_SHA256, &named("PS256"), &text), VerifyError::Algorithm),
+            (
+                "RS384 of the same key",
+                world.sign_as(&RSA_PKCS1_SHA384, &named("RS384"), &text),
+                VerifyError::Algorithm,
+            ),
+            (
+                "PS256 of the same key",
+                world.sign_as(&RSA_PSS_SHA256, &named("PS256"), &text),
+                VerifyError::Algorithm,
+            ),
             (
                 "header says RS256, signature is PSS",
                 world.sign_as(&RSA_PSS_SHA256, &named("RS256"), &text),
@@ -343,25 +581,43 @@ mod tests {
                 world.sign_as(&RSA_PKCS1_SHA384, &named("RS256"), &text),
                 VerifyError::Signature,
             ),
-            ("none", format!("{}.{}.", b64(named("none")), b64(&text)), VerifyError::Algorithm),
+            (
+                "none",
+                format!("{}.{}.", b64(named("none")), b64(&text)),
+                VerifyError::Algorithm,
+            ),
         ];
         for (name, token, expected) in rows {
             assert_eq!(world.verify(&token).unwrap_err(), expected, "{name}");
         }
-        let open = Authority::issuer("https://as.example", [Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256]).unwrap();
+        let open = Authority::issuer(
+            "https://as.example",
+            [Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256],
+        )
+        .unwrap();
         let policy = open.resource(CLIENT).unwrap().policy();
         let text = with(claims(), "iss", json!("https://as.example")).to_string();
         let pss = world.sign_as(&RSA_PSS_SHA256, &named("PS256"), &text);
-        assert!(verify(&pss, &world.keys, &policy, NOW).is_ok(), "accepted by the policy, not pinned by the key");
+        assert!(
+            verify(&pss, &world.keys, &policy, NOW).is_ok(),
+            "accepted by the policy, not pinned by the key"
+        );
         let pinned = key_set(&[with(rsa_jwk(&world.key), "alg", json!("RS256"))]);
-        assert_eq!(verify(&pss, &pinned, &policy, NOW).unwrap_err(), VerifyError::Algorithm);
+        assert_eq!(
+            verify(&pss, &pinned, &policy, NOW).unwrap_err(),
+            VerifyError::Algorithm
+        );
         let rsa_as_ec = world.sign_as(&RSA_PKCS1_SHA256, &named("ES256"), &text);
-        assert_eq!(verify(&rsa_as_ec, &world.keys, &policy, NOW).unwrap_err(), VerifyError::Algorithm);
+        assert_eq!(
+            verify(&rsa_as_ec, &world.keys, &policy, NOW).unwrap_err(),
+            VerifyError::Algorithm
+        );
     }
 
     #[test]
     fn elliptic_curves_verify() {
-        let authority = Authority::issuer("https://as.example", [Algorithm::Es256, Algorithm::EdDsa]).unwrap();
+        let authority =
+            Authority::issuer("https://as.example", [Algorithm::Es256, Algorithm::EdDsa]).unwrap();
         let policy = authority.resource(CLIENT).unwrap().policy();
         let text = with(claims(), "iss", json!("https://as.example")).to_string();
 
@@ -369,19 +625,44 @@ mod tests {
         let point = ec.public_key().as_ref();
         let ec_jwk = json!({"kty": "EC", "crv": "P-256", "kid": "ec", "x": b64(&point[1..33]), "y": b64(&point[33..])});
         let ed = Ed25519KeyPair::generate().unwrap();
-        let ed_jwk = json!({"kty": "OKP", "crv": "Ed25519", "kid": "ed", "x": b64(ed.public_key())});
+        let ed_jwk =
+            json!({"kty": "OKP", "crv": "Ed25519", "kid": "ed", "x": b64(ed.public_key())});
         let keys = key_set(&[ec_jwk, ed_jwk]);
 
         let message = format!("{}.{}", b64(r#"{"alg":"ES256","kid":"ec"}"#), b64(&text));
         let signature = ec.sign(&SystemRandom::new(), message.as_bytes()).unwrap();
-        assert!(verify(&format!("{message}.{}", b64(&signature)), &keys, &policy, NOW).is_ok());
+        assert!(
+            verify(
+                &format!("{message}.{}", b64(&signature)),
+                &keys,
+                &policy,
+                NOW
+            )
+            .is_ok()
+        );
         let zero = format!("{message}.{}", b64([0_u8; 64]));
-        assert_eq!(verify(&zero, &keys, &policy, NOW).unwrap_err(), VerifyError::Signature);
+        assert_eq!(
+            verify(&zero, &keys, &policy, NOW).unwrap_err(),
+            VerifyError::Signature
+        );
 
         for name in ["EdDSA", "Ed25519"] {
-            let message = format!("{}.{}", b64(format!(r#"{{"alg":"{name}","kid":"ed"}}"#)), b64(&text));
+            let message = format!(
+                "{}.{}",
+                b64(format!(r#"{{"alg":"{name}","kid":"ed"}}"#)),
+                b64(&text)
+            );
             let signature = ed.sign(message.as_bytes());
-            assert!(verify(&format!("{message}.{}", b64(&signature)), &keys, &policy, NOW).is_ok(), "{name}");
+            assert!(
+                verify(
+                    &format!("{message}.{}", b64(&signature)),
+                    &keys,
+                    &policy,
+                    NOW
+                )
+                .is_ok(),
+                "{name}"
+            );
         }
     }
 
@@ -389,7 +670,8 @@ mod tests {
     fn key_signs_only_for_its_own_issuer() {
         let world = world();
         let token = world.sign(&header(), &claims());
-        let consumer = "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0";
+        let consumer =
+            "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0";
         for (issuer, passes) in [
             ("https://login.microsoftonline.com/{tenantid}/v2.0", true),
             (claims()["iss"].as_str().unwrap(), true),
@@ -397,7 +679,11 @@ mod tests {
             ("https://login.microsoftonline.us/{tenantid}/v2.0", false),
         ] {
             let keys = key_set(&[with(rsa_jwk(&world.key), "issuer", json!(issuer))]);
-            assert_eq!(verify(&token, &keys, &world.policy, NOW).is_ok(), passes, "{issuer}");
+            assert_eq!(
+                verify(&token, &keys, &world.policy, NOW).is_ok(),
+                passes,
+                "{issuer}"
+            );
         }
     }
 
@@ -429,18 +715,42 @@ mod tests {
             assert!(world.verify(&token).is_err(), "{token:.60}");
         }
         for (name, header, claims) in [
-            ("duplicate in the header", r#"{"alg":"RS256","alg":"RS256","kid":"a"}"#.to_owned(), claims().to_string()),
-            ("duplicate claim", header().to_string(), claims().to_string().replacen('{', r#"{"aud":"x","#, 1)),
-            ("claims are a token", header().to_string(), format!("\"{good}\"")),
-            ("claims are a list", header().to_string(), format!("[{}]", claims())),
+            (
+                "duplicate in the header",
+                r#"{"alg":"RS256","alg":"RS256","kid":"a"}"#.to_owned(),
+                claims().to_string(),
+            ),
+            (
+                "duplicate claim",
+                header().to_string(),
+                claims().to_string().replacen('{', r#"{"aud":"x","#, 1),
+            ),
+            (
+                "claims are a token",
+                header().to_string(),
+                format!("\"{good}\""),
+            ),
+            (
+                "claims are a list",
+                header().to_string(),
+                format!("[{}]", claims()),
+            ),
             (
                 "deep header",
-                format!(r#"{{"alg":"RS256","kid":"a","x":{}1{}}}"#, "[".repeat(6000), "]".repeat(6000)),
+                format!(
+                    r#"{{"alg":"RS256","kid":"a","x":{}1{}}}"#,
+                    "[".repeat(6000),
+                    "]".repeat(6000)
+                ),
                 claims().to_string(),
             ),
         ] {
             let token = world.sign_as(&RSA_PKCS1_SHA256, &header, &claims);
-            assert_eq!(world.verify(&token).unwrap_err(), VerifyError::Malformed, "{name}");
+            assert_eq!(
+                world.verify(&token).unwrap_err(),
+                VerifyError::Malformed,
+                "{name}"
+            );
         }
     }
 
@@ -452,7 +762,9 @@ mod tests {
             for bit in [0x01, 0x02, 0x20] {
                 let mut bytes = good.clone().into_bytes();
                 bytes[index] ^= bit;
-                let Ok(token) = String::from_utf8(bytes) else { continue };
+                let Ok(token) = String::from_utf8(bytes) else {
+                    continue;
+                };
                 assert!(world.verify(&token).is_err(), "byte {index}, bit {bit}");
             }
         }
@@ -465,14 +777,21 @@ mod tests {
         let at = world.policy.clone().max_token_bytes(token.len());
         let below = world.policy.clone().max_token_bytes(token.len() - 1);
         assert!(verify(&token, &world.keys, &at, NOW).is_ok());
-        assert_eq!(verify(&token, &world.keys, &below, NOW).unwrap_err(), VerifyError::Malformed);
+        assert_eq!(
+            verify(&token, &world.keys, &below, NOW).unwrap_err(),
+            VerifyError::Malformed
+        );
     }
 
     #[test]
     fn unknown_key_is_told_from_a_bad_one() {
         let world = world();
         for kid in ["A", "b", "a ", "../a", "a\r\nX: y"] {
-            assert_eq!(world.refusal(&with(header(), "kid", json!(kid)), &claims()), Some(VerifyError::UnknownKey), "{kid}");
+            assert_eq!(
+                world.refusal(&with(header(), "kid", json!(kid)), &claims()),
+                Some(VerifyError::UnknownKey),
+                "{kid}"
+            );
         }
     }
 }

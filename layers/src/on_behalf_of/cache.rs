@@ -40,7 +40,13 @@ impl Expiry<Key, Entry> for PerEntry {
         Some(entry.time_to_live)
     }
 
-    fn expire_after_update(&self, _: &Key, entry: &Entry, _: Instant, _: Option<Duration>) -> Option<Duration> {
+    fn expire_after_update(
+        &self,
+        _: &Key,
+        entry: &Entry,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
         Some(entry.time_to_live)
     }
 }
@@ -51,12 +57,21 @@ impl TokenCache {
             let bytes = OVERHEAD + key.scope.len() + entry.token.authorization().len();
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
-        Self(Cache::builder().max_capacity(MAX_BYTES).weigher(weigh).expire_after(PerEntry).build())
+        Self(
+            Cache::builder()
+                .max_capacity(MAX_BYTES)
+                .weigher(weigh)
+                .expire_after(PerEntry)
+                .build(),
+        )
     }
 
     /// A token that may still be sent at `now`.
     pub(super) fn get(&self, key: &Key, now: u64) -> Option<AccessToken> {
-        self.0.get(key).filter(|entry| now < entry.usable_until).map(|entry| entry.token)
+        self.0
+            .get(key)
+            .filter(|entry| now < entry.usable_until)
+            .map(|entry| entry.token)
     }
 
     /// Keeps a token until shortly before it expires, and no longer than the assertion that it was obtained with.
@@ -66,7 +81,14 @@ impl TokenCache {
         let usable_until = (token.expires_at() - margin).min(assertion_expires);
         if usable_until > now {
             let time_to_live = Duration::from_secs(usable_until - now);
-            self.0.insert(key, Entry { token, usable_until, time_to_live });
+            self.0.insert(
+                key,
+                Entry {
+                    token,
+                    usable_until,
+                    time_to_live,
+                },
+            );
         }
     }
 
@@ -86,7 +108,11 @@ mod tests {
     use super::*;
 
     fn key(assertion: &str, tenant: &str, scope: &str) -> Key {
-        Key { assertion: TokenHash::of(assertion), tenant: tenant.into(), scope: scope.into() }
+        Key {
+            assertion: TokenHash::of(assertion),
+            tenant: tenant.into(),
+            scope: scope.into(),
+        }
     }
 
     fn token(expires_at: u64) -> AccessToken {
@@ -95,14 +121,27 @@ mod tests {
 
     #[test]
     fn entry_never_outlives_token_or_assertion() {
-        for (token_expires, assertion_expires, usable_until) in
-            [(4600, 10_000, 4300), (4600, 1500, 1500), (1100, 10_000, 1090), (4600, 1000, 1000), (4600, 0, 0)]
-        {
+        for (token_expires, assertion_expires, usable_until) in [
+            (4600, 10_000, 4300),
+            (4600, 1500, 1500),
+            (1100, 10_000, 1090),
+            (4600, 1000, 1000),
+            (4600, 0, 0),
+        ] {
             let cache = TokenCache::new();
-            cache.put(key("a", "t", "s"), token(token_expires), assertion_expires, 1000);
+            cache.put(
+                key("a", "t", "s"),
+                token(token_expires),
+                assertion_expires,
+                1000,
+            );
             for now in [1000, 1089, 1090, 1499, 1500, 4299, 4300, 9999] {
                 let usable = cache.get(&key("a", "t", "s"), now).is_some();
-                assert_eq!(usable, now < usable_until, "{token_expires} {assertion_expires} {now}");
+                assert_eq!(
+                    usable,
+                    now < usable_until,
+                    "{token_expires} {assertion_expires} {now}"
+                );
             }
         }
     }
@@ -111,7 +150,12 @@ mod tests {
     fn every_part_of_the_key_separates() {
         let cache = TokenCache::new();
         cache.put(key("a", "b|c", "d"), token(9000), 9000, 1000);
-        for other in [key("x", "b|c", "d"), key("a", "b", "c|d"), key("a", "b|c", "D"), key("a|b", "c", "d")] {
+        for other in [
+            key("x", "b|c", "d"),
+            key("a", "b", "c|d"),
+            key("a", "b|c", "D"),
+            key("a|b", "c", "d"),
+        ] {
             assert!(cache.get(&other, 1000).is_none(), "{other:?}");
         }
         cache.remove(&key("a", "b|c", "d"));

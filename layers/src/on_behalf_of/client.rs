@@ -42,7 +42,8 @@ struct Flight {
     claims: Option<ClaimsRequest>,
 }
 
-type SharedAcquire = Shared<Pin<Box<dyn Future<Output = Result<AccessToken, ExchangeError>> + Send>>>;
+type SharedAcquire =
+    Shared<Pin<Box<dyn Future<Output = Result<AccessToken, ExchangeError>> + Send>>>;
 
 /// One acquisition: for whom, for what, and why not from the cache.
 #[derive(Clone)]
@@ -59,7 +60,11 @@ impl Authority {
     ///
     /// # Errors
     /// An authority of another kind, or a client id that cannot be printed.
-    pub fn client(&self, client_id: &str, credential: Credential) -> Result<ConfidentialClient, ConfigError> {
+    pub fn client(
+        &self,
+        client_id: &str,
+        credential: Credential,
+    ) -> Result<ConfidentialClient, ConfigError> {
         Scope::new(client_id).map_err(|_| ConfigError::Audience)?;
         if self.as_entra().is_none() {
             return Err(ConfigError::OnBehalfOf);
@@ -95,13 +100,22 @@ impl ConfidentialClient {
             if let Some(token) = self.cached(&wanted) {
                 return Ok(token);
             }
-            let id = Flight { key: wanted.key(), claims: wanted.claims.clone() };
+            let id = Flight {
+                key: wanted.key(),
+                claims: wanted.claims.clone(),
+            };
             match flights.get(&id) {
                 Some(flight) => flight.clone(),
                 None => {
-                    let landing = Landing { inner: Arc::clone(&self.0), id: id.clone() };
+                    let landing = Landing {
+                        inner: Arc::clone(&self.0),
+                        id: id.clone(),
+                    };
                     let task = tokio::spawn(fly(landing, wanted));
-                    let flight = task.map(|ended| ended.unwrap_or_else(|_| Err(unavailable()))).boxed().shared();
+                    let flight = task
+                        .map(|ended| ended.unwrap_or_else(|_| Err(unavailable())))
+                        .boxed()
+                        .shared();
                     flights.insert(id, flight.clone());
                     flight
                 }
@@ -113,7 +127,12 @@ impl ConfidentialClient {
     /// Forgets the token that was refused, unless it has been replaced already.
     pub(super) fn evict(&self, wanted: &Wanted, refused: TokenHash) {
         let key = wanted.key();
-        if self.0.cache.get(&key, self.0.authority.now()).is_some_and(|token| token.hash() == refused) {
+        if self
+            .0
+            .cache
+            .get(&key, self.0.authority.now())
+            .is_some_and(|token| token.hash() == refused)
+        {
             self.0.cache.remove(&key);
         }
     }
@@ -137,7 +156,9 @@ impl Drop for Landing {
 
 async fn fly(landing: Landing, wanted: Wanted) -> Result<AccessToken, ExchangeError> {
     let inner = &landing.inner;
-    let Some(entra) = inner.authority.as_entra() else { return Err(unavailable()) };
+    let Some(entra) = inner.authority.as_entra() else {
+        return Err(unavailable());
+    };
     let now = inner.authority.now();
     let exchange = Exchange {
         http: inner.authority.http(),
@@ -150,9 +171,19 @@ async fn fly(landing: Landing, wanted: Wanted) -> Result<AccessToken, ExchangeEr
         now,
     };
     let token = exchange.run().await?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast of a float saturates")]
-    let assertion_expires = wanted.caller.claim("exp").and_then(Value::as_f64).map_or(0, |expires| expires as u64);
-    inner.cache.put(wanted.key(), token.clone(), assertion_expires, now);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a cast of a float saturates"
+    )]
+    let assertion_expires = wanted
+        .caller
+        .claim("exp")
+        .and_then(Value::as_f64)
+        .map_or(0, |expires| expires as u64);
+    inner
+        .cache
+        .put(wanted.key(), token.clone(), assertion_expires, now);
     Ok(token)
 }
 
@@ -178,6 +209,8 @@ impl Wanted {
 
 impl fmt::Debug for ConfidentialClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConfidentialClient").field("client_id", &self.0.client_id).finish_non_exhaustive()
+        f.debug_struct("ConfidentialClient")
+            .field("client_id", &self.0.client_id)
+            .finish_non_exhaustive()
     }
 }

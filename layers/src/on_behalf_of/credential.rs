@@ -22,7 +22,11 @@ impl Credential {
     /// An empty secret.
     pub fn secret(secret: impl Into<SecretString>) -> Result<Self, ConfigError> {
         let secret = secret.into();
-        if secret.expose_secret().is_empty() { Err(ConfigError::Secret) } else { Ok(Self(Kind::Secret(secret))) }
+        if secret.expose_secret().is_empty() {
+            Err(ConfigError::Secret)
+        } else {
+            Ok(Self(Kind::Secret(secret)))
+        }
     }
 
     /// The form fields that authenticate one request.
@@ -48,6 +52,9 @@ mod tests {
     #[test]
     fn empty_secret_is_refused_and_none_is_shown() {
         assert!(Credential::secret("").is_err());
-        assert_eq!(format!("{:?}", Credential::secret("hush").unwrap()), "Credential::Secret(..)");
+        assert_eq!(
+            format!("{:?}", Credential::secret("hush").unwrap()),
+            "Credential::Secret(..)"
+        );
     }
 }

@@ -41,18 +41,26 @@ impl OnBehalfOfError {
     pub(crate) fn new(kind: OnBehalfOfErrorKind) -> Self {
         let answer = match kind {
             OnBehalfOfErrorKind::Blocked | OnBehalfOfErrorKind::UserRequired => Answer::Forbidden,
-            OnBehalfOfErrorKind::MalformedAnswer | OnBehalfOfErrorKind::TokenRefused => Answer::BadGateway,
-            OnBehalfOfErrorKind::Misconfigured | OnBehalfOfErrorKind::NoAssertion | OnBehalfOfErrorKind::Origin => {
-                Answer::Internal
+            OnBehalfOfErrorKind::MalformedAnswer | OnBehalfOfErrorKind::TokenRefused => {
+                Answer::BadGateway
             }
+            OnBehalfOfErrorKind::Misconfigured
+            | OnBehalfOfErrorKind::NoAssertion
+            | OnBehalfOfErrorKind::Origin => Answer::Internal,
             OnBehalfOfErrorKind::Unavailable => Answer::Unavailable { retry_after: 1 },
         };
-        Self { kind, carried: Carried::new(answer) }
+        Self {
+            kind,
+            carried: Carried::new(answer),
+        }
     }
 
     pub(crate) fn unavailable(retry_after: u64) -> Self {
         let carried = Carried::new(Answer::Unavailable { retry_after });
-        Self { kind: OnBehalfOfErrorKind::Unavailable, carried }
+        Self {
+            kind: OnBehalfOfErrorKind::Unavailable,
+            carried,
+        }
     }
 
     /// What went wrong.
@@ -75,7 +83,9 @@ impl fmt::Display for OnBehalfOfError {
             OnBehalfOfErrorKind::MalformedAnswer => "the authority's answer cannot be used",
             OnBehalfOfErrorKind::Misconfigured => "the authority refuses this client's request",
             OnBehalfOfErrorKind::NoAssertion => "the outgoing request carries no assertion",
-            OnBehalfOfErrorKind::Origin => "the outgoing request goes to an origin that no token may be sent to",
+            OnBehalfOfErrorKind::Origin => {
+                "the outgoing request goes to an origin that no token may be sent to"
+            }
             OnBehalfOfErrorKind::TokenRefused => "the next tier refuses the token",
             OnBehalfOfErrorKind::Unavailable => "the authority is not available",
             OnBehalfOfErrorKind::UserRequired => "the assertion is not a user's token",

@@ -54,7 +54,10 @@ impl Exchange<'_> {
         let received = self.send().await?;
         if received.status == StatusCode::OK {
             self.token(&received.body).ok_or_else(|| {
-                tracing::error!(kind = "token_answer_malformed", "the authority's token response cannot be used");
+                tracing::error!(
+                    kind = "token_answer_malformed",
+                    "the authority's token response cannot be used"
+                );
                 other(OnBehalfOfErrorKind::MalformedAnswer)
             })
         } else {
@@ -80,7 +83,10 @@ impl Exchange<'_> {
 
     async fn send(&self) -> Result<Received, ExchangeError> {
         let unreachable = |_| {
-            tracing::warn!(kind = "authority_unreachable", "the token endpoint could not be reached");
+            tracing::warn!(
+                kind = "authority_unreachable",
+                "the token endpoint could not be reached"
+            );
             ExchangeError::Other(OnBehalfOfError::unavailable(1))
         };
         let mut response = self
@@ -100,19 +106,35 @@ impl Exchange<'_> {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Received { status: response.status(), retry_after, body })
+        Ok(Received {
+            status: response.status(),
+            retry_after,
+            body,
+        })
     }
 
     /// A successful answer (RFC 6749 5.1): a bearer token with a lifetime, and for this user.
     fn token(&self, body: &[u8]) -> Option<AccessToken> {
         let answer = json::parse_object(body, 16).ok()?;
         let text = answer.get("access_token").and_then(Value::as_str)?;
-        let bearer = answer.get("token_type").and_then(Value::as_str)?.eq_ignore_ascii_case("bearer");
-        let lifetime = answer.get("expires_in").and_then(Value::as_u64).filter(|seconds| (1..=366 * 86400).contains(seconds))?;
+        let bearer = answer
+            .get("token_type")
+            .and_then(Value::as_str)?
+            .eq_ignore_ascii_case("bearer");
+        let lifetime = answer
+            .get("expires_in")
+            .and_then(Value::as_u64)
+            .filter(|seconds| (1..=366 * 86400).contains(seconds))?;
         let for_this_user = peek_payload(text).is_none_or(|claims| {
-            ["oid", "tid"].iter().all(|name| claims.get(*name).is_none_or(|value| Some(value) == self.caller.claim(name)))
+            ["oid", "tid"].iter().all(|name| {
+                claims
+                    .get(*name)
+                    .is_none_or(|value| Some(value) == self.caller.claim(name))
+            })
         });
-        (bearer && for_this_user).then(|| AccessToken::new(text, self.now.saturating_add(lifetime))).flatten()
+        (bearer && for_this_user)
+            .then(|| AccessToken::new(text, self.now.saturating_add(lifetime)))
+            .flatten()
     }
 
     /// An error (RFC 6749 5.2 with Entra's additions), told apart by claims, `error` and `suberror`. AADSTS numbers are for people.
@@ -132,33 +154,56 @@ impl Exchange<'_> {
             "the authority issued no token"
         );
         let transient = received.status.is_server_error()
-            || matches!(received.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
-            || matches!(error, "temporarily_unavailable" | "request_timeout" | "server_error");
+            || matches!(
+                received.status,
+                StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+            )
+            || matches!(
+                error,
+                "temporarily_unavailable" | "request_timeout" | "server_error"
+            );
         if transient {
             return ExchangeError::Other(OnBehalfOfError::unavailable(retry_after));
         }
         if !received.status.is_client_error() {
             return other(OnBehalfOfErrorKind::MalformedAnswer);
         }
-        let interactive = matches!(error, "interaction_required" | "invalid_grant" | "login_required" | "consent_required");
+        let interactive = matches!(
+            error,
+            "interaction_required" | "invalid_grant" | "login_required" | "consent_required"
+        );
         match answer.get("claims") {
-            Some(Value::String(claims)) if interactive && !claims.is_empty() => match ClaimsRequest::from_json(claims) {
-                Ok(claims) => return challenge(Answer::InsufficientClaims(claims), true),
-                Err(_) => return other(OnBehalfOfErrorKind::MalformedAnswer),
-            },
+            Some(Value::String(claims)) if interactive && !claims.is_empty() => {
+                match ClaimsRequest::from_json(claims) {
+                    Ok(claims) => return challenge(Answer::InsufficientClaims(claims), true),
+                    Err(_) => return other(OnBehalfOfErrorKind::MalformedAnswer),
+                }
+            }
             _ => {}
         }
         match (error, suberror) {
-            ("consent_required", _) | ("interaction_required" | "invalid_grant", "consent_required") => {
+            ("consent_required", _)
+            | ("interaction_required" | "invalid_grant", "consent_required") => {
                 challenge(Answer::ConsentRequired, false)
             }
-            ("invalid_grant" | "interaction_required", "message_only") => other(OnBehalfOfErrorKind::Blocked),
-            ("interaction_required" | "login_required", _) => challenge(Answer::InvalidToken, false),
-            ("invalid_grant", "bad_token" | "token_expired" | "user_password_expired" | "basic_action" | "additional_action") => {
+            ("invalid_grant" | "interaction_required", "message_only") => {
+                other(OnBehalfOfErrorKind::Blocked)
+            }
+            ("interaction_required" | "login_required", _) => {
                 challenge(Answer::InvalidToken, false)
             }
+            (
+                "invalid_grant",
+                "bad_token"
+                | "token_expired"
+                | "user_password_expired"
+                | "basic_action"
+                | "additional_action",
+            ) => challenge(Answer::InvalidToken, false),
             // Either the assertion ran out on the way, or it was never meant for this client.
-            ("invalid_grant", _) if self.assertion_is_expired() => challenge(Answer::InvalidToken, false),
+            ("invalid_grant", _) if self.assertion_is_expired() => {
+                challenge(Answer::InvalidToken, false)
+            }
             ("", _) => other(OnBehalfOfErrorKind::MalformedAnswer),
             _ => {
                 tracing::error!(
@@ -173,11 +218,17 @@ impl Exchange<'_> {
     }
 
     fn assertion_is_expired(&self) -> bool {
-        self.caller.claim("exp").and_then(Value::as_f64).is_some_and(|expires| {
-            #[expect(clippy::cast_precision_loss, reason = "seconds since the epoch are far below 2^52")]
-            let now = self.now as f64;
-            expires <= now
-        })
+        self.caller
+            .claim("exp")
+            .and_then(Value::as_f64)
+            .is_some_and(|expires| {
+                #[expect(
+                    clippy::cast_precision_loss,
+                    reason = "seconds since the epoch are far below 2^52"
+                )]
+                let now = self.now as f64;
+                expires <= now
+            })
     }
 }
 
@@ -186,18 +237,34 @@ fn other(kind: OnBehalfOfErrorKind) -> ExchangeError {
 }
 
 fn challenge(answer: Answer, with_claims: bool) -> ExchangeError {
-    ExchangeError::Challenge { challenge: ChallengeRequired::new(answer), with_claims }
+    ExchangeError::Challenge {
+        challenge: ChallengeRequired::new(answer),
+        with_claims,
+    }
 }
 
 /// What may be logged of the authority's answer: words and ids, never sentences.
 fn id(text: &str) -> &str {
-    let harmless = text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    let harmless = text.len() <= 64
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
     if harmless { text } else { "?" }
 }
 
 fn codes(answer: &Map<String, Value>) -> String {
-    let codes = answer.get("error_codes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    codes.iter().take(4).filter_map(Value::as_u64).map(|code| code.to_string()).collect::<Vec<_>>().join(",")
+    let codes = answer
+        .get("error_codes")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    codes
+        .iter()
+        .take(4)
+        .filter_map(Value::as_u64)
+        .map(|code| code.to_string())
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// Seconds; the date form of RFC 9110 10.2.3 is not used by authorities.
@@ -217,12 +284,22 @@ mod tests {
     const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 
     fn caller(exp: u64) -> Principal {
-        let resource = Authority::entra(TENANT).unwrap().resource("api://x").unwrap();
-        let Value::Object(claims) = json!({"oid": "alice", "tid": TENANT, "exp": exp, "scp": "x"}) else { unreachable!() };
+        let resource = Authority::entra(TENANT)
+            .unwrap()
+            .resource("api://x")
+            .unwrap();
+        let Value::Object(claims) = json!({"oid": "alice", "tid": TENANT, "exp": exp, "scp": "x"})
+        else {
+            unreachable!()
+        };
         Principal::new(Assertion::new("a.b.c"), claims, resource)
     }
 
-    fn with_exchange<T>(exp: u64, claims: Option<&ClaimsRequest>, run: impl FnOnce(&Exchange<'_>) -> T) -> T {
+    fn with_exchange<T>(
+        exp: u64,
+        claims: Option<&ClaimsRequest>,
+        run: impl FnOnce(&Exchange<'_>) -> T,
+    ) -> T {
         let credential = Credential::secret("s&=%+").unwrap();
         let exchange = Exchange {
             http: &reqwest::Client::new(),
@@ -238,10 +315,16 @@ mod tests {
     }
 
     fn outcome(status: u16, body: &Value) -> String {
-        let received =
-            Received { status: StatusCode::from_u16(status).unwrap(), retry_after: Some(9), body: body.to_string().into() };
+        let received = Received {
+            status: StatusCode::from_u16(status).unwrap(),
+            retry_after: Some(9),
+            body: body.to_string().into(),
+        };
         match with_exchange(2000, None, |exchange| exchange.refusal(&received)) {
-            ExchangeError::Challenge { challenge, with_claims } => format!("{:?} {with_claims}", challenge.kind()),
+            ExchangeError::Challenge {
+                challenge,
+                with_claims,
+            } => format!("{:?} {with_claims}", challenge.kind()),
             ExchangeError::Other(error) => format!("{:?}", error.kind()),
         }
     }
@@ -250,26 +333,78 @@ mod tests {
     fn errors_are_told_apart_by_what_is_to_be_done() {
         let claims = r#"{"access_token":{"capolids":{"essential":true,"values":["x"]}}}"#;
         let rows = [
-            (400, json!({"error": "interaction_required", "claims": claims}), "InsufficientClaims true"),
-            (400, json!({"error": "invalid_grant", "suberror": "basic_action", "claims": claims}), "InsufficientClaims true"),
-            (400, json!({"error": "invalid_grant", "suberror": "message_only", "claims": claims}), "InsufficientClaims true"),
-            (400, json!({"error": "invalid_grant", "suberror": "bad_token", "claims": claims}), "InsufficientClaims true"),
-            (400, json!({"error": "invalid_grant", "suberror": "message_only"}), "Blocked"),
-            (400, json!({"error": "invalid_grant", "suberror": "consent_required"}), "ConsentRequired false"),
-            (400, json!({"error": "interaction_required"}), "InvalidToken false"),
-            (400, json!({"error": "invalid_grant", "suberror": "bad_token"}), "InvalidToken false"),
-            (400, json!({"error": "invalid_grant", "error_codes": [50013]}), "Misconfigured"),
+            (
+                400,
+                json!({"error": "interaction_required", "claims": claims}),
+                "InsufficientClaims true",
+            ),
+            (
+                400,
+                json!({"error": "invalid_grant", "suberror": "basic_action", "claims": claims}),
+                "InsufficientClaims true",
+            ),
+            (
+                400,
+                json!({"error": "invalid_grant", "suberror": "message_only", "claims": claims}),
+                "InsufficientClaims true",
+            ),
+            (
+                400,
+                json!({"error": "invalid_grant", "suberror": "bad_token", "claims": claims}),
+                "InsufficientClaims true",
+            ),
+            (
+                400,
+                json!({"error": "invalid_grant", "suberror": "message_only"}),
+                "Blocked",
+            ),
+            (
+                400,
+                json!({"error": "invalid_grant", "suberror": "consent_required"}),
+                "ConsentRequired false",
+            ),
+            (
+                400,
+                json!({"error": "interaction_required"}),
+                "InvalidToken false",
+            ),
+            (
+                400,
+                json!({"error": "invalid_grant", "suberror": "bad_token"}),
+                "InvalidToken false",
+            ),
+            (
+                400,
+                json!({"error": "invalid_grant", "error_codes": [50013]}),
+                "Misconfigured",
+            ),
             (401, json!({"error": "invalid_client"}), "Misconfigured"),
-            (400, json!({"error": "unauthorized_client"}), "Misconfigured"),
+            (
+                400,
+                json!({"error": "unauthorized_client"}),
+                "Misconfigured",
+            ),
             (400, json!({"error": "invalid_scope"}), "Misconfigured"),
-            (400, json!({"error": "invalid_client", "claims": claims}), "Misconfigured"),
-            (400, json!({"error": "interaction_required", "claims": "[]"}), "MalformedAnswer"),
+            (
+                400,
+                json!({"error": "invalid_client", "claims": claims}),
+                "Misconfigured",
+            ),
+            (
+                400,
+                json!({"error": "interaction_required", "claims": "[]"}),
+                "MalformedAnswer",
+            ),
             (400, json!({"error": 7}), "MalformedAnswer"),
             (400, json!([]), "MalformedAnswer"),
             (302, json!({"error": "invalid_grant"}), "MalformedAnswer"),
             (429, json!({}), "Unavailable"),
             (503, json!("<html>"), "Unavailable"),
-            (400, json!({"error": "temporarily_unavailable"}), "Unavailable"),
+            (
+                400,
+                json!({"error": "temporarily_unavailable"}),
+                "Unavailable",
+            ),
         ];
         for (status, body, expected) in rows {
             assert_eq!(outcome(status, &body), expected, "{body}");
@@ -279,15 +414,26 @@ mod tests {
     #[test]
     fn assertion_that_expired_on_the_way_is_the_callers_business() {
         let body = json!({"error": "invalid_grant"}).to_string().into_bytes();
-        let received = Received { status: StatusCode::BAD_REQUEST, retry_after: None, body };
+        let received = Received {
+            status: StatusCode::BAD_REQUEST,
+            retry_after: None,
+            body,
+        };
         let error = with_exchange(1000, None, |exchange| exchange.refusal(&received));
-        assert!(matches!(error, ExchangeError::Challenge { challenge, .. } if challenge.kind() == RefusalKind::InvalidToken));
+        assert!(
+            matches!(error, ExchangeError::Challenge { challenge, .. } if challenge.kind() == RefusalKind::InvalidToken)
+        );
     }
 
     #[test]
     fn answer_must_be_a_bearer_token_with_a_lifetime_for_this_user() {
         use base64::Engine as _;
-        let token = |claims: Value| format!("e30.{}.sig", base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let token = |claims: Value| {
+            format!(
+                "e30.{}.sig",
+                base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(claims.to_string())
+            )
+        };
         let good = json!({"access_token": "opaque", "token_type": "Bearer", "expires_in": 3600});
         let with = |name: &str, value: Value| {
             let mut body = good.clone();
@@ -297,9 +443,27 @@ mod tests {
         let rows = [
             (good.clone(), true),
             (with("token_type", json!("bearer")), true),
-            (with("access_token", json!(token(json!({"oid": "alice", "tid": TENANT})))), true),
-            (with("access_token", json!(token(json!({"oid": "bob", "tid": TENANT})))), false),
-            (with("access_token", json!(token(json!({"oid": "alice", "tid": "other"})))), false),
+            (
+                with(
+                    "access_token",
+                    json!(token(json!({"oid": "alice", "tid": TENANT}))),
+                ),
+                true,
+            ),
+            (
+                with(
+                    "access_token",
+                    json!(token(json!({"oid": "bob", "tid": TENANT}))),
+                ),
+                false,
+            ),
+            (
+                with(
+                    "access_token",
+                    json!(token(json!({"oid": "alice", "tid": "other"}))),
+                ),
+                false,
+            ),
             (with("access_token", json!("")), false),
             (with("access_token", json!("a\r\nb")), false),
             (with("access_token", json!(7)), false),
@@ -313,22 +477,36 @@ mod tests {
             (json!([]), false),
         ];
         for (body, accepted) in rows {
-            let token = with_exchange(2000, None, |exchange| exchange.token(body.to_string().as_bytes()));
+            let token = with_exchange(2000, None, |exchange| {
+                exchange.token(body.to_string().as_bytes())
+            });
             assert_eq!(token.is_some(), accepted, "{body}");
         }
     }
 
     #[test]
     fn form_declares_cp1_and_escapes_everything() {
-        let claims = ClaimsRequest::from_json(r#"{"access_token":{"a&b=c%+":{"essential":true}}}"#).unwrap();
+        let claims =
+            ClaimsRequest::from_json(r#"{"access_token":{"a&b=c%+":{"essential":true}}}"#).unwrap();
         let form = with_exchange(2000, Some(&claims), |exchange| exchange.form());
-        let fields: Vec<(String, String)> = url::form_urlencoded::parse(form.as_bytes()).into_owned().collect();
-        let field = |name: &str| fields.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str()).collect::<Vec<_>>();
+        let fields: Vec<(String, String)> = url::form_urlencoded::parse(form.as_bytes())
+            .into_owned()
+            .collect();
+        let field = |name: &str| {
+            fields
+                .iter()
+                .filter(|(n, _)| n == name)
+                .map(|(_, v)| v.as_str())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(field("client_secret"), ["s&=%+"]);
         assert_eq!(field("assertion"), ["a.b.c"]);
         assert_eq!(field("requested_token_use"), ["on_behalf_of"]);
         let sent: Value = serde_json::from_str(field("claims")[0]).unwrap();
-        assert_eq!(sent, json!({"access_token": {"a&b=c%+": {"essential": true}, "xms_cc": {"values": ["cp1"]}}}));
+        assert_eq!(
+            sent,
+            json!({"access_token": {"a&b=c%+": {"essential": true}, "xms_cc": {"values": ["cp1"]}}})
+        );
     }
 
     #[test]

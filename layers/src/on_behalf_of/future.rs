@@ -82,30 +82,55 @@ where
     S: Service<Request<B>>,
     R: Replay<B>,
 {
-    pub(super) fn new(inner: S, replay: R, shared: &Arc<Shared>, wanted: Wanted, request: Request<B>) -> Self {
+    pub(super) fn new(
+        inner: S,
+        replay: R,
+        shared: &Arc<Shared>,
+        wanted: Wanted,
+        request: Request<B>,
+    ) -> Self {
         let mut operation = Operation::new(inner, replay, shared);
         operation.wanted = Some(wanted);
         operation.next = Some(request);
-        Self { state: State::Ready { token: None }, operation }
+        Self {
+            state: State::Ready { token: None },
+            operation,
+        }
     }
 
     /// The token is at hand and `readied` is ready.
     pub(super) fn send_now(&mut self, readied: &mut S, token: AccessToken) {
         if let Some(request) = self.operation.prepare(token) {
-            self.state = State::Call { response: readied.call(request) };
+            self.state = State::Call {
+                response: readied.call(request),
+            };
         }
     }
 
-    pub(super) fn acquire(inner: S, replay: R, shared: &Arc<Shared>, wanted: Wanted, request: Request<B>) -> Self {
+    pub(super) fn acquire(
+        inner: S,
+        replay: R,
+        shared: &Arc<Shared>,
+        wanted: Wanted,
+        request: Request<B>,
+    ) -> Self {
         let token = acquire(shared, wanted.clone());
         let mut future = Self::new(inner, replay, shared, wanted, request);
         future.state = State::Acquire { token };
         future
     }
 
-    pub(super) fn failed(inner: S, replay: R, shared: &Arc<Shared>, error: OnBehalfOfError) -> Self {
+    pub(super) fn failed(
+        inner: S,
+        replay: R,
+        shared: &Arc<Shared>,
+        error: OnBehalfOfError,
+    ) -> Self {
         let error = Some(error.into());
-        Self { state: State::Failed { error }, operation: Operation::new(inner, replay, shared) }
+        Self {
+            state: State::Failed { error },
+            operation: Operation::new(inner, replay, shared),
+        }
     }
 }
 
@@ -117,7 +142,17 @@ fn acquire(shared: &Arc<Shared>, wanted: Wanted) -> BoxFuture<Result<AccessToken
 impl<S, B, R: Replay<B>> Operation<S, B, R> {
     fn new(inner: S, replay: R, shared: &Arc<Shared>) -> Self {
         let shared = Arc::clone(shared);
-        Self { inner, replay, shared, wanted: None, next: None, kept: None, sent: None, demanded: Vec::new(), refreshed: false }
+        Self {
+            inner,
+            replay,
+            shared,
+            wanted: None,
+            next: None,
+            kept: None,
+            sent: None,
+            demanded: Vec::new(),
+            refreshed: false,
+        }
     }
 
     /// The request with its token, while what is needed to repeat it is kept.
@@ -147,7 +182,14 @@ impl<S, B, R: Replay<B>> Operation<S, B, R> {
         }
         self.rewind();
         let refused = self.sent.take().map(|token| token.hash());
-        self.wanted.clone().map(|wanted| Wanted { claims: Some(claims), refused, ..wanted }).ok_or_else(|| self.relay())
+        self.wanted
+            .clone()
+            .map(|wanted| Wanted {
+                claims: Some(claims),
+                refused,
+                ..wanted
+            })
+            .ok_or_else(|| self.relay())
     }
 
     /// The next tier refuses the token without a reason: a fresh one may do, once.
@@ -160,7 +202,11 @@ impl<S, B, R: Replay<B>> Operation<S, B, R> {
         match (&self.wanted, self.refreshed, &self.next) {
             (Some(wanted), false, Some(_)) => {
                 self.refreshed = true;
-                Ok(Wanted { claims: None, refused, ..wanted.clone() })
+                Ok(Wanted {
+                    claims: None,
+                    refused,
+                    ..wanted.clone()
+                })
             }
             _ => Err(OnBehalfOfError::new(OnBehalfOfErrorKind::TokenRefused).into()),
         }
@@ -170,17 +216,28 @@ impl<S, B, R: Replay<B>> Operation<S, B, R> {
     fn unmet(&self, error: ExchangeError) -> BoxError {
         match error {
             ExchangeError::Other(error) => error.into(),
-            ExchangeError::Challenge { challenge, with_claims: true } => challenge.into(),
-            ExchangeError::Challenge { challenge, with_claims: false } if self.demanded.is_empty() => challenge.into(),
+            ExchangeError::Challenge {
+                challenge,
+                with_claims: true,
+            } => challenge.into(),
+            ExchangeError::Challenge {
+                challenge,
+                with_claims: false,
+            } if self.demanded.is_empty() => challenge.into(),
             ExchangeError::Challenge { .. } => self.relay(),
         }
     }
 
     /// The next tier's latest claims for the caller, if its client can answer them.
     fn relay(&self) -> BoxError {
-        let capable = self.wanted.as_ref().is_some_and(|wanted| wanted.caller.accepts_claims_challenge());
+        let capable = self
+            .wanted
+            .as_ref()
+            .is_some_and(|wanted| wanted.caller.accepts_claims_challenge());
         match self.demanded.last() {
-            Some(claims) if capable => ChallengeRequired::new(Answer::InsufficientClaims(claims.clone())).into(),
+            Some(claims) if capable => {
+                ChallengeRequired::new(Answer::InsufficientClaims(claims.clone())).into()
+            }
             _ => OnBehalfOfError::new(OnBehalfOfErrorKind::Blocked).into(),
         }
     }
@@ -207,8 +264,13 @@ where
                 },
                 StateProj::Ready { token } => {
                     ready!(operation.inner.poll_ready(cx)).map_err(Into::into)?;
-                    let Some(request) = token.take().and_then(|token| operation.prepare(token)) else { return Poll::Pending };
-                    State::Call { response: operation.inner.call(request) }
+                    let Some(request) = token.take().and_then(|token| operation.prepare(token))
+                    else {
+                        return Poll::Pending;
+                    };
+                    State::Call {
+                        response: operation.inner.call(request),
+                    }
                 }
                 StateProj::Call { response } => {
                     let mut response = ready!(response.poll(cx)).map_err(Into::into)?;
@@ -221,16 +283,22 @@ where
                             return Poll::Ready(Ok(response));
                         }
                         Verdict::Claims(claims) => operation.challenged(claims),
-                        Verdict::StepUp(step_up) => Err(ChallengeRequired::new(Answer::StepUp(step_up)).into()),
+                        Verdict::StepUp(step_up) => {
+                            Err(ChallengeRequired::new(Answer::StepUp(step_up)).into())
+                        }
                         Verdict::Refused => operation.refused(),
                     };
                     match wanted {
-                        Ok(wanted) => State::Acquire { token: acquire(&operation.shared, wanted) },
+                        Ok(wanted) => State::Acquire {
+                            token: acquire(&operation.shared, wanted),
+                        },
                         Err(error) => return Poll::Ready(Err(error)),
                     }
                 }
                 StateProj::Failed { error } => {
-                    let Some(error) = error.take() else { return Poll::Pending };
+                    let Some(error) = error.take() else {
+                        return Poll::Pending;
+                    };
                     return Poll::Ready(Err(error));
                 }
             };

@@ -116,19 +116,37 @@ impl ConfidentialClient {
         target: Target,
     ) -> Result<OnBehalfOfLayer, ConfigError> {
         // Sorted, so that the order in which scopes are written does not split the cache.
-        let scopes: BTreeSet<Scope> = scopes.into_iter().map(Scope::new).collect::<Result<_, _>>()?;
+        let scopes: BTreeSet<Scope> = scopes
+            .into_iter()
+            .map(Scope::new)
+            .collect::<Result<_, _>>()?;
         if scopes.is_empty() {
             return Err(ConfigError::Scope);
         }
-        let scope = scopes.iter().map(Scope::as_str).collect::<Vec<_>>().join(" ").into();
-        Ok(OnBehalfOfLayer { shared: Arc::new(Shared { client: self.clone(), scope, target }), replay: Never })
+        let scope = scopes
+            .iter()
+            .map(Scope::as_str)
+            .collect::<Vec<_>>()
+            .join(" ")
+            .into();
+        Ok(OnBehalfOfLayer {
+            shared: Arc::new(Shared {
+                client: self.clone(),
+                scope,
+                target,
+            }),
+            replay: Never,
+        })
     }
 }
 
 impl<R> OnBehalfOfLayer<R> {
     /// How a request is sent again after a challenge; [`Never`] by default.
     pub fn replay<N>(self, replay: N) -> OnBehalfOfLayer<N> {
-        OnBehalfOfLayer { shared: self.shared, replay }
+        OnBehalfOfLayer {
+            shared: self.shared,
+            replay,
+        }
     }
 
     /// Wraps a client; the same as [`Layer::layer`] without the import.

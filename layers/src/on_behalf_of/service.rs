@@ -26,7 +26,11 @@ pub struct OnBehalfOf<S, R = Never> {
 
 impl<S, R> OnBehalfOf<S, R> {
     pub(super) fn new(inner: S, shared: Arc<Shared>, replay: R) -> Self {
-        Self { inner, shared, replay }
+        Self {
+            inner,
+            shared,
+            replay,
+        }
     }
 }
 
@@ -50,7 +54,12 @@ where
             Ok(wanted) => wanted,
             Err(kind) => {
                 tracing::error!(?kind, "a call to the next tier was not made");
-                return ResponseFuture::failed(clone, self.replay.clone(), &self.shared, OnBehalfOfError::new(kind));
+                return ResponseFuture::failed(
+                    clone,
+                    self.replay.clone(),
+                    &self.shared,
+                    OnBehalfOfError::new(kind),
+                );
             }
         };
         // Whatever credential the handler copied there is not for the next tier.
@@ -60,7 +69,8 @@ where
                 // The readied service makes the call; the clone waits for a possible second attempt.
                 // https://docs.rs/tower/latest/tower/trait.Service.html#be-careful-when-cloning-inner-services
                 let mut readied = mem::replace(&mut self.inner, clone.clone());
-                let mut future = ResponseFuture::new(clone, self.replay.clone(), &self.shared, wanted, request);
+                let mut future =
+                    ResponseFuture::new(clone, self.replay.clone(), &self.shared, wanted, request);
                 future.send_now(&mut readied, token);
                 future
             }
@@ -76,7 +86,10 @@ where
 impl<S, R> OnBehalfOf<S, R> {
     /// Takes the caller out of the request and checks that the call may be made.
     fn admit<B>(&self, request: &mut Request<B>) -> Result<Wanted, OnBehalfOfErrorKind> {
-        let named = request.extensions_mut().remove::<Caller>().map(|Caller(principal)| principal);
+        let named = request
+            .extensions_mut()
+            .remove::<Caller>()
+            .map(|Caller(principal)| principal);
         let received = request.extensions_mut().remove::<Principal>();
         let caller = named.or(received).ok_or(OnBehalfOfErrorKind::NoAssertion)?;
         if !self.shared.target.admits(request) {
@@ -88,6 +101,11 @@ impl<S, R> OnBehalfOf<S, R> {
         if !caller.is_user() {
             return Err(OnBehalfOfErrorKind::UserRequired);
         }
-        Ok(Wanted { caller, scope: Arc::clone(&self.shared.scope), claims: None, refused: None })
+        Ok(Wanted {
+            caller,
+            scope: Arc::clone(&self.shared.scope),
+            claims: None,
+            refused: None,
+        })
     }
 }

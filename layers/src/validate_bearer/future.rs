@@ -55,17 +55,37 @@ where
     S: Service<Request<B>>,
 {
     pub(super) fn inner(future: S::Future) -> Self {
-        Self { state: State::Inner { future } }
+        Self {
+            state: State::Inner { future },
+        }
     }
 
     pub(super) fn refused(answer: Answer, resource: &Resource, grpc: bool) -> Self {
-        Self { state: State::Refused { refusal: Some((answer, resource.clone(), grpc)) } }
+        Self {
+            state: State::Refused {
+                refusal: Some((answer, resource.clone(), grpc)),
+            },
+        }
     }
 
-    pub(super) fn wait_for_keys(readied: S, request: Request<B>, policy: Arc<Policy>, seen: Attempts) -> Self {
+    pub(super) fn wait_for_keys(
+        readied: S,
+        request: Request<B>,
+        policy: Arc<Policy>,
+        seen: Attempts,
+    ) -> Self {
         let keys = policy.resource().authority().keys().clone();
         let wait = Box::pin(async move { keys.newer_than(seen).await });
-        Self { state: State::WaitForKeys { wait, next: Some(Next { readied, request, policy }) } }
+        Self {
+            state: State::WaitForKeys {
+                wait,
+                next: Some(Next {
+                    readied,
+                    request,
+                    policy,
+                }),
+            },
+        }
     }
 }
 
@@ -82,24 +102,39 @@ where
             let next = match state.as_mut().project() {
                 StateProj::Inner { future } => return future.poll(cx),
                 StateProj::Refused { refusal } => {
-                    let Some((answer, resource, grpc)) = refusal.take() else { return Poll::Pending };
+                    let Some((answer, resource, grpc)) = refusal.take() else {
+                        return Poll::Pending;
+                    };
                     return Poll::Ready(Ok(respond(&answer, Some(&resource), grpc)));
                 }
                 StateProj::WaitForKeys { wait, next } => {
                     let waited = ready!(wait.as_mut().poll(cx));
-                    let Some(Next { mut readied, mut request, policy }) = next.take() else { return Poll::Pending };
+                    let Some(Next {
+                        mut readied,
+                        mut request,
+                        policy,
+                    }) = next.take()
+                    else {
+                        return Poll::Pending;
+                    };
                     let decided = match waited {
                         Ok(()) => authenticate_again(request.headers(), &policy),
-                        Err(Unavailable { retry_after }) => Err(Answer::Unavailable { retry_after }),
+                        Err(Unavailable { retry_after }) => {
+                            Err(Answer::Unavailable { retry_after })
+                        }
                     };
                     match decided {
                         Ok(principal) => {
                             request.extensions_mut().insert(principal);
-                            State::Inner { future: readied.call(request) }
+                            State::Inner {
+                                future: readied.call(request),
+                            }
                         }
                         Err(answer) => {
                             let grpc = is_grpc(request.headers());
-                            State::Refused { refusal: Some((answer, policy.resource().clone(), grpc)) }
+                            State::Refused {
+                                refusal: Some((answer, policy.resource().clone(), grpc)),
+                            }
                         }
                     }
                 }

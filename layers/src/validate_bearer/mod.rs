@@ -36,7 +36,9 @@ impl ValidateBearerLayer {
 
     /// Validates by `policy`.
     pub fn with_policy(policy: Policy) -> Self {
-        Self { policy: Arc::new(policy) }
+        Self {
+            policy: Arc::new(policy),
+        }
     }
 }
 

@@ -104,7 +104,10 @@ fn verify_now(token: &str, policy: &Policy) -> Result<Principal, (VerifyError, O
 }
 
 /// After the wait: what is still unknown is refused.
-pub(super) fn authenticate_again(headers: &HeaderMap, policy: &Policy) -> Result<Principal, Answer> {
+pub(super) fn authenticate_again(
+    headers: &HeaderMap,
+    policy: &Policy,
+) -> Result<Principal, Answer> {
     authenticate(headers, policy).map_err(|failure| match failure {
         Failure::Refused(answer) => answer,
         Failure::KeysNeeded(_) => Answer::InvalidToken,
@@ -121,7 +124,11 @@ impl Resource {
         let policy = self.policy();
         match verify_now(token, &policy) {
             Err((error, Some(seen))) => {
-                self.authority().keys().newer_than(seen).await.map_err(|_| error)?;
+                self.authority()
+                    .keys()
+                    .newer_than(seen)
+                    .await
+                    .map_err(|_| error)?;
                 verify_now(token, &policy).map_err(|(error, _)| error)
             }
             decided => decided.map_err(|(error, _)| error),

@@ -1,0 +1,238 @@
+//! What the user answers on the sign-in page and on the MFA page.
+
+use std::collections::BTreeSet;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode, header};
+use uuid::Uuid;
+
+use super::{Origin, page, proceed, user};
+use crate::authority::{Authority, Shared};
+use crate::cookies;
+use crate::directory::Directory;
+use crate::errors::Refusal;
+use crate::form::Form;
+use crate::pages;
+use crate::policy::Authentication;
+use crate::random;
+use crate::records::Flow;
+use crate::server::{self, Known};
+
+/// Wrong answers per flow.
+const MAX_FAILURES: u8 = 5;
+
+/// A form that belongs to a flow.
+struct Answer {
+    form: Form,
+    id: String,
+    flow: Flow,
+}
+
+/// `POST /{tenant}/sign-in` with `flow`, `username`, `password`, or `cancel`.
+pub(crate) async fn sign_in(
+    State(authority): State<Shared>,
+    Extension(Known(directory)): Extension<Known>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let Answer { form, id, mut flow } = match receive(&authority, &headers, &body, |flow| {
+        flow.authentication.is_none()
+    }) {
+        Ok(answer) => answer,
+        Err(response) => return *response,
+    };
+    let typed = form.get("username").unwrap_or_default().trim().to_owned();
+    let user = directory
+        .user(&typed)
+        .filter(|user| same(user.password(), form.get("password").unwrap_or_default()));
+    let Some(user) = user else {
+        flow.request.login_hint = Some(typed).filter(|typed| typed.len() <= 256);
+        return failed(
+            &authority,
+            &directory,
+            flow,
+            id,
+            "That username or password is not right.",
+        );
+    };
+    let now = authority.now();
+    let generation = authority.stores().generation(user.oid);
+    let authentication = Authentication {
+        user: user.oid,
+        sid: Uuid::new_v4(),
+        auth_time: now,
+        mfa: false,
+        contexts: BTreeSet::new(),
+        generation,
+    };
+    advance(&authority, &directory, &headers, flow, id, authentication)
+}
+
+/// `POST /{tenant}/mfa` with `flow`, `code`, or `cancel`.
+pub(crate) async fn mfa(
+    State(authority): State<Shared>,
+    Extension(Known(directory)): Extension<Known>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let Answer { form, id, flow } = match receive(&authority, &headers, &body, |flow| {
+        flow.authentication.is_some()
+    }) {
+        Ok(answer) => answer,
+        Err(response) => return *response,
+    };
+    let right = |authentication: &Authentication| {
+        let otp = user(&directory, authentication)
+            .filter(|user| user.can_mfa())
+            .and_then(crate::directory::User::otp);
+        otp.is_some_and(|otp| same(otp, form.get("code").unwrap_or_default().trim()))
+    };
+    match flow.authentication.clone().filter(right) {
+        Some(authentication) => advance(
+            &authority,
+            &directory,
+            &headers,
+            flow,
+            id,
+            Authentication {
+                mfa: true,
+                ..authentication
+            },
+        ),
+        None => failed(&authority, &directory, flow, id, "That code is not right."),
+    }
+}
+
+/// Takes the flow out of the store; whoever wants to go on puts it back.
+fn receive(
+    authority: &Authority,
+    headers: &HeaderMap,
+    body: &[u8],
+    expected: impl Fn(&Flow) -> bool,
+) -> Result<Answer, Box<Response>> {
+    if !is_own_form(authority, headers) {
+        return Err(pages::error(
+            StatusCode::FORBIDDEN,
+            "This form was not sent from this site.",
+        )
+        .into());
+    }
+    let now = authority.now();
+    let form = Form::parse(body)
+        .map_err(|_| pages::error(StatusCode::BAD_REQUEST, "The form is malformed."))?;
+    let id = form.get("flow").unwrap_or_default().to_owned();
+    let flow = {
+        let mut stores = authority.stores();
+        let waiting = stores
+            .flows
+            .get(&id, now)
+            .is_some_and(|flow| expected(flow));
+        waiting.then(|| stores.flows.remove(&id, now)).flatten()
+    };
+    let Some(flow) = flow else {
+        return Err(pages::error(
+            StatusCode::BAD_REQUEST,
+            "This sign-in has expired or was finished in another window. Go back to the application and start again.",
+        )
+        .into());
+    };
+    if form.get("cancel").is_some() {
+        let refusal = Refusal::new("access_denied", 65_004, "The user cancelled the sign-in.");
+        return Err(flow
+            .request
+            .reply
+            .refuse(&refusal, flow.request.trace, now, &Method::POST)
+            .into());
+    }
+    Ok(Answer {
+        form,
+        id,
+        flow: *flow,
+    })
+}
+
+/// A new cookie at each step up, so that a value seen before is worth nothing after.
+fn advance(
+    authority: &Authority,
+    directory: &Directory,
+    headers: &HeaderMap,
+    flow: Flow,
+    id: String,
+    authentication: Authentication,
+) -> Response {
+    let now = authority.now();
+    let cookie = random::secret();
+    {
+        let mut stores = authority.stores();
+        if let Some(old) = cookies::session(headers) {
+            stores.sessions.remove(&old, now);
+        }
+        stores
+            .sessions
+            .insert(cookie.clone(), authentication.clone(), now);
+    }
+    tracing::info!(oid = %authentication.user, mfa = authentication.mfa, trace_id = %flow.request.trace.trace_id, "signed in");
+    let flow = Flow {
+        authentication: Some(authentication),
+        ..flow
+    };
+    let mut response = proceed(
+        authority,
+        directory,
+        flow,
+        Origin::Page,
+        Some(id),
+        &Method::POST,
+    );
+    cookies::set_session(response.headers_mut(), &cookie);
+    response
+}
+
+fn failed(
+    authority: &Authority,
+    directory: &Directory,
+    mut flow: Flow,
+    id: String,
+    complaint: &'static str,
+) -> Response {
+    flow.failures += 1;
+    tracing::info!(failures = flow.failures, trace_id = %flow.request.trace.trace_id, "wrong answer");
+    if flow.failures >= MAX_FAILURES {
+        let refusal = Refusal::new(
+            "access_denied",
+            50_053,
+            "The account is locked, because you tried to sign in too many times with an incorrect user ID or password.",
+        );
+        return flow.request.reply.refuse(
+            &refusal,
+            flow.request.trace,
+            authority.now(),
+            &Method::POST,
+        );
+    }
+    page(authority, directory, flow, Some(id), Some(complaint))
+}
+
+/// A browser says where a form comes from; a client that is no browser says nothing and holds no cookie of anybody.
+fn is_own_form(authority: &Authority, headers: &HeaderMap) -> bool {
+    let own_origin = headers
+        .get(header::ORIGIN)
+        .is_none_or(|origin| server::is_own_origin(authority, origin));
+    let own_site = headers
+        .get("sec-fetch-site")
+        .is_none_or(|site| site == "same-origin");
+    own_origin && own_site
+}
+
+fn same(expected: &str, presented: &str) -> bool {
+    let (expected, presented) = (
+        digest(&SHA256, expected.as_bytes()),
+        digest(&SHA256, presented.as_bytes()),
+    );
+    verify_slices_are_equal(expected.as_ref(), presented.as_ref()).is_ok()
+}

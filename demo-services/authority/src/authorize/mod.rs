@@ -1,0 +1,277 @@
+//! The authorization endpoint: from a request and a session to a page, a code or a refusal.
+
+mod interaction;
+mod reply;
+mod request;
+
+use axum::Extension;
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+
+pub(crate) use interaction::{mfa, sign_in};
+pub(crate) use request::{AuthorizeRequest, RedirectKind, registered};
+
+use crate::authority::{Authority, Shared};
+use crate::cookies;
+use crate::directory::{Directory, User};
+use crate::errors::{Refusal, Trace};
+use crate::form::Form;
+use crate::pages;
+use crate::policy::{self, Authentication, Question, Setting, Step, Verdict};
+use crate::random;
+use crate::records::{Code, Flow};
+use crate::server::Known;
+use crate::tokens::client_info;
+use request::{Prompt, Rejected};
+
+/// `GET` and `POST /{tenant}/oauth2/v2.0/authorize`.
+pub(crate) async fn authorize(
+    State(authority): State<Shared>,
+    Extension(Known(directory)): Extension<Known>,
+    method: Method,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let form = if method == Method::POST {
+        Form::parse(&body)
+    } else {
+        Form::parse(query.unwrap_or_default().as_bytes())
+    };
+    let trace = Trace::new(
+        form.as_ref()
+            .ok()
+            .and_then(|form| form.get("client-request-id")),
+    );
+    let now = authority.now();
+    let request = match AuthorizeRequest::parse(&directory, form, trace) {
+        Ok(request) => request,
+        Err(Rejected::Page(refusal)) => {
+            tracing::info!(code = refusal.code, trace_id = %trace.trace_id, "authorization refused on a page");
+            return pages::error(StatusCode::BAD_REQUEST, &refusal.sentence());
+        }
+        Err(Rejected::Redirect(reply, refusal)) => {
+            return reply.refuse(&refusal, trace, now, &method);
+        }
+    };
+    let session = cookies::session(&headers)
+        .and_then(|cookie| authority.stores().session(&cookie, now).cloned());
+    proceed(
+        &authority,
+        &directory,
+        Flow {
+            request,
+            authentication: session,
+            failures: 0,
+        },
+        Origin::Session,
+        None,
+        &method,
+    )
+}
+
+/// Where the authentication of a flow comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// The user signed in on the page that this answers.
+    Page,
+    /// A session that was there before.
+    Session,
+}
+
+/// What comes next.
+enum Next {
+    Grant(Authentication),
+    Mfa,
+    Refuse(Refusal),
+    SignIn,
+}
+
+/// Goes one step further. `id` is the flow's id once it has one.
+fn proceed(
+    authority: &Authority,
+    directory: &Directory,
+    flow: Flow,
+    origin: Origin,
+    id: Option<String>,
+    method: &Method,
+) -> Response {
+    let now = authority.now();
+    let request = &flow.request;
+    let next = next(authority, directory, &flow, origin, now);
+    match next {
+        Next::Grant(authentication) => {
+            tracing::info!(oid = %authentication.user, client = %request.client.client_id, trace_id = %request.trace.trace_id, "code issued");
+            grant(authority, directory, flow, authentication, method)
+        }
+        Next::Refuse(refusal) => request.reply.refuse(&refusal, request.trace, now, method),
+        Next::Mfa => page(authority, directory, flow, id, None),
+        Next::SignIn => page(
+            authority,
+            directory,
+            Flow {
+                authentication: None,
+                ..flow
+            },
+            id,
+            None,
+        ),
+    }
+}
+
+fn next(
+    authority: &Authority,
+    directory: &Directory,
+    flow: &Flow,
+    origin: Origin,
+    now: u64,
+) -> Next {
+    let request = &flow.request;
+    let silent = request.prompt == Prompt::None;
+    let sign_in = || {
+        if silent {
+            Next::Refuse(login_required())
+        } else {
+            Next::SignIn
+        }
+    };
+    let known = flow
+        .authentication
+        .as_ref()
+        .and_then(|authentication| Some((authentication, user(directory, authentication)?)));
+    let Some((authentication, user)) = known else {
+        return sign_in();
+    };
+    if authority.stores().revoked_since(authentication).is_some() {
+        return sign_in();
+    }
+    if origin == Origin::Session && !session_will_do(request, authentication, user, now) {
+        return sign_in();
+    }
+    if let Err(refusal) = request.requested.granted(&request.client) {
+        return Next::Refuse(refusal.error("consent_required"));
+    }
+    let resource = &request.requested.resource;
+    match (Question {
+        directory,
+        user,
+        resource,
+        demands: &request.demands,
+        setting: Setting::Interactive,
+        now,
+    })
+    .decide(authentication)
+    {
+        Verdict::Satisfied(contexts) => Next::Grant(Authentication {
+            contexts,
+            ..authentication.clone()
+        }),
+        Verdict::Blocked => Next::Refuse(policy::blocked("access_denied")),
+        Verdict::Unmet(unmet) if silent => {
+            Next::Refuse(unmet.refusal(user, resource).error("interaction_required"))
+        }
+        Verdict::Unmet(unmet) if unmet.step != Step::Mfa => Next::SignIn,
+        // Not `interaction_required`: another round would end here as well.
+        Verdict::Unmet(_) if !user.can_mfa() => {
+            Next::Refuse(policy::not_registered("access_denied", resource.client_id))
+        }
+        Verdict::Unmet(_) => Next::Mfa,
+    }
+}
+
+fn session_will_do(
+    request: &AuthorizeRequest,
+    session: &Authentication,
+    user: &User,
+    now: u64,
+) -> bool {
+    let prompted = matches!(request.prompt, Prompt::Login | Prompt::SelectAccount);
+    let other = request
+        .login_hint
+        .as_ref()
+        .is_some_and(|hint| !hint.trim().eq_ignore_ascii_case(&user.username));
+    let old = request
+        .max_age
+        .is_some_and(|max_age| max_age == 0 || now.saturating_sub(session.auth_time) > max_age);
+    !prompted && !other && !old
+}
+
+fn login_required() -> Refusal {
+    Refusal::new(
+        "login_required",
+        50_058,
+        "A silent sign-in request was sent but no user is signed in.",
+    )
+}
+
+fn user<'a>(directory: &'a Directory, authentication: &Authentication) -> Option<&'a User> {
+    directory
+        .users
+        .iter()
+        .find(|user| user.oid == authentication.user)
+}
+
+/// Stores the flow and draws the page that it waits on.
+fn page(
+    authority: &Authority,
+    directory: &Directory,
+    flow: Flow,
+    id: Option<String>,
+    complaint: Option<&'static str>,
+) -> Response {
+    let id = id.unwrap_or_else(random::secret);
+    let view = pages::Page {
+        directory,
+        client: &flow.request.client.name,
+        flow: &id,
+        complaint,
+    };
+    let response = match flow
+        .authentication
+        .as_ref()
+        .and_then(|authentication| user(directory, authentication))
+    {
+        Some(user) => pages::mfa(&view, &user.username),
+        None => pages::sign_in(
+            &view,
+            flow.request.login_hint.as_deref().unwrap_or_default(),
+        ),
+    };
+    let now = authority.now();
+    authority.stores().flows.insert(id, Box::new(flow), now);
+    response
+}
+
+fn grant(
+    authority: &Authority,
+    directory: &Directory,
+    flow: Flow,
+    authentication: Authentication,
+    method: &Method,
+) -> Response {
+    let code = random::secret();
+    let mut parameters = vec![
+        ("code", code.clone()),
+        ("session_state", authentication.sid.to_string()),
+    ];
+    if flow.request.client_info {
+        parameters.push((
+            "client_info",
+            client_info(authentication.user, directory.tenant.id),
+        ));
+    }
+    let response = flow.request.reply.send(parameters, method);
+    let now = authority.now();
+    authority.stores().codes.insert(
+        code,
+        Box::new(Code {
+            request: flow.request,
+            authentication,
+            redeemed: None,
+        }),
+        now,
+    );
+    response
+}

@@ -1,0 +1,192 @@
+//! `POST /control`: what a test or the demo does to the authority from outside its process.
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::uri::Authority as HostAndPort;
+use http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
+
+use crate::authority::{Authority, Shared};
+use crate::meter::{Endpoint, Fault};
+use crate::server;
+
+/// One command.
+#[derive(Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+enum Command {
+    Counters {},
+    FailNext {
+        endpoint: Endpoint,
+        n: u32,
+        status: Option<u16>,
+        #[serde(default)]
+        delay_ms: u64,
+        #[serde(default)]
+        body: String,
+        retry_after: Option<u32>,
+    },
+    Policy {
+        name: String,
+        enabled: bool,
+    },
+    Revoke {
+        user: String,
+    },
+    RotateKeys {},
+    Skew {
+        seconds: i64,
+    },
+    WithdrawKey {
+        kid: String,
+    },
+}
+
+/// Guarded by a token, a loopback host, the absence of a foreign origin, and a content type that no HTML form can send.
+pub(crate) async fn control(
+    State(authority): State<Shared>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let Some(token) = &authority.control_token else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    if let Err((status, reason)) = check(&authority, token, &headers) {
+        tracing::info!(reason, "control refused");
+        return refuse(status, reason);
+    }
+    match serde_json::from_slice(&body) {
+        Ok(command) => run(&authority, command),
+        // The text may quote what was sent; position and kind say enough.
+        Err(error) => refuse(
+            StatusCode::BAD_REQUEST,
+            &format!(
+                "not a command: {:?} error at column {}",
+                error.classify(),
+                error.column()
+            ),
+        ),
+    }
+}
+
+fn check(
+    authority: &Authority,
+    token: &str,
+    headers: &HeaderMap,
+) -> Result<(), (StatusCode, &'static str)> {
+    let presented = headers
+        .get("x-control")
+        .map(|value| digest(&SHA256, value.as_bytes()));
+    if presented.is_none_or(|presented| {
+        verify_slices_are_equal(
+            presented.as_ref(),
+            digest(&SHA256, token.as_bytes()).as_ref(),
+        )
+        .is_err()
+    }) {
+        return Err((StatusCode::UNAUTHORIZED, "X-Control is missing or wrong"));
+    }
+    if !headers.get(header::HOST).is_none_or(is_loopback_host) {
+        return Err((StatusCode::FORBIDDEN, "only on a loopback host"));
+    }
+    if !headers
+        .get(header::ORIGIN)
+        .is_none_or(|origin| server::is_own_origin(authority, origin))
+    {
+        return Err((StatusCode::FORBIDDEN, "foreign origin"));
+    }
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    if !content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .eq_ignore_ascii_case("application/json")
+    {
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/json"));
+    }
+    Ok(())
+}
+
+/// HTTP/2 has no `Host`; its `:authority` was compared with the service's names already.
+fn is_loopback_host(host: &http::HeaderValue) -> bool {
+    let host = host
+        .to_str()
+        .ok()
+        .and_then(|host| host.parse::<HostAndPort>().ok());
+    host.is_some_and(|host| {
+        matches!(host.host(), "localhost" | "[::1]")
+            || host
+                .host()
+                .parse::<std::net::Ipv4Addr>()
+                .is_ok_and(|ip| ip.is_loopback())
+    })
+}
+
+fn run(authority: &Authority, command: Command) -> Response {
+    let done = |done: bool, missing: &str| {
+        if done {
+            Json(json!({ "done": true })).into_response()
+        } else {
+            refuse(StatusCode::NOT_FOUND, missing)
+        }
+    };
+    match command {
+        Command::Counters {} => Json(authority.meter.counters()).into_response(),
+        Command::FailNext {
+            endpoint,
+            n,
+            status,
+            delay_ms,
+            body,
+            retry_after,
+        } => {
+            authority.meter.fail_next(
+                endpoint,
+                n,
+                Fault {
+                    status,
+                    delay_ms,
+                    body,
+                    retry_after,
+                },
+            );
+            done(true, "")
+        }
+        Command::Policy { name, enabled } => {
+            done(authority.set_policy(&name, enabled), "no such policy")
+        }
+        Command::Revoke { user } => done(authority.revoke(&user), "no such user"),
+        Command::RotateKeys {} => match authority.keys.rotate() {
+            Ok(kid) => Json(json!({ "done": true, "kid": kid })).into_response(),
+            Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "no key could be made"),
+        },
+        Command::Skew { seconds } => {
+            authority.skew.store(seconds, Ordering::Relaxed);
+            done(true, "")
+        }
+        Command::WithdrawKey { kid } => match authority.keys.withdraw(&kid) {
+            Ok(found) => done(found, "no such key"),
+            Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "no key could be made"),
+        },
+    }
+}
+
+fn refuse(status: StatusCode, error: &str) -> Response {
+    (
+        status,
+        Json(Value::from(serde_json::Map::from_iter([(
+            "error".to_owned(),
+            error.into(),
+        )]))),
+    )
+        .into_response()
+}

@@ -1,0 +1,398 @@
+//! Tenants, users, applications and policies: everything the authority knows, as a plain value.
+
+mod parse;
+mod validate;
+
+use std::path::Path;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use uuid::Uuid;
+
+pub use parse::DirectoryError;
+pub(crate) use validate::{is_auth_context, is_loopback};
+
+use crate::random;
+
+/// Client id of the Graph-like API, which every directory has.
+pub(crate) const GRAPH: Uuid = Uuid::from_u128(0x0000_0003_0000_0000_c000_0000_0000_0000);
+
+/// The tenant's users, applications and Conditional Access policies.
+///
+/// A plain value: change redirect URIs, users or policies as you like, then give it to
+/// [`LocalAuthority::start`](crate::LocalAuthority::start), which checks the whole.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Directory {
+    /// The one tenant.
+    pub tenant: Tenant,
+    /// People who can sign in.
+    #[serde(default)]
+    pub users: Vec<User>,
+    /// Registered applications: clients, APIs, or both.
+    #[serde(default)]
+    pub apps: Vec<App>,
+    /// Conditional Access.
+    #[serde(default)]
+    pub policies: Vec<Policy>,
+}
+
+/// Name and id of the tenant; both work in URLs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tenant {
+    /// Directory (tenant) id.
+    pub id: Uuid,
+    /// Verified domain, `contoso.example`.
+    pub domain: String,
+}
+
+/// A person who can sign in.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// Sign-in name, `alice@contoso.example`. Compared without regard to case.
+    pub username: String,
+    /// Password.
+    pub password: SecretString,
+    /// Second factor: a fixed code that may be reused.
+    #[serde(default)]
+    pub otp: Option<SecretString>,
+    /// Object id; derived from the username when missing.
+    #[serde(default)]
+    pub oid: Uuid,
+    /// `name` claim.
+    pub display_name: String,
+    /// First name.
+    #[serde(default)]
+    pub given_name: Option<String>,
+    /// Family name.
+    #[serde(default)]
+    pub surname: Option<String>,
+    /// Mail address.
+    #[serde(default)]
+    pub mail: Option<String>,
+    /// Names of groups, for policies.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// App roles as `<identifier URI>/<role>`.
+    #[serde(default)]
+    pub roles: Vec<String>,
+    /// Whether a second factor can be asked for.
+    #[serde(default)]
+    pub mfa: Mfa,
+}
+
+/// Whether a user has registered a second factor.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+#[expect(clippy::exhaustive_enums, reason = "there is no third state")]
+pub enum Mfa {
+    /// Has not: MFA fails with AADSTS50079.
+    #[default]
+    NotRegistered,
+    /// Has.
+    Registered,
+}
+
+/// A registered application: a client, an API, or both.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct App {
+    /// Name within the directory.
+    pub name: String,
+    /// Application (client) id; the audience of tokens for this API.
+    pub client_id: Uuid,
+    /// Application ID URIs, the prefix of this API's scopes.
+    #[serde(default)]
+    pub identifier_uris: Vec<String>,
+    /// Delegated permissions that this API exposes.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// App roles that this API defines.
+    #[serde(default)]
+    pub app_roles: Vec<String>,
+    /// Where authorization codes may be sent.
+    #[serde(default)]
+    pub redirect_uris: RedirectUris,
+    /// Client secrets; any of them will do.
+    #[serde(default)]
+    pub secrets: Vec<SecretString>,
+    /// Claims that access tokens **for** this API carry on top of the usual ones.
+    #[serde(default)]
+    pub optional_claims: Vec<OptionalClaim>,
+    /// Delegated permissions of this client, `<identifier URI>/<scope>`.
+    #[serde(default)]
+    pub delegated: Vec<String>,
+    /// Whether the delegated permissions have been consented to.
+    #[serde(default)]
+    pub consent: Consent,
+    /// Application permissions of this client, `<identifier URI>/<role>`.
+    #[serde(default)]
+    pub app_permissions: Vec<String>,
+}
+
+/// Redirect URIs by the kind of client that owns them.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedirectUris {
+    /// Single-page applications: public clients; the code is redeemed cross-origin.
+    #[serde(default)]
+    pub spa: Vec<String>,
+    /// Server-side web applications: confidential clients.
+    #[serde(default)]
+    pub web: Vec<String>,
+    /// Mobile and desktop applications: public clients; the port of a loopback address is free.
+    #[serde(default)]
+    pub native: Vec<String>,
+}
+
+/// A claim that Entra puts into access tokens only if the API's manifest asks for it.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OptionalClaim {
+    /// Authentication contexts that are satisfied.
+    Acrs,
+    /// When the user signed in.
+    AuthTime,
+    /// `app` in tokens without a user.
+    Idtyp,
+    /// The client's capabilities, if it sent any.
+    XmsCc,
+}
+
+/// State of the consent to a client's delegated permissions.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+#[expect(clippy::exhaustive_enums, reason = "there is no third state")]
+pub enum Consent {
+    /// An administrator consented for everybody.
+    #[default]
+    Granted,
+    /// Nobody has: AADSTS65001.
+    Required,
+}
+
+/// A Conditional Access policy.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "parse::PolicyText")]
+pub struct Policy {
+    /// The id that challenges carry.
+    pub id: Uuid,
+    /// Unique name.
+    pub name: String,
+    /// What it protects.
+    pub target: Target,
+    /// Whom it applies to; `None` is everybody, otherwise usernames and groups.
+    pub users: Option<Vec<String>>,
+    /// What it demands.
+    pub require: Require,
+    /// How old a sign-in may be, in seconds.
+    pub sign_in_frequency: Option<u64>,
+    /// Whether it is on.
+    pub enabled: bool,
+}
+
+/// What a policy protects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Target {
+    /// Every token for the API of this name.
+    App(String),
+    /// The authentication context of this id, `c1` to `c99`.
+    AuthContext(String),
+}
+
+/// What a policy demands.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Require {
+    /// Nothing helps: AADSTS53003.
+    Block,
+    /// A second factor: AADSTS50076.
+    Mfa,
+}
+
+impl Directory {
+    /// The directory of the demo: users alice, bob and carol, and the four applications `spa-backend`, `middle-tier`,
+    /// `downstream-api` and `daemon`. Their client secrets are made at random, here.
+    ///
+    /// # Panics
+    ///
+    /// Never: a test reads the same text.
+    #[must_use]
+    #[expect(
+        clippy::expect_used,
+        reason = "the text is a constant that the tests parse"
+    )]
+    pub fn demo() -> Self {
+        let mut directory: Self = include_str!("../../default-directory.toml")
+            .parse()
+            .expect("the default directory is valid");
+        for app in &mut directory.apps {
+            app.secrets = vec![random::secret().into()];
+        }
+        directory
+    }
+
+    /// Reads a directory file.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or for the reasons of [`str::parse`].
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, DirectoryError> {
+        let path = path.as_ref();
+        std::fs::read_to_string(path)
+            .map_err(|source| DirectoryError::unreadable(path, source))?
+            .parse()
+    }
+
+    /// The application of this name, client id or identifier URI.
+    #[must_use]
+    pub fn app(&self, name: &str) -> Option<&App> {
+        self.apps.iter().find(|app| app.is(name))
+    }
+
+    /// Like [`app`](Self::app), to change it.
+    pub fn app_mut(&mut self, name: &str) -> Option<&mut App> {
+        self.apps.iter_mut().find(|app| app.is(name))
+    }
+
+    /// The user of this username (`alice@contoso.example`, or just `alice`) or object id.
+    #[must_use]
+    pub fn user(&self, name: &str) -> Option<&User> {
+        let full = if name.contains('@') {
+            name.to_owned()
+        } else {
+            format!("{name}@{}", self.tenant.domain)
+        };
+        let oid = Uuid::parse_str(name).ok();
+        self.users
+            .iter()
+            .find(|user| user.username.eq_ignore_ascii_case(&full) || Some(user.oid) == oid)
+    }
+
+    /// Like [`user`](Self::user), to change it.
+    pub fn user_mut(&mut self, name: &str) -> Option<&mut User> {
+        let oid = self.user(name)?.oid;
+        self.users.iter_mut().find(|user| user.oid == oid)
+    }
+
+    /// The policy of this name or id.
+    #[must_use]
+    pub fn policy(&self, name: &str) -> Option<&Policy> {
+        self.policies.iter().find(|policy| policy.is(name))
+    }
+
+    /// Like [`policy`](Self::policy), to change it.
+    pub fn policy_mut(&mut self, name: &str) -> Option<&mut Policy> {
+        self.policies.iter_mut().find(|policy| policy.is(name))
+    }
+
+    /// Whether `segment`, the first of a request's path, names this tenant.
+    pub(crate) fn is_tenant(&self, segment: &str) -> bool {
+        segment.eq_ignore_ascii_case(&self.tenant.domain)
+            || Uuid::parse_str(segment).is_ok_and(|id| id == self.tenant.id)
+    }
+}
+
+impl App {
+    /// An application with nothing but a name and an id.
+    #[must_use]
+    pub fn new(name: impl Into<String>, client_id: Uuid) -> Self {
+        Self {
+            name: name.into(),
+            client_id,
+            identifier_uris: Vec::new(),
+            scopes: Vec::new(),
+            app_roles: Vec::new(),
+            redirect_uris: RedirectUris::default(),
+            secrets: Vec::new(),
+            optional_claims: Vec::new(),
+            delegated: Vec::new(),
+            consent: Consent::Granted,
+            app_permissions: Vec::new(),
+        }
+    }
+
+    /// The first client secret.
+    #[must_use]
+    pub fn secret(&self) -> Option<&str> {
+        self.secrets.first().map(ExposeSecret::expose_secret)
+    }
+
+    /// The API that `https://graph.microsoft.com` names. Scopes without a resource belong to it.
+    pub(crate) fn graph() -> Self {
+        Self {
+            identifier_uris: vec!["https://graph.microsoft.com".to_owned()],
+            scopes: [
+                "openid",
+                "profile",
+                "email",
+                "offline_access",
+                "User.Read",
+                "User.ReadWrite",
+            ]
+            .map(str::to_owned)
+            .into(),
+            ..Self::new("Microsoft Graph", GRAPH)
+        }
+    }
+
+    /// The part of `permission` after one of this API's names: `user_impersonation` of `api://x/user_impersonation`.
+    pub(crate) fn permission<'a>(&self, permission: &'a str) -> Option<&'a str> {
+        let (resource, name) = permission.rsplit_once('/')?;
+        self.is_resource(resource).then_some(name)
+    }
+
+    pub(crate) fn has_optional_claim(&self, claim: OptionalClaim) -> bool {
+        self.optional_claims.contains(&claim)
+    }
+
+    fn is_resource(&self, name: &str) -> bool {
+        self.identifier_uris.iter().any(|uri| uri == name)
+            || Uuid::parse_str(name).is_ok_and(|id| id == self.client_id)
+    }
+
+    fn is(&self, name: &str) -> bool {
+        self.name == name || self.is_resource(name)
+    }
+}
+
+impl User {
+    /// The password.
+    #[must_use]
+    pub fn password(&self) -> &str {
+        self.password.expose_secret()
+    }
+
+    /// The second factor.
+    #[must_use]
+    pub fn otp(&self) -> Option<&str> {
+        self.otp.as_ref().map(ExposeSecret::expose_secret)
+    }
+
+    /// Whether MFA can succeed.
+    pub(crate) fn can_mfa(&self) -> bool {
+        self.mfa == Mfa::Registered && self.otp.is_some()
+    }
+}
+
+impl Policy {
+    /// Whether the policy is on and concerns `user`.
+    pub(crate) fn applies_to(&self, user: &User) -> bool {
+        let listed =
+            |name: &String| name.eq_ignore_ascii_case(&user.username) || user.groups.contains(name);
+        self.enabled
+            && self
+                .users
+                .as_ref()
+                .is_none_or(|users| users.iter().any(listed))
+    }
+
+    fn is(&self, name: &str) -> bool {
+        self.name == name || Uuid::parse_str(name).is_ok_and(|id| id == self.id)
+    }
+}

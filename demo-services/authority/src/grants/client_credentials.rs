@@ -1,0 +1,38 @@
+//! RFC 6749 section 4.4. No user, so neither Conditional Access nor a refresh token.
+
+use serde_json::Value;
+
+use super::{TokenRequest, bearer};
+use crate::errors::Refusal;
+use crate::scopes::Requested;
+use crate::tokens::{AccessToken, Subject};
+
+pub(super) fn grant(request: &TokenRequest<'_>) -> Result<Value, Refusal> {
+    request.client.confidential()?;
+    let requested = Requested::parse(request.directory, request.form.get("scope"))?;
+    if !requested.is_default_only() {
+        return Err(Refusal::new(
+            "invalid_scope",
+            1_002_012,
+            "The provided value for scope is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI).",
+        ));
+    }
+    let client = request.client.app;
+    let roles = client
+        .app_permissions
+        .iter()
+        .filter_map(|permission| requested.resource.permission(permission))
+        .map(str::to_owned)
+        .collect();
+    let demands = request.demands()?;
+    let token = AccessToken {
+        client,
+        credential: request.client.credential,
+        resource: &requested.resource,
+        subject: Subject::App { roles },
+        capabilities: &demands.capabilities,
+    };
+    Ok(Value::Object(bearer(
+        request.authority.mint(request.directory, &token)?,
+    )))
+}

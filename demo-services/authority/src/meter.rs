@@ -1,0 +1,215 @@
+//! Counting requests, and failing the next ones on demand.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+
+use crate::authority::Shared;
+
+/// An endpoint that is counted and can be told to fail.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Endpoint {
+    /// `/oauth2/v2.0/authorize`.
+    Authorize,
+    /// `/.well-known/openid-configuration`.
+    Discovery,
+    /// `/discovery/v2.0/keys`.
+    Keys,
+    /// `/oauth2/v2.0/token`.
+    Token,
+}
+
+/// How the next requests to an endpoint fail.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Fault {
+    /// Status to answer with; without one the request is only delayed.
+    #[serde(default)]
+    pub status: Option<u16>,
+    /// How long to wait first, at most 20 seconds.
+    #[serde(default)]
+    pub delay_ms: u64,
+    /// The answer's body.
+    #[serde(default)]
+    pub body: String,
+    /// Value of `Retry-After`.
+    #[serde(default)]
+    pub retry_after: Option<u32>,
+}
+
+impl Fault {
+    /// Fails with this status and an empty body.
+    #[must_use]
+    pub fn status(status: u16) -> Self {
+        Self {
+            status: Some(status),
+            ..Self::default()
+        }
+    }
+
+    /// Answers late, but properly.
+    #[must_use]
+    pub fn delay(delay: Duration) -> Self {
+        Self {
+            delay_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+            ..Self::default()
+        }
+    }
+
+    /// With this body.
+    #[must_use]
+    pub fn with_body(mut self, body: impl Into<String>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// With `Retry-After`.
+    #[must_use]
+    pub fn with_retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    fn answer(&self) -> Option<Response> {
+        let status =
+            StatusCode::from_u16(self.status?).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let json = serde_json::from_str::<serde::de::IgnoredAny>(&self.body).is_ok();
+        let content_type = if json {
+            "application/json"
+        } else {
+            "text/plain; charset=utf-8"
+        };
+        let mut response = (
+            status,
+            [(header::CONTENT_TYPE, content_type)],
+            self.body.clone(),
+        )
+            .into_response();
+        if let Some(seconds) = self.retry_after {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        Some(response)
+    }
+}
+
+/// Requests so far. The four grants are counted when they arrive, whatever comes of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Requests to the discovery document.
+    pub discovery: u64,
+    /// Requests to the key set.
+    pub keys: u64,
+    /// Requests to the authorization endpoint.
+    pub authorize: u64,
+    /// Requests to the token endpoint.
+    pub token: u64,
+    /// Token requests of the authorization code grant.
+    pub authorization_code: u64,
+    /// Token requests of the refresh token grant.
+    pub refresh_token: u64,
+    /// Token requests On-Behalf-Of.
+    pub on_behalf_of: u64,
+    /// Token requests of the client credentials grant.
+    pub client_credentials: u64,
+}
+
+/// A grant type of the token endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GrantType {
+    AuthorizationCode,
+    ClientCredentials,
+    OnBehalfOf,
+    RefreshToken,
+}
+
+#[derive(Default)]
+pub(crate) struct Meter {
+    endpoints: [AtomicU64; 4],
+    grants: [AtomicU64; 4],
+    faults: Mutex<[Option<(u32, Fault)>; 4]>,
+}
+
+impl Meter {
+    pub(crate) fn fail_next(&self, endpoint: Endpoint, n: u32, fault: Fault) {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = faults.get_mut(endpoint as usize) {
+            *slot = (n > 0).then_some((n, fault));
+        }
+    }
+
+    pub(crate) fn count_grant(&self, grant: GrantType) {
+        if let Some(counter) = self.grants.get(grant as usize) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        let endpoint = |endpoint: Endpoint| {
+            self.endpoints
+                .get(endpoint as usize)
+                .map_or(0, |counter| counter.load(Ordering::Relaxed))
+        };
+        let grant = |grant: GrantType| {
+            self.grants
+                .get(grant as usize)
+                .map_or(0, |counter| counter.load(Ordering::Relaxed))
+        };
+        Counters {
+            discovery: endpoint(Endpoint::Discovery),
+            keys: endpoint(Endpoint::Keys),
+            authorize: endpoint(Endpoint::Authorize),
+            token: endpoint(Endpoint::Token),
+            authorization_code: grant(GrantType::AuthorizationCode),
+            refresh_token: grant(GrantType::RefreshToken),
+            on_behalf_of: grant(GrantType::OnBehalfOf),
+            client_credentials: grant(GrantType::ClientCredentials),
+        }
+    }
+
+    fn enter(&self, endpoint: Endpoint) -> Option<Fault> {
+        if let Some(counter) = self.endpoints.get(endpoint as usize) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = faults.get_mut(endpoint as usize)?;
+        let (left, fault) = slot.take()?;
+        if left > 1 {
+            *slot = Some((left - 1, fault.clone()));
+        }
+        Some(fault)
+    }
+}
+
+/// Middleware around one endpoint.
+pub(crate) async fn meter(
+    State((authority, endpoint)): State<(Shared, Endpoint)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if let Some(fault) = authority.meter.enter(endpoint) {
+        if fault.delay_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(fault.delay_ms.min(20_000))).await;
+        }
+        if let Some(answer) = fault.answer() {
+            tracing::info!(
+                ?endpoint,
+                status = answer.status().as_u16(),
+                "failed on demand"
+            );
+            return answer;
+        }
+    }
+    next.run(request).await
+}

@@ -1,0 +1,156 @@
+//! The pages. Self-contained, without inline style or script; askama escapes every value.
+
+use askama::Template;
+use axum::response::{Html, IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use crate::directory::Directory;
+use crate::errors::no_store;
+
+pub(crate) const STYLE: &str = include_str!("../assets/authority.css");
+pub(crate) const FORM_POST_SCRIPT: &str = include_str!("../assets/form-post.js");
+
+/// No `form-action`: browsers apply it to the redirect after a form as well, and sign-in would end on the form.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// What the interactive pages have in common.
+pub(crate) struct Page<'a> {
+    pub(crate) directory: &'a Directory,
+    /// Name of the application that the user comes from.
+    pub(crate) client: &'a str,
+    pub(crate) flow: &'a str,
+    pub(crate) complaint: Option<&'static str>,
+}
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct SignIn<'a> {
+    page: &'a Page<'a>,
+    username: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "mfa.html")]
+struct SecondFactor<'a> {
+    page: &'a Page<'a>,
+    username: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "form_post.html")]
+struct FormPost<'a> {
+    action: &'a str,
+    parameters: &'a [(&'static str, String)],
+}
+
+#[derive(Template)]
+#[template(path = "message.html")]
+struct Message<'a> {
+    title: &'a str,
+    text: &'a str,
+}
+
+pub(crate) fn sign_in(page: &Page<'_>, username: &str) -> Response {
+    render(StatusCode::OK, &SignIn { page, username })
+}
+
+pub(crate) fn mfa(page: &Page<'_>, username: &str) -> Response {
+    render(StatusCode::OK, &SecondFactor { page, username })
+}
+
+/// A form that sends itself to the client, or is sent by a button where scripts are off.
+pub(crate) fn form_post(action: &str, parameters: &[(&'static str, String)]) -> Response {
+    render(StatusCode::OK, &FormPost { action, parameters })
+}
+
+pub(crate) fn error(status: StatusCode, text: &str) -> Response {
+    render(
+        status,
+        &Message {
+            title: "That did not work",
+            text,
+        },
+    )
+}
+
+pub(crate) fn signed_out() -> Response {
+    render(
+        StatusCode::OK,
+        &Message {
+            title: "You are signed out",
+            text: "You can close this window.",
+        },
+    )
+}
+
+fn render(status: StatusCode, template: &impl Template) -> Response {
+    let Ok(html) = template.render() else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let mut response = (status, Html(html)).into_response();
+    guard(response.headers_mut());
+    response
+}
+
+/// Headers of everything that a browser navigates to.
+pub(crate) fn guard(headers: &mut HeaderMap) {
+    no_store(headers);
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        // `no-referrer` would make browsers send `Origin: null` with our own forms.
+        (header::REFERRER_POLICY, "same-origin"),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_is_escaped() {
+        let directory = Directory::demo();
+        let evil = "\"><script>alert(1)</script>";
+        let page = Page {
+            directory: &directory,
+            client: evil,
+            flow: evil,
+            complaint: Some("wrong"),
+        };
+        for html in [
+            SignIn {
+                page: &page,
+                username: evil,
+            }
+            .render()
+            .unwrap(),
+            SecondFactor {
+                page: &page,
+                username: evil,
+            }
+            .render()
+            .unwrap(),
+            FormPost {
+                action: evil,
+                parameters: &[("state", evil.to_owned())],
+            }
+            .render()
+            .unwrap(),
+            Message {
+                title: evil,
+                text: evil,
+            }
+            .render()
+            .unwrap(),
+        ] {
+            assert!(!html.contains("<script>alert"), "{html}");
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! What the authority remembers: sessions, pages under way, codes, refresh tokens, and a record for each token.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use crate::authorize::{AuthorizeRequest, RedirectKind};
+use crate::bounded::Expiring;
+use crate::policy::Authentication;
+use crate::random;
+use crate::tokens::ACCESS_TOKEN_LIFETIME;
+
+/// Everything that expires.
+pub(crate) struct Stores {
+    /// Browser sessions by cookie value.
+    pub(crate) sessions: Expiring<Authentication>,
+    /// Sign-ins under way by flow id.
+    pub(crate) flows: Expiring<Box<Flow>>,
+    /// Authorization codes, also after their redemption.
+    pub(crate) codes: Expiring<Box<Code>>,
+    /// Refresh tokens by family id.
+    families: Expiring<Box<Family>>,
+    /// Grant records by `uti`.
+    pub(crate) records: Expiring<Record>,
+    /// How often and when a user's sessions were revoked. Only users of the directory get in.
+    revocations: HashMap<Uuid, Revocation>,
+}
+
+/// The server's side of a sign-in that is under way.
+#[derive(Clone)]
+pub(crate) struct Flow {
+    pub(crate) request: AuthorizeRequest,
+    /// Who has given the right password, once somebody has.
+    pub(crate) authentication: Option<Authentication>,
+    pub(crate) failures: u8,
+}
+
+/// What a code stands for.
+#[derive(Clone)]
+pub(crate) struct Code {
+    pub(crate) request: AuthorizeRequest,
+    pub(crate) authentication: Authentication,
+    /// Set at redemption: the refresh token family that came of it, if any.
+    pub(crate) redeemed: Option<Option<String>>,
+}
+
+/// A chain of refresh tokens, of which only the newest is good.
+#[derive(Clone)]
+pub(crate) struct Family {
+    pub(crate) client: Uuid,
+    pub(crate) kind: RedirectKind,
+    pub(crate) authentication: Authentication,
+    current: String,
+}
+
+/// What is known about an issued access token.
+#[derive(Clone)]
+pub(crate) struct Record {
+    pub(crate) resource: Uuid,
+    /// `None` for a token without a user.
+    pub(crate) authentication: Option<Authentication>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Revocation {
+    generation: u64,
+    at: u64,
+}
+
+/// A refresh token that cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BadRefreshToken {
+    Expired,
+    /// It was used before: its whole family is gone.
+    Reused,
+    Unknown,
+}
+
+impl Stores {
+    pub(crate) fn new() -> Self {
+        const DAY: u64 = 86_400;
+        Self {
+            sessions: Expiring::new(DAY, 10_000),
+            flows: Expiring::new(600, 1000),
+            codes: Expiring::new(300, 10_000),
+            families: Expiring::new(DAY, 50_000),
+            records: Expiring::new(ACCESS_TOKEN_LIFETIME, 100_000),
+            revocations: HashMap::new(),
+        }
+    }
+
+    /// Ends all sessions and grants of a user.
+    pub(crate) fn revoke(&mut self, user: Uuid, now: u64) {
+        let revocation = self.revocations.entry(user).or_default();
+        revocation.generation += 1;
+        revocation.at = now;
+    }
+
+    pub(crate) fn generation(&self, user: Uuid) -> u64 {
+        self.revocations
+            .get(&user)
+            .map_or(0, |revocation| revocation.generation)
+    }
+
+    /// When the user's sessions were revoked, if that was after this sign-in.
+    pub(crate) fn revoked_since(&self, authentication: &Authentication) -> Option<u64> {
+        self.revocations
+            .get(&authentication.user)
+            .filter(|revocation| revocation.generation > authentication.generation)
+            .map(|revocation| revocation.at)
+    }
+
+    /// The live session behind a cookie.
+    pub(crate) fn session(&self, cookie: &str, now: u64) -> Option<&Authentication> {
+        self.sessions
+            .get(cookie, now)
+            .filter(|session| self.revoked_since(session).is_none())
+    }
+
+    /// The first refresh token of a new family, and the family's id.
+    pub(crate) fn found_family(
+        &mut self,
+        client: Uuid,
+        kind: RedirectKind,
+        authentication: Authentication,
+        now: u64,
+    ) -> (String, String) {
+        let (id, current) = (random::secret(), random::secret());
+        let token = format!("{id}.{current}");
+        self.families.insert(
+            id.clone(),
+            Box::new(Family {
+                client,
+                kind,
+                authentication,
+                current,
+            }),
+            now,
+        );
+        (token, id)
+    }
+
+    pub(crate) fn family(&mut self, token: &str, now: u64) -> Result<&Family, BadRefreshToken> {
+        let (id, current) = token.split_once('.').ok_or(BadRefreshToken::Unknown)?;
+        let reused = match self.families.get(id, now) {
+            None if self.families.is_expired(id, now) => return Err(BadRefreshToken::Expired),
+            None => return Err(BadRefreshToken::Unknown),
+            Some(family) => family.current != current,
+        };
+        if reused {
+            self.families.remove(id, now);
+            return Err(BadRefreshToken::Reused);
+        }
+        self.families
+            .get(id, now)
+            .map(AsRef::as_ref)
+            .ok_or(BadRefreshToken::Unknown)
+    }
+
+    /// Spends `token`; its successor carries `authentication` on.
+    pub(crate) fn rotate(
+        &mut self,
+        token: &str,
+        authentication: Authentication,
+        now: u64,
+    ) -> Result<String, BadRefreshToken> {
+        self.family(token, now)?;
+        let (id, _) = token.split_once('.').ok_or(BadRefreshToken::Unknown)?;
+        let family = self
+            .families
+            .get_mut(id, now)
+            .ok_or(BadRefreshToken::Unknown)?;
+        family.current = random::secret();
+        family.authentication = authentication;
+        Ok(format!("{id}.{}", family.current))
+    }
+
+    pub(crate) fn end_family(&mut self, id: &str, now: u64) {
+        self.families.remove(id, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn authentication(stores: &Stores) -> Authentication {
+        let user = Uuid::from_u128(1);
+        Authentication {
+            user,
+            sid: Uuid::nil(),
+            auth_time: 0,
+            mfa: false,
+            contexts: std::collections::BTreeSet::new(),
+            generation: stores.generation(user),
+        }
+    }
+
+    #[test]
+    fn a_refresh_token_is_good_once_and_its_reuse_ends_the_family() {
+        let mut stores = Stores::new();
+        let proven = authentication(&stores);
+        let (first, _) = stores.found_family(Uuid::nil(), RedirectKind::Web, proven.clone(), 0);
+        assert!(stores.family(&first, 0).is_ok());
+        let second = stores.rotate(&first, proven.clone(), 0).unwrap();
+        assert!(stores.family(&second, 0).is_ok());
+        assert_eq!(
+            stores.family(&first, 0).err(),
+            Some(BadRefreshToken::Reused)
+        );
+        assert_eq!(
+            stores.family(&second, 0).err(),
+            Some(BadRefreshToken::Unknown)
+        );
+    }
+
+    #[test]
+    fn refresh_tokens_expire() {
+        let mut stores = Stores::new();
+        let proven = authentication(&stores);
+        let (token, _) = stores.found_family(Uuid::nil(), RedirectKind::Web, proven, 0);
+        assert!(stores.family(&token, 86_399).is_ok());
+        assert_eq!(
+            stores.family(&token, 86_400).err(),
+            Some(BadRefreshToken::Expired)
+        );
+        assert_eq!(stores.family("x", 0).err(), Some(BadRefreshToken::Unknown));
+    }
+
+    #[test]
+    fn revocation_ends_what_was_there_before_it_and_nothing_after() {
+        let mut stores = Stores::new();
+        let before = authentication(&stores);
+        stores.sessions.insert("cookie".into(), before.clone(), 0);
+        assert!(stores.session("cookie", 5).is_some());
+        stores.revoke(before.user, 5);
+        assert_eq!(stores.revoked_since(&before), Some(5));
+        assert!(stores.session("cookie", 5).is_none());
+        assert_eq!(stores.revoked_since(&authentication(&stores)), None);
+    }
+}

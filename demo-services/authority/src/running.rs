@@ -1,0 +1,438 @@
+//! Starting the authority and holding on to it.
+
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use url::Url;
+use uuid::Uuid;
+
+use crate::authority::{Authority, Shared};
+use crate::clock::{Clock, SystemClock};
+use crate::directory::{Directory, DirectoryError, is_loopback};
+use crate::keys::{KeyRing, SigningKey};
+use crate::meter::{Counters, Endpoint, Fault, Meter};
+use crate::random;
+use crate::records::Stores;
+use crate::server;
+
+/// Starts local authorities.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct LocalAuthority;
+
+/// Where to listen and what to be called.
+pub struct Options {
+    listen: String,
+    public_url: Option<Url>,
+    control: Control,
+    clock: Box<dyn Clock>,
+}
+
+enum Control {
+    Off,
+    Generated,
+    Given(String),
+}
+
+/// Why an authority did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The address is taken, or not there.
+    #[error("cannot listen on {listen}")]
+    #[non_exhaustive]
+    Bind {
+        /// The address.
+        listen: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The directory breaks a rule.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// No signing key could be made.
+    #[error("no signing key could be made")]
+    Key,
+    /// The address is not `host:port` with `localhost` or a loopback address.
+    #[error(
+        "`{0}` is not `localhost:PORT` or a loopback address with a port: an authority with known passwords stays on this machine"
+    )]
+    NotLoopback(String),
+    /// The public URL is not an origin: `https`, or `http` on a loopback address, without path, query and fragment.
+    #[error(
+        "`{0}` is not https, or http on a loopback address, or has more than scheme, host and port"
+    )]
+    PublicUrl(Url),
+}
+
+impl Default for Options {
+    /// `localhost` with a free port, no control endpoint, the machine's clock.
+    fn default() -> Self {
+        Self {
+            listen: "localhost:0".to_owned(),
+            public_url: None,
+            control: Control::Off,
+            clock: Box::new(SystemClock),
+        }
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("listen", &self.listen)
+            .field("public_url", &self.public_url)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    /// `host:port`. `localhost` means both loopback addresses; port 0 takes a free one. Other addresses than loopback ones are refused.
+    #[must_use]
+    pub fn listen(mut self, listen: impl Into<String>) -> Self {
+        self.listen = listen.into();
+        self
+    }
+
+    /// The base URL in the issuer and the metadata, by default `http://` and the address that is listened on.
+    #[must_use]
+    pub fn public_url(mut self, url: Url) -> Self {
+        self.public_url = Some(url);
+        self
+    }
+
+    /// Serves `POST /control`, guarded by a token made at start ([`Running::control_token`]).
+    #[must_use]
+    pub fn control(mut self) -> Self {
+        self.control = Control::Generated;
+        self
+    }
+
+    /// Serves `POST /control`, guarded by this token.
+    #[must_use]
+    pub fn control_token(mut self, token: impl Into<String>) -> Self {
+        self.control = Control::Given(token.into());
+        self
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Box::new(clock);
+        self
+    }
+}
+
+impl LocalAuthority {
+    /// Checks the directory, makes a signing key, binds, and serves in tasks of the current runtime.
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`].
+    pub async fn start(directory: Directory, options: Options) -> Result<Running, StartError> {
+        directory.validate()?;
+        let Listening {
+            listeners,
+            host,
+            port,
+        } = bind(&options.listen).await?;
+        let base = base(options.public_url, &host, port)?;
+        let mut hosts: Vec<String> = ["localhost", "127.0.0.1", "[::1]"]
+            .iter()
+            .map(|name| format!("{name}:{port}"))
+            .collect();
+        hosts.push(format!("{host}:{port}"));
+        hosts.extend(base.split_once("://").map(|(_, host)| host.to_owned()));
+        let tenant = directory.tenant.id;
+        let authority = Arc::new(Authority {
+            issuer: format!("{base}/{tenant}/v2.0"),
+            base,
+            hosts,
+            keys: KeyRing::generate().map_err(|_| StartError::Key)?,
+            meter: Meter::default(),
+            control_token: match options.control {
+                Control::Off => None,
+                Control::Generated => Some(random::secret()),
+                Control::Given(token) => Some(token),
+            },
+            directory: RwLock::new(Arc::new(directory)),
+            stores: Mutex::new(Stores::new()),
+            clock: options.clock,
+            skew: AtomicI64::new(0),
+        });
+        let (stop, stopped) = watch::channel(false);
+        let serving = tokio::spawn(server::serve(
+            listeners,
+            server::router(authority.clone()),
+            stopped,
+        ));
+        tracing::info!(
+            base = authority.base,
+            port,
+            "local authority listens; not for production"
+        );
+        Ok(Running {
+            authority,
+            tenant,
+            port,
+            foreign: OnceLock::new(),
+            stop,
+            serving: Some(serving),
+        })
+    }
+}
+
+/// A running authority. Dropping it stops it.
+pub struct Running {
+    pub(crate) authority: Shared,
+    tenant: Uuid,
+    port: u16,
+    /// A key that nobody publishes.
+    pub(crate) foreign: OnceLock<SigningKey>,
+    stop: watch::Sender<bool>,
+    serving: Option<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running")
+            .field("url", &self.authority.base)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Running {
+    /// The base URL without a trailing slash, as in the issuer.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.authority.base
+    }
+
+    /// `{url}/{tenant}/v2.0`.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.authority.issuer
+    }
+
+    /// The tenant id.
+    #[must_use]
+    pub fn tenant(&self) -> Uuid {
+        self.tenant
+    }
+
+    /// The port that is listened on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The directory as it stands now, policies switched on and off included.
+    #[must_use]
+    pub fn directory(&self) -> Arc<Directory> {
+        self.authority.directory()
+    }
+
+    /// The token of `POST /control`, if that is served.
+    #[must_use]
+    pub fn control_token(&self) -> Option<&str> {
+        self.authority.control_token.as_deref()
+    }
+
+    /// Requests so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.authority.meter.counters()
+    }
+
+    /// The published key set as JSON.
+    #[must_use]
+    pub fn jwks(&self) -> String {
+        self.authority.keys.jwks(&self.authority.issuer).to_string()
+    }
+
+    /// Ends all sessions, refresh tokens and grants of a user, as a password change does. Whether the user exists.
+    pub fn revoke(&self, user: &str) -> bool {
+        self.authority.revoke(user)
+    }
+
+    /// Switches a policy, by name or id. Whether it exists.
+    pub fn set_policy(&self, name: &str, enabled: bool) -> bool {
+        self.authority.set_policy(name, enabled)
+    }
+
+    /// Signs with a new key from now on; the old one stays published. The new `kid`.
+    ///
+    /// # Errors
+    ///
+    /// When no key could be made.
+    pub fn rotate_keys(&self) -> Result<String, StartError> {
+        self.authority.keys.rotate().map_err(|_| StartError::Key)
+    }
+
+    /// Takes a key out of the published set. Whether it was there.
+    ///
+    /// # Errors
+    ///
+    /// When it was the signing key and no new one could be made.
+    pub fn withdraw_key(&self, kid: &str) -> Result<bool, StartError> {
+        self.authority
+            .keys
+            .withdraw(kid)
+            .map_err(|_| StartError::Key)
+    }
+
+    /// The `kid` of the signing key.
+    #[must_use]
+    pub fn kid(&self) -> String {
+        self.authority
+            .keys
+            .current()
+            .map_or_else(String::new, |key| key.kid().to_owned())
+    }
+
+    /// Lets the next `n` requests to an endpoint fail; 0 takes a failure back.
+    pub fn fail_next(&self, endpoint: Endpoint, n: u32, fault: Fault) {
+        self.authority.meter.fail_next(endpoint, n, fault);
+    }
+
+    /// Sets this authority's clock off by so many seconds; 0 sets it right.
+    pub fn skew(&self, seconds: i64) {
+        self.authority.skew.store(seconds, Ordering::Relaxed);
+    }
+
+    /// Stops accepting, lets running answers finish (5 seconds at most), and returns.
+    pub async fn shutdown(mut self) {
+        self.stop.send_replace(true);
+        if let Some(serving) = self.serving.take() {
+            let _ = serving.await;
+        }
+    }
+
+    /// Serves until `signal` is there, then shuts down: the body of an `authority` command.
+    pub async fn serve_until(self, signal: impl Future<Output = ()>) {
+        signal.await;
+        self.shutdown().await;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+struct Listening {
+    listeners: Vec<TcpListener>,
+    /// As it stands in a URL.
+    host: String,
+    port: u16,
+}
+
+async fn bind(listen: &str) -> Result<Listening, StartError> {
+    let refused = || StartError::NotLoopback(listen.to_owned());
+    if let Some(port) = listen.strip_prefix("localhost:") {
+        let port = port.parse().map_err(|_| refused())?;
+        let (listeners, port) = bind_both(port).await.map_err(|source| StartError::Bind {
+            listen: listen.to_owned(),
+            source,
+        })?;
+        return Ok(Listening {
+            listeners,
+            host: "localhost".to_owned(),
+            port,
+        });
+    }
+    let address: SocketAddr = listen.parse().map_err(|_| refused())?;
+    if !address.ip().is_loopback() {
+        return Err(refused());
+    }
+    let bound = async {
+        let listener = TcpListener::bind(address).await?;
+        let port = listener.local_addr()?.port();
+        Ok((listener, port))
+    };
+    let (listener, port) = bound.await.map_err(|source| StartError::Bind {
+        listen: listen.to_owned(),
+        source,
+    })?;
+    let host = match address.ip() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    Ok(Listening {
+        listeners: vec![listener],
+        host,
+        port,
+    })
+}
+
+/// Both loopback addresses on one port. Where a free port of the one is taken on the other, another is tried; a machine without IPv6 does without.
+async fn bind_both(port: u16) -> std::io::Result<(Vec<TcpListener>, u16)> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let bound = v4.local_addr()?.port();
+        match TcpListener::bind((Ipv6Addr::LOCALHOST, bound)).await {
+            Ok(v6) => return Ok((vec![v4, v6], bound)),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                if port != 0 || attempts == 16 {
+                    return Err(error);
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "no IPv6 loopback");
+                return Ok((vec![v4], bound));
+            }
+        }
+    }
+}
+
+fn base(public_url: Option<Url>, host: &str, port: u16) -> Result<String, StartError> {
+    let Some(url) = public_url else {
+        return Ok(format!("http://{host}:{port}"));
+    };
+    let secure = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
+    let bare = url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none();
+    if secure && bare {
+        Ok(url.origin().ascii_serialization())
+    } else {
+        Err(StartError::PublicUrl(url))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_public_url_is_an_origin() {
+        let base = |text: &str| base(Some(Url::parse(text).unwrap()), "localhost", 1).ok();
+        assert_eq!(
+            base("http://127.0.0.1:8080").as_deref(),
+            Some("http://127.0.0.1:8080")
+        );
+        assert_eq!(
+            base("https://login.example/").as_deref(),
+            Some("https://login.example")
+        );
+        for text in [
+            "http://login.example",
+            "https://login.example/x",
+            "https://login.example/?x",
+            "ftp://localhost",
+            "https://u@login.example",
+        ] {
+            assert_eq!(base(text), None, "{text}");
+        }
+    }
+}

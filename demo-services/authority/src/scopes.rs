@@ -1,0 +1,218 @@
+//! The `scope` parameter: one resource per request, and the OpenID Connect scopes beside it.
+
+use crate::directory::{App, Directory};
+use crate::errors::Refusal;
+
+/// A scope parameter that was understood.
+#[derive(Clone, Debug)]
+pub(crate) struct Requested {
+    /// As it came in: clients look it up in their caches under exactly these words.
+    pub(crate) text: String,
+    /// The API that the access token is for.
+    pub(crate) resource: App,
+    /// The API's scopes by their short names; empty for `.default`.
+    names: Vec<String>,
+    default: bool,
+    pub(crate) openid: bool,
+    pub(crate) offline_access: bool,
+}
+
+impl Requested {
+    pub(crate) fn parse(directory: &Directory, text: Option<&str>) -> Result<Self, Refusal> {
+        let text = text.ok_or_else(|| Refusal::missing("scope"))?;
+        let graph = App::graph();
+        let mut resource: Option<&App> = None;
+        let (mut names, mut default, mut openid, mut offline_access) =
+            (Vec::new(), false, false, false);
+        for word in text.split(' ').filter(|word| !word.is_empty()) {
+            match word {
+                "openid" => openid = true,
+                "offline_access" => offline_access = true,
+                "profile" | "email" => {}
+                word => {
+                    let (owner, name) = resolve(directory, &graph, word)?;
+                    if resource.is_some_and(|known| known.client_id != owner.client_id) {
+                        return Err(Refusal::invalid_request(
+                            28_000,
+                            "Provided value for the input parameter scope is not valid because it contains more than one resource.",
+                        ));
+                    }
+                    resource = Some(owner);
+                    if name == ".default" {
+                        default = true;
+                    } else if owner.scopes.iter().any(|scope| scope == name) {
+                        names.push(name.to_owned());
+                    } else {
+                        let text = format!(
+                            "The application asked for a scope that doesn't exist on the resource '{}'. Contact the app vendor.",
+                            owner.client_id
+                        );
+                        return Err(Refusal::new("invalid_client", 650_053, text));
+                    }
+                }
+            }
+        }
+        if default && !names.is_empty() {
+            return Err(Refusal::new(
+                "invalid_scope",
+                70_011,
+                ".default scope can't be combined with resource-specific scopes.",
+            ));
+        }
+        if resource.is_none() && !openid {
+            return Err(Refusal::new(
+                "invalid_scope",
+                70_011,
+                "The provided value for the input parameter 'scope' is not valid.",
+            ));
+        }
+        Ok(Self {
+            text: text.to_owned(),
+            resource: resource.unwrap_or(&graph).clone(),
+            names,
+            default,
+            openid,
+            offline_access,
+        })
+    }
+
+    /// Only `<resource>/.default`, as client credentials need it.
+    pub(crate) fn is_default_only(&self) -> bool {
+        self.default && !self.openid && !self.offline_access
+    }
+
+    /// What `client` gets for the request: everything that it was granted on the resource, as in Entra, if what it asks for is part of that.
+    ///
+    /// # Errors
+    ///
+    /// AADSTS65001 when it asks for more than it was granted.
+    pub(crate) fn granted(&self, client: &App) -> Result<Vec<String>, Refusal> {
+        if self.names.is_empty() && !self.default {
+            return Ok(["openid", "profile", "email"].map(str::to_owned).into());
+        }
+        let granted: Vec<String> = client
+            .delegated
+            .iter()
+            .filter_map(|permission| self.resource.permission(permission))
+            .map(str::to_owned)
+            .collect();
+        let consented = client.consent == crate::directory::Consent::Granted;
+        if consented && !granted.is_empty() && self.names.iter().all(|name| granted.contains(name))
+        {
+            Ok(granted)
+        } else {
+            Err(Refusal::consent_required())
+        }
+    }
+}
+
+fn resolve<'a, 'w>(
+    directory: &'a Directory,
+    graph: &'a App,
+    word: &'w str,
+) -> Result<(&'a App, &'w str), Refusal> {
+    let Some((_, name)) = word.rsplit_once('/') else {
+        return Ok((graph, word));
+    };
+    let owner = directory
+        .apps
+        .iter()
+        .chain([graph])
+        .find(|app| app.permission(word).is_some());
+    let unknown = || {
+        Refusal::new(
+            "invalid_resource",
+            500_011,
+            "The resource principal of the requested scope was not found in the tenant.",
+        )
+    };
+    owner.map(|app| (app, name)).ok_or_else(unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(text: &str) -> u32 {
+        Requested::parse(&Directory::demo(), Some(text))
+            .unwrap_err()
+            .code
+    }
+
+    #[test]
+    fn one_resource_is_understood_by_any_of_its_names() {
+        let directory = Directory::demo();
+        let id = directory.app("middle-tier").unwrap().client_id;
+        for scope in [
+            "api://middle-tier/user_impersonation openid offline_access",
+            &format!("openid  {id}/.default"),
+            "api://middle-tier/.default",
+        ] {
+            let requested = Requested::parse(&directory, Some(scope)).unwrap();
+            assert_eq!(requested.resource.client_id, id);
+            assert_eq!(requested.text, scope);
+            assert_eq!(
+                requested
+                    .granted(directory.app("spa-backend").unwrap())
+                    .unwrap(),
+                ["user_impersonation"]
+            );
+        }
+    }
+
+    #[test]
+    fn each_fault_has_its_number() {
+        assert_eq!(
+            code("api://middle-tier/user_impersonation api://downstream-api/user_impersonation"),
+            28_000
+        );
+        assert_eq!(
+            code("api://middle-tier/user_impersonation User.Read"),
+            28_000
+        );
+        assert_eq!(code("api://nobody/x"), 500_011);
+        assert_eq!(code("api://middle-tier/nope"), 650_053);
+        assert_eq!(
+            code("api://middle-tier/.default api://middle-tier/user_impersonation"),
+            70_011
+        );
+        assert_eq!(code("profile"), 70_011);
+        assert_eq!(
+            Requested::parse(&Directory::demo(), None).unwrap_err().code,
+            900_144
+        );
+    }
+
+    #[test]
+    fn what_was_not_granted_needs_consent() {
+        let mut directory = Directory::demo();
+        let requested =
+            Requested::parse(&directory, Some("api://downstream-api/user_impersonation")).unwrap();
+        assert!(
+            requested
+                .granted(directory.app("middle-tier").unwrap())
+                .is_ok()
+        );
+        assert_eq!(
+            requested
+                .granted(directory.app("spa-backend").unwrap())
+                .unwrap_err()
+                .code,
+            65_001
+        );
+        directory.app_mut("middle-tier").unwrap().consent = crate::directory::Consent::Required;
+        assert_eq!(
+            requested
+                .granted(directory.app("middle-tier").unwrap())
+                .unwrap_err()
+                .code,
+            65_001
+        );
+    }
+
+    #[test]
+    fn openid_alone_is_for_graph() {
+        let requested = Requested::parse(&Directory::demo(), Some("openid profile")).unwrap();
+        assert_eq!(requested.resource.client_id, crate::directory::GRAPH);
+    }
+}

@@ -1,0 +1,17 @@
+//! The authority over HTTP: for each rule a request in which only that rule is broken, and a valid twin.
+
+#[cfg(test)]
+mod harness;
+
+#[cfg(test)]
+mod authorize;
+#[cfg(test)]
+mod control;
+#[cfg(test)]
+mod on_behalf_of;
+#[cfg(test)]
+mod operations;
+#[cfg(test)]
+mod sessions;
+#[cfg(test)]
+mod token;

@@ -1,0 +1,155 @@
+//! The middle tier: calls the downstream API on behalf of its own caller.
+
+use std::{convert::Infallible, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderName, Request, Response, StatusCode, Uri, header::CONTENT_TYPE};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use tower::{ServiceBuilder, ServiceExt};
+use tower_bearer::{
+    BoxError, CallError, CloneBody, ConfigError, Credential, HttpClient, OnBehalfOf, OnBehalfOfExt,
+    Principal, PropagateChallengeLayer, RequireScopeLayer, Target, ValidateBearerLayer,
+};
+use url::Url;
+
+use crate::{
+    config::MiddleTierConfig,
+    health::HealthLayer,
+    host_guard::HostGuardLayer,
+    problem::{CORRELATION_ID, CorrelationId, ProblemLayer},
+    routes::{Routes, WebService},
+};
+
+/// The client of the next tier: every call it makes carries a token of the caller for the downstream API.
+type Downstream = OnBehalfOf<HttpClient, CloneBody>;
+
+/// Longest answer of the next tier.
+const MAX_ANSWER: usize = 1024 * 1024;
+/// A call of the next tier takes no longer.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// W3C Trace Context: joins the tiers' records of one call.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// `GET /api` and `GET /secure`: the downstream API's routes of the same names, called On-Behalf-Of.
+///
+/// # Errors
+///
+/// A configuration that no service can be built from.
+pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
+    let authority = config.authority.authority()?;
+    let resource = authority
+        .resource(&config.client_id)?
+        .app_id_uri(&config.app_id_uri)?;
+    let me = authority.client(
+        &config.client_id,
+        Credential::secret(config.client_secret.clone())?,
+    )?;
+
+    let downstream = ServiceBuilder::new()
+        // The caller's token becomes one for the downstream API; it is sent there and nowhere else.
+        .layer(
+            me.on_behalf_of(
+                [config.downstream_scope.as_str()],
+                Target::origin(&config.downstream.origin().ascii_serialization())?,
+            )?
+            .replay(CloneBody),
+        )
+        .service(client()?);
+    let call = |path: &str| {
+        let uri = join(&config.downstream, path);
+        let downstream = downstream.clone();
+        tower::service_fn(move |request| answer(downstream.clone(), uri.clone(), request))
+    };
+    let routes = Routes::new()
+        .get("/api", call("/api"))
+        .get("/secure", call("/secure"));
+
+    let service = ServiceBuilder::new()
+        // Outermost, so that every refusal below gets a document and a correlation id.
+        .layer(ProblemLayer)
+        // Before anything answers: a page that rebinds its name to this address gets nothing.
+        .layer(HostGuardLayer::new::<String>([]))
+        // Outside of the validation: probes carry no token.
+        .layer(HealthLayer::new(move || {
+            let authority = authority.clone();
+            async move { authority.ready().await }
+        }))
+        // Around everything that can make a demand: prints it as a challenge of this tier.
+        .layer(PropagateChallengeLayer::new(&resource))
+        // Before anything is done for the caller.
+        .layer(ValidateBearerLayer::new(&resource))
+        // Before any token request: only users who granted our scope are acted for.
+        .layer(RequireScopeLayer::new(&config.required_scope)?)
+        .service(routes);
+    Ok(WebService::new(service))
+}
+
+fn client() -> Result<HttpClient, ConfigError> {
+    let settings = reqwest::Client::builder().timeout(DEADLINE);
+    HttpClient::new(settings).map_err(|_| ConfigError::HttpClient)
+}
+
+async fn answer(
+    downstream: Downstream,
+    uri: Uri,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    Ok(call_downstream(downstream, uri, request)
+        .await
+        .unwrap_or_else(|error| {
+            tracing::info!(%error, "the downstream API could not be called");
+            // A demand travels in the response to PropagateChallenge; what demands nothing is the next tier's failure.
+            let mut response = CallError::from(error).into_response();
+            *response.status_mut() = StatusCode::BAD_GATEWAY;
+            response
+        }))
+}
+
+async fn call_downstream(
+    downstream: Downstream,
+    uri: Uri,
+    incoming: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, BoxError> {
+    let caller = incoming
+        .extensions()
+        .get::<Principal>()
+        .ok_or("no principal: validation is missing")?;
+    let mut request = Request::get(uri)
+        .body(Full::<Bytes>::default())?
+        .on_behalf_of(caller);
+    if let Some(trace) = incoming.headers().get(TRACEPARENT) {
+        request.headers_mut().insert(TRACEPARENT, trace.clone());
+    }
+    if let Some(id) = incoming.extensions().get::<CorrelationId>() {
+        request.headers_mut().insert(CORRELATION_ID, id.to_header());
+    }
+
+    // A demand of the authority or of the next tier goes up from here by `?`.
+    let answer = downstream.oneshot(request).await?;
+
+    let status = match answer.status() {
+        status if status.is_success() => status,
+        status @ (StatusCode::FORBIDDEN
+        | StatusCode::NOT_FOUND
+        | StatusCode::SERVICE_UNAVAILABLE) => status,
+        _ => StatusCode::BAD_GATEWAY,
+    };
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
+    if status.is_success() {
+        if let Some(kind) = answer.headers().get(CONTENT_TYPE) {
+            response.headers_mut().insert(CONTENT_TYPE, kind.clone());
+        }
+        let body = Limited::new(answer.into_body(), MAX_ANSWER)
+            .collect()
+            .await?;
+        *response.body_mut() = Full::from(body.to_bytes());
+    }
+    Ok(response)
+}
+
+fn join(base: &Url, path: &str) -> Uri {
+    let text = format!("{}{path}", base.as_str().trim_end_matches('/'));
+    text.parse().unwrap_or_default()
+}

@@ -1,0 +1,99 @@
+//! The smallest router: exact paths, one method each.
+
+use std::{
+    convert::Infallible,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header::ALLOW};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use tower::{Service, ServiceExt, util::BoxCloneSyncService};
+
+/// A whole service, ready to be served.
+pub type WebService =
+    BoxCloneSyncService<Request<Incoming>, Response<Either<Full<Bytes>, Full<Bytes>>>, Infallible>;
+
+/// A service as the routes hold it.
+pub type Route<E> = BoxCloneSyncService<Request<Incoming>, Response<Full<Bytes>>, E>;
+
+/// Answers 404 for a path that is not listed and 405 for another method.
+pub struct Routes<E = Infallible>(Vec<(Method, &'static str, Route<E>)>);
+
+impl<E: 'static> Routes<E> {
+    /// No route yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Adds a service for GET of one path.
+    #[must_use]
+    pub fn get<S>(mut self, path: &'static str, service: S) -> Self
+    where
+        S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = E>,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
+        self.0
+            .push((Method::GET, path, BoxCloneSyncService::new(service)));
+        self
+    }
+
+    /// Else the method that the path takes, if there is such a path.
+    fn find(&self, request: &Request<Incoming>) -> Result<Route<E>, Option<Method>> {
+        let here = || {
+            self.0
+                .iter()
+                .filter(|(_, path, _)| *path == request.uri().path())
+        };
+        let found = here().find(|(method, ..)| method == request.method());
+        let allowed = || here().next().map(|(method, ..)| method.clone());
+        found
+            .map(|(.., service)| service.clone())
+            .ok_or_else(allowed)
+    }
+}
+
+impl<E: 'static> Default for Routes<E> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<E> Clone for Routes<E> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<E: Send + 'static> Service<Request<Incoming>> for Routes<E> {
+    type Response = Response<Full<Bytes>>;
+    type Error = E;
+    type Future = futures_util::future::BoxFuture<'static, Result<Self::Response, E>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), E>> {
+        // Each route is made ready when it is called.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        match self.find(&request) {
+            Ok(service) => Box::pin(service.oneshot(request)),
+            Err(allowed) => Box::pin(std::future::ready(Ok(refusal(allowed)))),
+        }
+    }
+}
+
+fn refusal(allowed: Option<Method>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = match allowed {
+        Some(_) => StatusCode::METHOD_NOT_ALLOWED,
+        None => StatusCode::NOT_FOUND,
+    };
+    if let Some(allowed) = allowed.and_then(|method| HeaderValue::from_str(method.as_str()).ok()) {
+        response.headers_mut().insert(ALLOW, allowed);
+    }
+    response
+}
