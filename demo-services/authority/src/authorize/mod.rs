@@ -17,7 +17,7 @@ use crate::authority::{Authority, Shared};
 use crate::cookies;
 use crate::directory::{Directory, User};
 use crate::errors::{Refusal, Trace};
-use crate::form::Form;
+use crate::form::{Form, FormError};
 use crate::pages;
 use crate::policy::{self, Authentication, Question, Setting, Step, Verdict};
 use crate::random;
@@ -25,6 +25,9 @@ use crate::records::{Code, Flow};
 use crate::server::Known;
 use crate::tokens::client_info;
 use request::{Prompt, Rejected};
+
+/// Longest request that is kept while the user signs in.
+const MAX_REQUEST: usize = 16 * 1024;
 
 /// `GET` and `POST /{tenant}/oauth2/v2.0/authorize`.
 pub(crate) async fn authorize(
@@ -35,10 +38,15 @@ pub(crate) async fn authorize(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let form = if method == Method::POST {
-        Form::parse(&body)
+    let text = if method == Method::POST {
+        body
     } else {
-        Form::parse(query.unwrap_or_default().as_bytes())
+        query.unwrap_or_default().into()
+    };
+    let form = if text.len() > MAX_REQUEST {
+        Err(FormError::Malformed)
+    } else {
+        Form::parse(&text)
     };
     let trace = Trace::new(
         form.as_ref()
