@@ -180,7 +180,9 @@ fn next(
         Verdict::Unmet(unmet) if silent => {
             Next::Refuse(unmet.refusal(user, resource).error("interaction_required"))
         }
-        Verdict::Unmet(unmet) if unmet.step != Step::Mfa => Next::SignIn,
+        Verdict::Unmet(unmet) if matches!(unmet.step, Step::SignIn | Step::SignInSince(_)) => {
+            Next::SignIn
+        }
         // Not `interaction_required`: another round would end here as well.
         Verdict::Unmet(_) if !user.can_mfa() => {
             Next::Refuse(policy::not_registered("access_denied", resource.client_id))
