@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::uri::Authority as HostAndPort;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
@@ -50,13 +50,14 @@ enum Command {
 /// Guarded by a token, a loopback host, the absence of a foreign origin, and a content type that no HTML form can send.
 pub(crate) async fn control(
     State(authority): State<Shared>,
+    uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let Some(token) = &authority.control_token else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    if let Err((status, reason)) = check(&authority, token, &headers) {
+    if let Err((status, reason)) = check(&authority, token, &uri, &headers) {
         tracing::info!(reason, "control refused");
         return refuse(status, reason);
     }
@@ -77,6 +78,7 @@ pub(crate) async fn control(
 fn check(
     authority: &Authority,
     token: &str,
+    uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<(), (StatusCode, &'static str)> {
     let presented = headers
@@ -91,7 +93,10 @@ fn check(
     }) {
         return Err((StatusCode::UNAUTHORIZED, "X-Control is missing or wrong"));
     }
-    if !headers.get(header::HOST).is_none_or(is_loopback_host) {
+    // HTTP/1.1 has the host in the header, HTTP/2 in the URI; one of them is there, or the request would not have come this far.
+    let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
+    let named = host.or_else(|| uri.authority().map(|name| name.as_str().as_bytes()));
+    if !named.is_some_and(is_loopback_host) {
         return Err((StatusCode::FORBIDDEN, "only on a loopback host"));
     }
     if !headers
@@ -116,18 +121,10 @@ fn check(
     Ok(())
 }
 
-/// HTTP/2 has no `Host`; its `:authority` was compared with the service's names already.
-fn is_loopback_host(host: &http::HeaderValue) -> bool {
-    let host = host
-        .to_str()
-        .ok()
-        .and_then(|host| host.parse::<HostAndPort>().ok());
-    host.is_some_and(|host| {
-        matches!(host.host(), "localhost" | "[::1]")
-            || host
-                .host()
-                .parse::<std::net::Ipv4Addr>()
-                .is_ok_and(|ip| ip.is_loopback())
+fn is_loopback_host(name: &[u8]) -> bool {
+    HostAndPort::try_from(name).is_ok_and(|name| {
+        let ip = name.host().parse::<std::net::Ipv4Addr>();
+        matches!(name.host(), "localhost" | "[::1]") || ip.is_ok_and(|ip| ip.is_loopback())
     })
 }
 

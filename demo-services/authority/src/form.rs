@@ -95,4 +95,21 @@ mod tests {
             Some(FormError::Malformed)
         );
     }
+
+    proptest::proptest! {
+        #[test]
+        fn parsing_undoes_what_another_implementation_prints(values in proptest::collection::vec(".*", 0..20)) {
+            let names: Vec<_> = (0..values.len()).map(|index| format!("p {index}")).collect();
+            let text = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(names.iter().zip(&values)).finish();
+            let form = Form::parse(text.as_bytes()).unwrap();
+            for (name, value) in names.iter().zip(&values) {
+                assert_eq!(form.get(name).unwrap_or_default(), value);
+            }
+        }
+
+        #[test]
+        fn nothing_panics(text in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            let _ = Form::parse(&text);
+        }
+    }
 }

@@ -59,6 +59,8 @@ pub(crate) enum Step {
     SignIn,
     /// The sign-in is older than the claims request (`nbf`) allows.
     SignInSince(u64),
+    /// Nothing but to ask for the context at `/authorize`.
+    Visit,
 }
 
 /// The question to the policies.
@@ -72,112 +74,115 @@ pub(crate) struct Question<'a> {
     pub(crate) now: u64,
 }
 
+/// What stands in the way of one policy.
+enum Obstacle {
+    /// Nothing will do.
+    Blocked,
+    /// Something that the user can do.
+    Step(Step),
+}
+
 impl Question<'_> {
     pub(crate) fn decide(&self, proven: &Authentication) -> Verdict {
-        // A sign-in that happens now is as late as a sign-in can be, whatever the clock of the API says.
-        if let Some(not_before) = self.demands.not_before {
-            let latest = if self.setting == Setting::Interactive {
-                not_before.min(self.now)
-            } else {
-                not_before
-            };
-            if proven.auth_time < latest {
-                let claims = json!({ "access_token": { "nbf": { "essential": true, "value": not_before.to_string() } } });
-                return Verdict::Unmet(Unmet {
-                    step: Step::SignInSince(not_before),
-                    claims,
-                });
-            }
-        }
-        self.decide_app(proven)
+        self.decide_age(proven)
+            .or_else(|| self.decide_app(proven))
             .unwrap_or_else(|| self.decide_contexts(proven))
+    }
+
+    /// The `nbf` of the claims request.
+    fn decide_age(&self, proven: &Authentication) -> Option<Verdict> {
+        let not_before = self.demands.not_before?;
+        // A sign-in that happens now is as late as a sign-in can be, whatever the clock of the API says.
+        let reachable = match self.setting {
+            Setting::Interactive => not_before.min(self.now),
+            Setting::Token => not_before,
+        };
+        (proven.auth_time < reachable).then(|| {
+            let value = json!({ "essential": true, "value": not_before.to_string() });
+            Verdict::unmet(Step::SignInSince(not_before), "nbf", value)
+        })
     }
 
     /// Policies on the API, and policies that the claims request names.
     fn decide_app(&self, proven: &Authentication) -> Option<Verdict> {
-        let named = |policy: &&Policy| {
+        let concerned = |policy: &&Policy| {
             self.demands.policies.contains(&policy.id)
                 || matches!(&policy.target, Target::App(name) if *name == self.resource.name)
         };
-        let mut unmet = Vec::new();
+        let mut ids = Vec::new();
         let mut step = Step::Mfa;
-        for policy in self.policies().filter(named) {
-            match self.lacking(policy, proven) {
-                Ok(()) => {}
-                Err(None) => return Some(Verdict::Blocked),
-                Err(Some(needed)) => {
-                    unmet.push(policy.id.to_string());
+        for policy in self.policies().filter(concerned) {
+            match self.obstacle(policy, proven) {
+                None => {}
+                Some(Obstacle::Blocked) => return Some(Verdict::Blocked),
+                Some(Obstacle::Step(needed)) => {
+                    ids.push(policy.id.to_string());
+                    // The sign-in page comes first; a second factor is asked for after it.
                     step = if needed == Step::SignIn { needed } else { step };
                 }
             }
         }
-        let claims =
-            json!({ "access_token": { "capolids": { "essential": true, "values": unmet } } });
-        (!unmet.is_empty()).then_some(Verdict::Unmet(Unmet { step, claims }))
+        let value = json!({ "essential": true, "values": ids });
+        (!ids.is_empty()).then(|| Verdict::unmet(step, "capolids", value))
     }
 
     /// One of the demanded contexts must be satisfied (OpenID Connect Core 5.5.1: `values` is a set to choose from).
     fn decide_contexts(&self, proven: &Authentication) -> Verdict {
-        let lacking = |context: &String| {
-            self.policies()
-                .filter(|policy| matches!(&policy.target, Target::AuthContext(id) if id == context))
-                .find_map(|policy| self.lacking(policy, proven).err())
+        let demanded = &self.demands.contexts;
+        let asked: &[String] = match self.setting {
+            Setting::Interactive => demanded,
+            Setting::Token => &[],
         };
-        let mut satisfied: BTreeSet<_> = proven
-            .contexts
-            .iter()
-            .filter(|context| lacking(context).is_none())
+        let candidates = proven.contexts.iter().chain(asked);
+        let satisfied: BTreeSet<_> = candidates
+            .filter(|context| self.context_obstacle(context, proven).is_none())
             .cloned()
             .collect();
-        let mut first = None;
-        let mut blocked = false;
-        let mut any = false;
-        for context in &self.demands.contexts {
-            let on_record =
-                self.setting == Setting::Interactive || proven.contexts.contains(context);
-            match lacking(context) {
-                None if on_record => {
-                    satisfied.insert(context.clone());
-                    any = true;
-                }
-                Some(None) => blocked = true,
-                lacking => {
-                    first.get_or_insert((context, lacking.flatten().unwrap_or(Step::Mfa)));
-                }
-            }
+        if demanded.is_empty() || demanded.iter().any(|context| satisfied.contains(context)) {
+            return Verdict::Satisfied(satisfied);
         }
-        match first {
-            _ if any || self.demands.contexts.is_empty() => Verdict::Satisfied(satisfied),
-            Some((context, step)) => Verdict::Unmet(Unmet {
-                step,
-                claims: json!({ "access_token": { "acrs": { "essential": true, "value": context } } }),
-            }),
-            None if blocked => Verdict::Blocked,
-            None => Verdict::Satisfied(satisfied),
-        }
+        let possible =
+            demanded
+                .iter()
+                .find_map(|context| match self.context_obstacle(context, proven) {
+                    None => Some((context, Step::Visit)),
+                    Some(Obstacle::Step(step)) => Some((context, step)),
+                    Some(Obstacle::Blocked) => None,
+                });
+        possible.map_or(Verdict::Blocked, |(context, step)| {
+            let value = json!({ "essential": true, "value": context });
+            Verdict::unmet(step, "acrs", value)
+        })
     }
 
     fn policies(&self) -> impl Iterator<Item = &Policy> {
-        self.directory
-            .policies
-            .iter()
-            .filter(|policy| policy.applies_to(self.user))
+        let policies = self.directory.policies.iter();
+        policies.filter(|policy| policy.applies_to(self.user))
     }
 
-    /// What `policy` still wants: `Err(None)` if nothing will do.
-    fn lacking(&self, policy: &Policy, proven: &Authentication) -> Result<(), Option<Step>> {
+    fn context_obstacle(&self, context: &str, proven: &Authentication) -> Option<Obstacle> {
+        self.policies()
+            .filter(|policy| matches!(&policy.target, Target::AuthContext(id) if id == context))
+            .find_map(|policy| self.obstacle(policy, proven))
+    }
+
+    fn obstacle(&self, policy: &Policy, proven: &Authentication) -> Option<Obstacle> {
+        let age = self.now.saturating_sub(proven.auth_time);
         match policy.require {
-            Require::Block => Err(None),
-            Require::Mfa
-                if policy
-                    .sign_in_frequency
-                    .is_some_and(|limit| self.now.saturating_sub(proven.auth_time) > limit) =>
-            {
-                Err(Some(Step::SignIn))
+            Require::Block => Some(Obstacle::Blocked),
+            Require::Mfa if policy.sign_in_frequency.is_some_and(|limit| age > limit) => {
+                Some(Obstacle::Step(Step::SignIn))
             }
-            Require::Mfa if !proven.mfa => Err(Some(Step::Mfa)),
-            Require::Mfa => Ok(()),
+            Require::Mfa if !proven.mfa => Some(Obstacle::Step(Step::Mfa)),
+            Require::Mfa => None,
         }
+    }
+}
+
+impl Verdict {
+    fn unmet(step: Step, claim: &str, value: Value) -> Self {
+        let claims = json!({ "access_token": { claim: value } });
+        Self::Unmet(Unmet { step, claims })
     }
 }
 
@@ -188,13 +193,13 @@ impl Unmet {
         let refusal = match self.step {
             Step::SignInSince(not_before) => return Refusal::revoked(not_before),
             Step::SignIn => Refusal::invalid_grant(70_043, "The refresh token has expired or is invalid due to sign-in frequency checks by conditional access.").suberror("bad_token"),
-            Step::Mfa if user.can_mfa() => Refusal::new(
+            Step::Mfa if !user.can_mfa() => not_registered("interaction_required", resource),
+            Step::Mfa | Step::Visit => Refusal::new(
                 "interaction_required",
                 50_076,
                 format!("Due to a configuration change made by your administrator, or because you moved to a new location, you must use multi-factor authentication to access '{resource}'."),
             )
             .suberror("basic_action"),
-            Step::Mfa => not_registered("interaction_required", resource),
         };
         refusal.claims(self.claims)
     }
@@ -407,6 +412,37 @@ mod tests {
             ),
             Verdict::Unmet(_)
         ));
+    }
+
+    #[test]
+    fn a_context_without_a_policy_is_met_by_asking_for_it() {
+        let mut directory = Directory::demo();
+        directory.policies[1].enabled = false;
+        let weak = proven(&directory, false);
+        assert!(matches!(
+            decide(&directory, "middle-tier", C1, Setting::Token, &weak),
+            Verdict::Unmet(Unmet {
+                step: Step::Visit,
+                ..
+            })
+        ));
+        let met = decide(&directory, "middle-tier", C1, Setting::Interactive, &weak);
+        assert!(matches!(met, Verdict::Satisfied(_)));
+    }
+
+    #[test]
+    fn a_context_on_record_ends_when_its_policy_is_no_longer_met() {
+        let mut directory = Directory::demo();
+        let mut strong = proven(&directory, true);
+        strong.contexts.insert("c1".into());
+        for (limit, kept) in [(100, true), (99, false)] {
+            directory.policies[1].sign_in_frequency = Some(limit);
+            let verdict = decide(&directory, "middle-tier", None, Setting::Token, &strong);
+            let Verdict::Satisfied(contexts) = verdict else {
+                panic!()
+            };
+            assert_eq!(contexts.contains("c1"), kept);
+        }
     }
 
     #[test]

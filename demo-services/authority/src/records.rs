@@ -82,7 +82,7 @@ impl Stores {
         Self {
             sessions: Expiring::new(DAY, 10_000),
             flows: Expiring::new(600, 1000),
-            codes: Expiring::new(300, 10_000),
+            codes: Expiring::new(300, 4096),
             families: Expiring::new(DAY, 50_000),
             records: Expiring::new(ACCESS_TOKEN_LIFETIME, 100_000),
             revocations: HashMap::new(),

@@ -52,6 +52,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The control token is empty: anybody could guess it.
+    #[error("the control token is empty")]
+    ControlToken,
     /// The directory breaks a rule.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
@@ -136,6 +139,9 @@ impl LocalAuthority {
     /// See [`StartError`].
     pub async fn start(directory: Directory, options: Options) -> Result<Running, StartError> {
         directory.validate()?;
+        if matches!(&options.control, Control::Given(token) if token.is_empty()) {
+            return Err(StartError::ControlToken);
+        }
         let Listening {
             listeners,
             host,

@@ -31,6 +31,9 @@ const MAX_HEADER_LIST: u32 = 32 * 1024;
 const MAX_CONNECTIONS: usize = 1024;
 /// Longer than the longest delay that `fail_next` can ask for.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// hyper counts idle time as well: longer than the 90 seconds for which client pools keep a connection, so that the client is the one
+/// to close it and no request meets a closing connection.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The directory that a request with a known tenant works on.
@@ -238,7 +241,7 @@ async fn accept(
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(Duration::from_secs(10))
+            .header_read_timeout(HEADER_TIMEOUT)
             .max_buf_size(MAX_HEADER_LIST as usize);
         builder
             .http2()

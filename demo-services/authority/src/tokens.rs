@@ -57,7 +57,10 @@ impl AccessToken<'_> {
         put("iss", stamp.issuer.into());
         put("iat", stamp.now.into());
         put("nbf", stamp.now.into());
-        put("exp", (stamp.now + ACCESS_TOKEN_LIFETIME).into());
+        put(
+            "exp",
+            stamp.now.saturating_add(ACCESS_TOKEN_LIFETIME).into(),
+        );
         put("azp", self.client.client_id.to_string().into());
         put(
             "azpacr",
@@ -140,7 +143,7 @@ impl IdToken<'_> {
         put("iss", stamp.issuer.into());
         put("iat", stamp.now.into());
         put("nbf", stamp.now.into());
-        put("exp", (stamp.now + 3600).into());
+        put("exp", stamp.now.saturating_add(3600).into());
         put("name", self.user.display_name.as_str().into());
         put("oid", self.user.oid.to_string().into());
         put("preferred_username", self.user.username.as_str().into());

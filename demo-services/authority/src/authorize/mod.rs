@@ -17,7 +17,7 @@ use crate::authority::{Authority, Shared};
 use crate::cookies;
 use crate::directory::{Directory, User};
 use crate::errors::{Refusal, Trace};
-use crate::form::Form;
+use crate::form::{Form, FormError};
 use crate::pages;
 use crate::policy::{self, Authentication, Question, Setting, Step, Verdict};
 use crate::random;
@@ -25,6 +25,9 @@ use crate::records::{Code, Flow};
 use crate::server::Known;
 use crate::tokens::client_info;
 use request::{Prompt, Rejected};
+
+/// Longest request that is kept while the user signs in.
+const MAX_REQUEST: usize = 16 * 1024;
 
 /// `GET` and `POST /{tenant}/oauth2/v2.0/authorize`.
 pub(crate) async fn authorize(
@@ -35,10 +38,15 @@ pub(crate) async fn authorize(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let form = if method == Method::POST {
-        Form::parse(&body)
+    let text = if method == Method::POST {
+        body
     } else {
-        Form::parse(query.unwrap_or_default().as_bytes())
+        query.unwrap_or_default().into()
+    };
+    let form = if text.len() > MAX_REQUEST {
+        Err(FormError::Malformed)
+    } else {
+        Form::parse(&text)
     };
     let trace = Trace::new(
         form.as_ref()
@@ -172,7 +180,9 @@ fn next(
         Verdict::Unmet(unmet) if silent => {
             Next::Refuse(unmet.refusal(user, resource).error("interaction_required"))
         }
-        Verdict::Unmet(unmet) if unmet.step != Step::Mfa => Next::SignIn,
+        Verdict::Unmet(unmet) if matches!(unmet.step, Step::SignIn | Step::SignInSince(_)) => {
+            Next::SignIn
+        }
         // Not `interaction_required`: another round would end here as well.
         Verdict::Unmet(_) if !user.can_mfa() => {
             Next::Refuse(policy::not_registered("access_denied", resource.client_id))

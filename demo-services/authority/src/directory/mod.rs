@@ -218,10 +218,6 @@ pub enum Require {
 impl Directory {
     /// The directory of the demo: users alice, bob and carol, and the four applications `spa-backend`, `middle-tier`,
     /// `downstream-api` and `daemon`. Their client secrets are made at random, here.
-    ///
-    /// # Panics
-    ///
-    /// Never: a test reads the same text.
     #[must_use]
     #[expect(
         clippy::expect_used,

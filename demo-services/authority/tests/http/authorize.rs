@@ -401,3 +401,18 @@ async fn forms_from_elsewhere_are_refused() {
         assert_eq!(answer.status().as_u16(), status, "{name}: {value}");
     }
 }
+
+#[tokio::test]
+async fn a_request_that_is_too_long_is_not_kept() {
+    let authority = Harness::start().await;
+    for (length, status) in [(8 * 1024, 200), (17 * 1024, 400)] {
+        let state = "x".repeat(length);
+        assert_eq!(
+            authority
+                .authorize(&Browser::default(), &[("state", &state)])
+                .await
+                .status,
+            status
+        );
+    }
+}

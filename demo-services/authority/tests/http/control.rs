@@ -188,3 +188,37 @@ async fn the_next_requests_fail_as_told_and_the_one_after_does_not() {
         (Some(3), Some(1), Some(0))
     );
 }
+
+#[tokio::test]
+async fn control_is_for_loopback_names_only() {
+    let url = "https://login.example".parse().unwrap();
+    let options = Options::default()
+        .public_url(url)
+        .control_token("control-me");
+    let running = LocalAuthority::start(Directory::demo(), options)
+        .await
+        .unwrap();
+    let port = running.port();
+    for (host, status) in [
+        ("login.example".to_owned(), 403),
+        (format!("127.0.0.1:{port}"), 200),
+        (format!("[::1]:{port}"), 200),
+    ] {
+        let request = reqwest::Client::new().post(format!("http://localhost:{port}/control"));
+        let request = request
+            .header("host", &host)
+            .header("x-control", "control-me")
+            .json(&json!({ "do": "counters" }));
+        assert_eq!(
+            request.send().await.unwrap().status().as_u16(),
+            status,
+            "{host}"
+        );
+    }
+    let empty =
+        LocalAuthority::start(Directory::demo(), Options::default().control_token("")).await;
+    assert!(matches!(
+        empty,
+        Err(local_authority::StartError::ControlToken)
+    ));
+}

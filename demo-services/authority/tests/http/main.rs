@@ -8,6 +8,8 @@ mod authorize;
 #[cfg(test)]
 mod control;
 #[cfg(test)]
+mod issue;
+#[cfg(test)]
 mod on_behalf_of;
 #[cfg(test)]
 mod operations;

@@ -264,3 +264,85 @@ async fn sign_out_ends_the_session_and_redirects_only_where_it_may() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_demand_for_a_later_sign_in_asks_for_the_password() {
+    let authority = Harness::start().await;
+    let mut browser = signed_in(&authority).await;
+    authority.clock.advance(10);
+    let nbf = format!(
+        r#"{{"access_token":{{"nbf":{{"essential":true,"value":"{}"}}}}}}"#,
+        crate::harness::START + 5
+    );
+    let page = authority.authorize(&browser, &[("claims", &nbf)]).await;
+    assert!(page.is_sign_in());
+    assert!(
+        authority
+            .sign_in(&mut browser, &page, "alice")
+            .await
+            .parameters()
+            .contains_key("code")
+    );
+    // A demand ahead of this clock is met by a sign-in now; another round could not do better.
+    let ahead = nbf.replace(
+        &(crate::harness::START + 5).to_string(),
+        &(crate::harness::START + 60).to_string(),
+    );
+    authority.clock.advance(10);
+    let page = authority.authorize(&browser, &[("claims", &ahead)]).await;
+    assert!(page.is_sign_in());
+    assert!(
+        authority
+            .sign_in(&mut browser, &page, "alice")
+            .await
+            .parameters()
+            .contains_key("code")
+    );
+}
+
+#[tokio::test]
+async fn an_old_sign_in_is_repeated_on_the_page() {
+    let authority = Harness::with(|directory| {
+        directory
+            .policy_mut("Step-up for c1")
+            .unwrap()
+            .sign_in_frequency = Some(3600)
+    })
+    .await;
+    let mut browser = signed_in(&authority).await;
+    authority.clock.advance(3601);
+    let page = authority.authorize(&browser, &[("claims", C1)]).await;
+    assert!(page.is_sign_in());
+    let page = authority.sign_in(&mut browser, &page, "alice").await;
+    assert!(page.is_mfa());
+    assert!(
+        authority
+            .confirm(&mut browser, &page)
+            .await
+            .parameters()
+            .contains_key("code")
+    );
+}
+
+#[tokio::test]
+async fn one_of_several_contexts_is_enough() {
+    let authority = Harness::with(|directory| {
+        let mut other = directory.policy("Step-up for c1").unwrap().clone();
+        other.name = "c2 is closed".into();
+        other.id = directory.users[0].oid;
+        other.target = local_authority::Target::AuthContext("c2".into());
+        other.require = Require::Block;
+        directory.policies.push(other);
+    })
+    .await;
+    let mut browser = signed_in(&authority).await;
+    let either = r#"{"access_token":{"acrs":{"essential":true,"values":["c2","c1"]}}}"#;
+    let page = authority.authorize(&browser, &[("claims", either)]).await;
+    assert!(page.is_mfa());
+    let code = authority.confirm(&mut browser, &page).await.parameters()["code"].clone();
+    let body = authority.redeem(&code, &[]).await.json();
+    assert_eq!(
+        claims(body["access_token"].as_str().unwrap())["acrs"],
+        serde_json::json!(["c1"])
+    );
+}

@@ -418,3 +418,15 @@ async fn a_public_client_shows_no_secret_and_only_a_spa_comes_cross_origin() {
         }
     }
 }
+
+#[tokio::test]
+async fn of_two_redemptions_at_once_one_succeeds() {
+    let authority = Harness::start().await;
+    for _ in 0..5 {
+        let code = authority.code(&mut Browser::default()).await;
+        let (one, other) = tokio::join!(authority.redeem(&code, &[]), authority.redeem(&code, &[]));
+        let mut statuses = [one.status, other.status];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 400]);
+    }
+}

@@ -1,0 +1,78 @@
+//! Tokens made to measure.
+
+use crate::harness::{Harness, START, claims};
+use local_authority::TokenSpec;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn each_change_changes_that_and_nothing_else() {
+    let authority = Harness::start().await;
+    let user = || TokenSpec::user("alice", "middle-tier");
+    let valid = claims(&authority.running.issue(user()));
+    let rows = vec![
+        (user(), json!({})),
+        (user().audience("x"), json!({ "aud": "x" })),
+        (user().issuer("x"), json!({ "iss": "x" })),
+        (user().expires_in(-1), json!({ "exp": START - 1 })),
+        (
+            user().issued_in(5),
+            json!({ "iat": START + 5, "nbf": START + 5 }),
+        ),
+        (user().scopes(["a", "b"]), json!({ "scp": "a b" })),
+        (user().scopes([""; 0]), json!({ "scp": null })),
+        (user().roles(["R"]), json!({ "roles": ["R"] })),
+        (user().acrs(["c1"]), json!({ "acrs": ["c1"] })),
+        (user().capabilities(["cp1"]), json!({ "xms_cc": ["cp1"] })),
+        (user().without("tid"), json!({ "tid": null })),
+        (user().claim("new", 1), json!({ "new": 1 })),
+        (
+            user().client("daemon"),
+            json!({ "azp": authority.id("daemon") }),
+        ),
+        (user().kid("x").foreign_key().mfa(), json!({})),
+    ];
+    for (spec, differences) in rows {
+        let described = format!("{spec:?}");
+        let mut token = claims(&authority.running.issue(spec));
+        for (name, value) in differences.as_object().unwrap() {
+            assert_eq!(
+                token.get(name).unwrap_or(&Value::Null),
+                value,
+                "{described}"
+            );
+            match valid.get(name) {
+                Some(original) => token[name] = original.clone(),
+                None => drop(token.as_object_mut().unwrap().remove(name)),
+            }
+        }
+        token["uti"] = valid["uti"].clone();
+        assert_eq!(token, valid, "{described}");
+    }
+}
+
+#[tokio::test]
+async fn names_that_the_directory_does_not_know_are_used_as_they_are() {
+    let authority = Harness::start().await;
+    let token = claims(
+        &authority.running.issue(
+            TokenSpec::user("zoe@elsewhere.example", "unknown-api")
+                .client("00000000-0000-4000-8000-00000000000a"),
+        ),
+    );
+    assert_eq!(
+        (&token["preferred_username"], &token["azp"]),
+        (
+            &json!("zoe@elsewhere.example"),
+            &json!("00000000-0000-4000-8000-00000000000a")
+        )
+    );
+    let token = claims(
+        &authority
+            .running
+            .issue(TokenSpec::app("daemon", "downstream-api")),
+    );
+    assert_eq!(
+        (&token["roles"], &token["idtyp"]),
+        (&json!(["Task.Run"]), &json!("app"))
+    );
+}
