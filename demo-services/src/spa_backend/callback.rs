@@ -90,6 +90,7 @@ async fn finish(
                 .sit(app, &seat)
                 .await
                 .map_err(|_| Message::internal())?;
+            tracing::info!("signed in");
             Ok(return_to.as_str().to_owned())
         }
         Purpose::StepUp { operation, .. } => {
@@ -97,9 +98,11 @@ async fn finish(
             if !person.account.is(&seat.account) {
                 // Their sign-in must not run what this person wanted, nor take this person's session over.
                 seat.operations().discard(operation);
+                tracing::info!("a step-up came back as somebody else: the operation is dropped");
                 return Ok("/?notice=other-account".to_owned());
             }
             seat.replace(&app.settings.scope, tokens);
+            tracing::info!("stepped up");
             Ok(format!("/?op={operation}"))
         }
     }
