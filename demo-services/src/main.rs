@@ -1,2 +1,244 @@
-//! Entry.
-fn main() {}
+//! The command line: `demo-services` alone starts everything on this machine.
+
+use std::{
+    error::Error,
+    ffi::OsString,
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+use demo_services::{
+    config::{DownstreamApiConfig, MiddleTierConfig, ServiceConfig, SpaBackendConfig, load},
+    demo::{self, DemoOptions},
+    downstream_api, middle_tier,
+    serve::{BindError, Listeners, Reach, serve},
+    spa_backend,
+};
+use local_authority::{Directory, LocalAuthority, Options};
+use tracing_subscriber::EnvFilter;
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// SPA backend, middle tier, downstream API and a local authority.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    demo: DemoArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Everything on this machine, with demo users (the default)
+    Demo(DemoArgs),
+    /// The local authority alone
+    Authority(AuthorityArgs),
+    /// The SPA backend alone, against the authority of its configuration
+    SpaBackend(ServiceArgs),
+    /// The middle tier alone
+    MiddleTier(ServiceArgs),
+    /// The downstream API alone
+    DownstreamApi(ServiceArgs),
+}
+
+#[derive(Args, Debug)]
+struct DemoArgs {
+    /// Port of the SPA backend; 0 takes a free one
+    #[arg(long, default_value_t = 3000, value_name = "PORT")]
+    spa_port: u16,
+    /// Port of the local authority; 0 takes a free one
+    #[arg(long, default_value_t = 8080, value_name = "PORT")]
+    authority_port: u16,
+    /// Host under which the browser sees the authority; 127.0.0.1 makes it another site, as in production
+    #[arg(long, default_value = "localhost", value_parser = ["localhost", "127.0.0.1"], value_name = "HOST")]
+    authority_host: String,
+    /// Users, applications and policies, instead of the demo's own
+    #[arg(long, value_name = "FILE")]
+    directory: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+struct AuthorityArgs {
+    /// Users, applications and policies (TOML)
+    #[arg(long, value_name = "FILE")]
+    directory: PathBuf,
+    /// Where to listen: localhost:PORT or IP:PORT
+    #[arg(long, default_value = "localhost:8080", value_name = "ADDRESS")]
+    listen: String,
+    /// Accept commands on POST /control; prints the token that they need
+    #[arg(long)]
+    control: bool,
+    /// The token that commands need, instead of a random one
+    #[arg(
+        long,
+        requires = "control",
+        env = "CONTROL_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
+    control_token: Option<String>,
+}
+
+#[derive(Args, Debug)]
+struct ServiceArgs {
+    /// The service's configuration (TOML); variables such as MIDDLE_TIER__CLIENT_SECRET override its keys
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        EnvFilter::new("warn,demo_services=info,local_authority=info,tower_bearer=info")
+    });
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+
+    match run(cli).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut text = format!("error: {error}");
+            let mut source = error.source();
+            while let Some(cause) = source {
+                text.push_str(&format!("\n  because {cause}"));
+                source = cause.source();
+            }
+            say(&mut io::stderr(), &text);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command.unwrap_or(Command::Demo(cli.demo)) {
+        Command::Demo(args) => run_demo(args).await,
+        Command::Authority(args) => run_authority(args).await,
+        Command::SpaBackend(args) => {
+            let config: SpaBackendConfig = read(&args.config)?;
+            let listeners = listen(&config.listen, &args).await?;
+            announce("SPA backend", listeners.port());
+            serve(listeners, spa_backend::router(&config)?, stop_signal()).await;
+            Ok(())
+        }
+        Command::MiddleTier(args) => {
+            let config: MiddleTierConfig = read(&args.config)?;
+            let listeners = listen(&config.listen, &args).await?;
+            announce("middle tier", listeners.port());
+            serve(listeners, middle_tier::service(&config)?, stop_signal()).await;
+            Ok(())
+        }
+        Command::DownstreamApi(args) => {
+            let config: DownstreamApiConfig = read(&args.config)?;
+            let listeners = listen(&config.listen, &args).await?;
+            announce("downstream API", listeners.port());
+            serve(listeners, downstream_api::service(&config)?, stop_signal()).await;
+            Ok(())
+        }
+    }
+}
+
+async fn run_demo(args: DemoArgs) -> Result<(), Failure> {
+    let directory = match &args.directory {
+        Some(file) => read_directory(file)?,
+        None => Directory::demo(),
+    };
+    let running = demo::start(DemoOptions {
+        directory,
+        spa_port: args.spa_port,
+        authority_port: args.authority_port,
+        authority_host: args.authority_host,
+        ..DemoOptions::default()
+    })
+    .await?;
+    say(&mut io::stdout(), &running.welcome());
+    stop_signal().await;
+    say(&mut io::stdout(), "\nStopping.");
+    running.stop().await;
+    Ok(())
+}
+
+async fn run_authority(args: AuthorityArgs) -> Result<(), Failure> {
+    let directory = read_directory(&args.directory)?;
+    let mut options = Options::default().listen(args.listen);
+    options = match args.control_token {
+        Some(token) => options.control_token(token),
+        None if args.control => options.control(),
+        None => options,
+    };
+    let running = LocalAuthority::start(directory, options).await?;
+    let mut text = format!("authority on {}; Ctrl-C stops it", running.url());
+    if let Some(token) = running.control_token() {
+        text.push_str(&format!("\ncontrol token (header X-Control): {token}"));
+    }
+    say(&mut io::stdout(), &text);
+    running.serve_until(stop_signal()).await;
+    Ok(())
+}
+
+fn read_directory(file: &Path) -> Result<Directory, Failure> {
+    let directory = Directory::load(file);
+    directory.map_err(|error| format!("{}: {error}", file.display()).into())
+}
+
+fn read<T: ServiceConfig>(file: &Path) -> Result<T, Failure> {
+    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    Ok(load(file, environment)?)
+}
+
+async fn listen(address: &str, args: &ServiceArgs) -> Result<Listeners, Failure> {
+    let way_on = |error: &BindError| match error {
+        BindError::Taken(_) => "stop the other program, or change `listen`",
+        _ => "change `listen`",
+    };
+    let bound = Listeners::bind(address, Reach::Loopback).await;
+    bound.map_err(|error| {
+        let file = args.config.display();
+        format!("{error}: {} in {file}", way_on(&error)).into()
+    })
+}
+
+fn announce(name: &str, port: u16) {
+    say(
+        &mut io::stdout(),
+        &format!("{name} on port {port}; Ctrl-C stops it"),
+    );
+}
+
+/// The person at the terminal may have closed it; that must not end the services.
+fn say(to: &mut dyn Write, text: &str) {
+    let _ = writeln!(to, "{text}");
+    let _ = to.flush();
+}
+
+/// Ctrl-C or, as service managers do it, SIGTERM.
+async fn stop_signal() {
+    let interrupted = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    let terminated = async {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminated = std::future::pending::<()>();
+    tokio::select! {
+        () = interrupted => {}
+        () = terminated => {}
+    }
+}

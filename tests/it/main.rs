@@ -1,5 +1,6 @@
 //! Stories that cross the services, one module each.
 
-#![allow(clippy::print_stderr, reason = "a skipped story says so")]
-
+mod browser;
+mod rejects;
+mod sign_in_and_step_up;
 mod tidy;

@@ -11,6 +11,9 @@
 )]
 
 pub mod browser;
+pub mod challenge;
 pub mod cookies;
 pub mod html;
 pub mod person;
+pub mod visitor;
+pub mod world;

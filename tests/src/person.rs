@@ -59,6 +59,20 @@ impl Page {
         html::text(&self.body).contains(text)
     }
 
+    /// Where a redirect leads.
+    #[must_use]
+    pub fn redirect(&self) -> Option<Url> {
+        let location = self
+            .headers
+            .get(LOCATION)
+            .filter(|_| self.status.is_redirection())?;
+        Some(
+            self.url
+                .join(location.to_str().expect("a URL"))
+                .expect("a URL"),
+        )
+    }
+
     /// The form with an input of this name.
     ///
     /// # Panics
@@ -129,24 +143,22 @@ impl Person {
     ///
     /// The form has no such field.
     pub async fn submit(&mut self, from: &Page, form: &Form, fields: &[(&str, &str)]) -> Page {
-        let mut pairs = form.inputs.clone();
-        for (name, value) in fields {
-            let known = form.inputs.iter().chain(&form.buttons);
-            assert!(
-                known.clone().any(|(input, _)| input == name),
-                "no field `{name}` on {from:?}"
-            );
-            pairs.retain(|(input, _)| input != name);
-            pairs.push(((*name).into(), (*value).into()));
-        }
-        let mut url = from.url.join(&form.action).expect("a form's action");
-        if form.post {
-            self.navigate(Method::POST, url, Some(pairs), Some(&from.url))
-                .await
-        } else {
-            url.query_pairs_mut().clear().extend_pairs(&pairs);
-            self.navigate(Method::GET, url, None, Some(&from.url)).await
-        }
+        let (method, url, pairs) = filled_in(from, form, fields);
+        self.navigate(method, url, pairs, Some(&from.url)).await
+    }
+
+    /// Sends a form and returns where the answer redirects to, without going there.
+    ///
+    /// # Panics
+    ///
+    /// The form has no such field, or the answer is no redirect.
+    pub async fn submit_once(&mut self, from: &Page, form: &Form, fields: &[(&str, &str)]) -> Url {
+        let (method, url, pairs) = filled_in(from, form, fields);
+        let page = self
+            .request(&method, &url, pairs.as_deref(), Some(&from.url))
+            .await;
+        page.redirect()
+            .unwrap_or_else(|| panic!("no redirect: {page:?}"))
     }
 
     /// What a script of `page` fetches; redirects are not followed.
@@ -192,44 +204,50 @@ impl Person {
         from: Option<&Url>,
     ) -> Page {
         for _ in 0..REDIRECTS {
-            let sender = from.map_or(Sender::AddressBar, Sender::Navigation);
-            let site = match from {
-                None => "none",
-                Some(page) if page.origin() == url.origin() => "same-origin",
-                Some(page) if same_site(page, &url) => "same-site",
-                Some(_) => "cross-site",
-            };
-            let mut request = self
-                .http
-                .request(method.clone(), url.clone())
-                .header("sec-fetch-site", site)
-                .header("sec-fetch-mode", "navigate")
-                .header("sec-fetch-dest", "document");
-            if method == Method::POST
-                && let Some(from) = from
-            {
-                request = request.header(ORIGIN, from.origin().ascii_serialization());
-            }
-            if let Some(form) = &form {
-                request = request.form(form);
-            }
-            if let Some(cookies) = self.jar.header(&url, &method, sender) {
-                request = request.header(COOKIE, cookies);
-            }
-            let page = self.send(request, url.clone()).await;
-            let Some(location) = page
-                .headers
-                .get(LOCATION)
-                .filter(|_| page.status.is_redirection())
-            else {
+            let page = self.request(&method, &url, form.as_deref(), from).await;
+            let Some(target) = page.redirect() else {
                 return page;
             };
-            url = url.join(location.to_str().expect("a URL")).expect("a URL");
+            url = target;
             if !matches!(page.status.as_u16(), 307 | 308) {
                 (method, form) = (Method::GET, None);
             }
         }
         panic!("more than {REDIRECTS} redirects, the last to {url}");
+    }
+
+    async fn request(
+        &mut self,
+        method: &Method,
+        url: &Url,
+        form: Option<&[(String, String)]>,
+        from: Option<&Url>,
+    ) -> Page {
+        let sender = from.map_or(Sender::AddressBar, Sender::Navigation);
+        let site = match from {
+            None => "none",
+            Some(page) if page.origin() == url.origin() => "same-origin",
+            Some(page) if same_site(page, url) => "same-site",
+            Some(_) => "cross-site",
+        };
+        let mut request = self
+            .http
+            .request(method.clone(), url.clone())
+            .header("sec-fetch-site", site)
+            .header("sec-fetch-mode", "navigate")
+            .header("sec-fetch-dest", "document");
+        if method == Method::POST
+            && let Some(from) = from
+        {
+            request = request.header(ORIGIN, from.origin().ascii_serialization());
+        }
+        if let Some(form) = form {
+            request = request.form(form);
+        }
+        if let Some(cookies) = self.jar.header(url, method, sender) {
+            request = request.header(COOKIE, cookies);
+        }
+        self.send(request, url.clone()).await
     }
 
     async fn send(&mut self, request: reqwest::RequestBuilder, url: Url) -> Page {
@@ -253,4 +271,28 @@ impl Person {
             body,
         }
     }
+}
+
+/// What a form sends: method, URL, and the body's pairs.
+fn filled_in(
+    from: &Page,
+    form: &Form,
+    fields: &[(&str, &str)],
+) -> (Method, Url, Option<Vec<(String, String)>>) {
+    let mut pairs = form.inputs.clone();
+    for (name, value) in fields {
+        let mut known = form.inputs.iter().chain(&form.buttons);
+        assert!(
+            known.any(|(input, _)| input == name),
+            "no field `{name}` on {from:?}"
+        );
+        pairs.retain(|(input, _)| input != name);
+        pairs.push(((*name).into(), (*value).into()));
+    }
+    let mut url = from.url.join(&form.action).expect("a form's action");
+    if form.post {
+        return (Method::POST, url, Some(pairs));
+    }
+    url.query_pairs_mut().clear().extend_pairs(&pairs);
+    (Method::GET, url, None)
 }

@@ -1,0 +1,422 @@
+//! Everything on one machine: four services on loopback ports, wired to each other, with secrets made at start.
+
+use std::{error::Error, fmt::Write};
+
+use local_authority::{App, Directory, LocalAuthority, Options, StartError};
+use secrecy::SecretString;
+use tokio::{sync::watch, task::JoinSet};
+use url::Url;
+
+use crate::{
+    config::{AuthorityConfig, DownstreamApiConfig, MiddleTierConfig, SpaBackendConfig},
+    downstream_api, middle_tier,
+    serve::{BindError, Listeners, Reach, serve},
+    spa_backend::{self, DemoUser},
+};
+
+/// Names of the applications that the demo needs in its directory.
+const SPA: &str = "spa-backend";
+const MIDDLE_TIER: &str = "middle-tier";
+const DOWNSTREAM: &str = "downstream-api";
+/// The app role of `GET /admin`.
+const ADMIN_ROLE: &str = "Task.Run";
+/// The authentication context of `GET /secure`.
+const SECURE_CONTEXT: &str = "c1";
+/// Where the authority sends the browser back to, after sign-in and after sign-out.
+const RETURNS: [&str; 2] = ["/auth/callback", "/"];
+
+/// What to start and where.
+#[derive(Debug)]
+pub struct DemoOptions {
+    /// Users, applications and policies. Secrets and the SPA's redirect URI are put in at start.
+    pub directory: Directory,
+    /// Port of the SPA backend; must be free.
+    pub spa_port: u16,
+    /// Port of the authority; must be free.
+    pub authority_port: u16,
+    /// Host of the authority's URLs: `localhost`, or `127.0.0.1` for a site of its own.
+    pub authority_host: String,
+    /// Wished port of the middle tier; another is taken if it is in use.
+    pub middle_tier_port: u16,
+    /// Wished port of the downstream API; another is taken if it is in use.
+    pub downstream_port: u16,
+    /// What commands to the authority's control endpoint need; random when absent.
+    pub control_token: Option<String>,
+}
+
+impl Default for DemoOptions {
+    fn default() -> Self {
+        Self {
+            directory: Directory::demo(),
+            spa_port: 3000,
+            authority_port: 8080,
+            authority_host: "localhost".into(),
+            middle_tier_port: 5000,
+            downstream_port: 7000,
+            control_token: None,
+        }
+    }
+}
+
+impl DemoOptions {
+    /// Free ports everywhere, for tests.
+    #[must_use]
+    pub fn on_free_ports() -> Self {
+        Self {
+            spa_port: 0,
+            authority_port: 0,
+            middle_tier_port: 0,
+            downstream_port: 0,
+            ..Self::default()
+        }
+    }
+}
+
+/// Why the demo did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DemoError {
+    /// A service does not accept what it is told.
+    #[error("the {service} cannot be set up")]
+    Setup {
+        /// Its name.
+        service: &'static str,
+        /// Why.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The authority does not start.
+    #[error(transparent)]
+    Authority(#[from] StartError),
+    /// No port.
+    #[error("the {service} cannot listen")]
+    Bind {
+        /// Its name.
+        service: &'static str,
+        /// Why.
+        source: BindError,
+    },
+    /// The directory lacks what the demo needs.
+    #[error("the directory file: {0}")]
+    Directory(String),
+    /// A port that redirect URIs name is taken.
+    #[error(
+        "port {port} is in use, and the {service} needs it: stop the other program, or choose another port with {option} PORT"
+    )]
+    Taken {
+        /// The port.
+        port: u16,
+        /// Who needs it.
+        service: &'static str,
+        /// The option that chooses another.
+        option: &'static str,
+    },
+}
+
+/// The four services, running. Dropping it ends them.
+#[derive(Debug)]
+pub struct Running {
+    authority: local_authority::Running,
+    spa: Url,
+    middle_tier: Url,
+    downstream: Url,
+    /// What a person should know about the ports.
+    notes: Vec<String>,
+    stop: watch::Sender<()>,
+    services: JoinSet<()>,
+}
+
+/// Starts the four services, each reachable when this returns.
+///
+/// # Errors
+///
+/// A port is taken, or the directory lacks one of the demo's applications or breaks a rule.
+pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
+    let mut notes = Vec::new();
+    // All ports first: the services name each other's.
+    let spa_listeners = fixed_port(options.spa_port, "SPA backend", "--spa-port").await?;
+    let middle_listeners = wished_port(options.middle_tier_port, "middle tier", &mut notes).await?;
+    let downstream_listeners =
+        wished_port(options.downstream_port, "downstream API", &mut notes).await?;
+    let spa = local_url(&spa_listeners)?;
+    let middle_tier_url = local_url(&middle_listeners)?;
+    let downstream_url = local_url(&downstream_listeners)?;
+
+    let mut directory = options.directory;
+    let spa_app = directory.app_mut(SPA).ok_or_else(|| no_app(SPA))?;
+    for path in RETURNS {
+        let uri = format!("http://localhost:{}{path}", spa_listeners.port());
+        if !spa_app.redirect_uris.web.contains(&uri) {
+            spa_app.redirect_uris.web.push(uri);
+        }
+    }
+    let authority = start_authority(
+        directory,
+        &options.authority_host,
+        options.authority_port,
+        options.control_token,
+    )
+    .await?;
+    let directory = authority.directory();
+
+    let config = AuthorityConfig {
+        instance: authority.url().parse().map_err(setup("authority"))?,
+        tenant: authority.tenant().to_string(),
+    };
+    let [spa_app, middle_app, downstream_app] =
+        [SPA, MIDDLE_TIER, DOWNSTREAM].map(|name| app(&directory, name));
+    let (spa_app, middle_app, downstream_app) = (spa_app?, middle_app?, downstream_app?);
+
+    let downstream = downstream_api::service(&DownstreamApiConfig {
+        listen: String::new(),
+        authority: config.clone(),
+        client_id: downstream_app.client_id.to_string(),
+        app_id_uri: app_id_uri(downstream_app)?.to_owned(),
+        required_scope: scope(downstream_app)?.to_owned(),
+        admin_role: ADMIN_ROLE.into(),
+        secure_context: SECURE_CONTEXT.into(),
+    })
+    .map_err(setup("downstream API"))?;
+    let middle_tier = middle_tier::service(&MiddleTierConfig {
+        listen: String::new(),
+        authority: config.clone(),
+        client_id: middle_app.client_id.to_string(),
+        app_id_uri: app_id_uri(middle_app)?.to_owned(),
+        client_secret: secret(middle_app)?,
+        required_scope: scope(middle_app)?.to_owned(),
+        downstream: downstream_url.clone(),
+        downstream_scope: full_scope(downstream_app)?,
+    })
+    .map_err(setup("middle tier"))?;
+    let users = directory.users.iter().map(|user| DemoUser {
+        username: user.username.clone(),
+        password: user.password().into(),
+        code: user.otp().unwrap_or("none registered").into(),
+    });
+    let spa_backend = spa_backend::router_with_demo_users(
+        &SpaBackendConfig {
+            listen: String::new(),
+            base_url: spa.clone(),
+            authority: config,
+            client_id: spa_app.client_id.to_string(),
+            client_secret: secret(spa_app)?,
+            scope: full_scope(middle_app)?,
+            middle_tier: middle_tier_url.clone(),
+            insecure_cookies: false,
+        },
+        users.collect(),
+    )
+    .map_err(setup("SPA backend"))?;
+
+    let (stop, stopped) = watch::channel(());
+    let until_stop = || {
+        let mut stopped = stopped.clone();
+        async move {
+            // A dropped sender is a stop as well.
+            let _ = stopped.changed().await;
+        }
+    };
+    let mut services = JoinSet::new();
+    services.spawn(serve(downstream_listeners, downstream, until_stop()));
+    services.spawn(serve(middle_listeners, middle_tier, until_stop()));
+    services.spawn(serve(spa_listeners, spa_backend, until_stop()));
+    Ok(Running {
+        authority,
+        spa,
+        middle_tier: middle_tier_url,
+        downstream: downstream_url,
+        notes,
+        stop,
+        services,
+    })
+}
+
+impl Running {
+    /// The address to open.
+    #[must_use]
+    pub fn spa(&self) -> &Url {
+        &self.spa
+    }
+
+    /// The middle tier's base URL.
+    #[must_use]
+    pub fn middle_tier(&self) -> &Url {
+        &self.middle_tier
+    }
+
+    /// The downstream API's base URL.
+    #[must_use]
+    pub fn downstream(&self) -> &Url {
+        &self.downstream
+    }
+
+    /// The authority, to be steered.
+    #[must_use]
+    pub fn authority(&self) -> &local_authority::Running {
+        &self.authority
+    }
+
+    /// What to print for the person at the terminal.
+    #[must_use]
+    pub fn welcome(&self) -> String {
+        let directory = self.authority.directory();
+        let users = directory.users.iter().map(|user| {
+            let code = user.otp().unwrap_or("(none registered)");
+            [user.username.as_str(), user.password(), code]
+        });
+        let users: Vec<_> = [["User name", "Password", "One-time code"]]
+            .into_iter()
+            .chain(users)
+            .collect();
+        let open = self.spa.as_str().trim_end_matches('/');
+        let services = [
+            ["SPA backend", open, "the page"],
+            [
+                "Middle tier",
+                self.middle_tier.as_str().trim_end_matches('/'),
+                "GET /api, /secure",
+            ],
+            [
+                "Downstream API",
+                self.downstream.as_str().trim_end_matches('/'),
+                "GET /api, /secure, /admin",
+            ],
+            [
+                "Authority",
+                self.authority.url(),
+                "sign-in, tokens, POST /control",
+            ],
+        ];
+        let mut text = format!("\ntower-bearer demo\n\n  Open {open}\n\n");
+        table(&mut text, &users);
+        text.push_str(
+            "\n  Call API   a policy wants a second factor: give it, and the same call completes by itself\n  \
+             Secure     the downstream API itself demands a stronger sign-in (authentication context c1)\n\n",
+        );
+        table(&mut text, &services);
+        for note in &self.notes {
+            let _ = writeln!(text, "  Note: {note}.");
+        }
+        if let Some(token) = self.authority.control_token() {
+            let _ = writeln!(text, "\n  Control token (header X-Control): {token}");
+        }
+        text.push_str("\n  Ctrl-C stops everything. Nothing is kept.\n");
+        text
+    }
+
+    /// Stops accepting, lets requests in flight finish, and ends.
+    pub async fn stop(mut self) {
+        let _ = self.stop.send(());
+        while self.services.join_next().await.is_some() {}
+        self.authority.shutdown().await;
+    }
+}
+
+async fn start_authority(
+    directory: Directory,
+    host: &str,
+    port: u16,
+    control_token: Option<String>,
+) -> Result<local_authority::Running, DemoError> {
+    let options = Options::default().listen(format!("{host}:{port}"));
+    let options = match control_token {
+        Some(token) => options.control_token(token),
+        None => options.control(),
+    };
+    let started = LocalAuthority::start(directory, options).await;
+    started.map_err(|error| match error {
+        StartError::Bind { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+            DemoError::Taken {
+                port,
+                service: "authority",
+                option: "--authority-port",
+            }
+        }
+        other => other.into(),
+    })
+}
+
+/// The port as it is, because redirect URIs name it.
+async fn fixed_port(
+    port: u16,
+    service: &'static str,
+    option: &'static str,
+) -> Result<Listeners, DemoError> {
+    let bound = Listeners::bind(&format!("localhost:{port}"), Reach::Loopback).await;
+    bound.map_err(|source| match source {
+        BindError::Taken(port) => DemoError::Taken {
+            port,
+            service,
+            option,
+        },
+        source => DemoError::Bind { service, source },
+    })
+}
+
+/// The port, or a free one if another program has it (macOS has 5000 and 7000).
+async fn wished_port(
+    port: u16,
+    service: &'static str,
+    notes: &mut Vec<String>,
+) -> Result<Listeners, DemoError> {
+    let mut bound = Listeners::bind(&format!("localhost:{port}"), Reach::Loopback).await;
+    if let Err(BindError::Taken(port)) = bound {
+        bound = Listeners::bind("localhost:0", Reach::Loopback).await;
+        notes.push(format!(
+            "port {port} is in use, so the {service} took another"
+        ));
+    }
+    bound.map_err(|source| DemoError::Bind { service, source })
+}
+
+fn local_url(listeners: &Listeners) -> Result<Url, DemoError> {
+    let url = format!("http://localhost:{}", listeners.port());
+    url.parse().map_err(setup("URL"))
+}
+
+fn setup<E: Into<Box<dyn Error + Send + Sync>>>(
+    service: &'static str,
+) -> impl FnOnce(E) -> DemoError {
+    move |source| DemoError::Setup {
+        service,
+        source: source.into(),
+    }
+}
+
+fn app<'a>(directory: &'a Directory, name: &str) -> Result<&'a App, DemoError> {
+    directory.app(name).ok_or_else(|| no_app(name))
+}
+
+fn no_app(name: &str) -> DemoError {
+    DemoError::Directory(format!("the demo needs an app named `{name}`"))
+}
+
+fn secret(app: &App) -> Result<SecretString, DemoError> {
+    let secret = app.secret().map(|secret| secret.to_owned().into());
+    secret.ok_or_else(|| DemoError::Directory(format!("app `{}` has no secret", app.name)))
+}
+
+fn app_id_uri(app: &App) -> Result<&str, DemoError> {
+    let uri = app.identifier_uris.first().map(String::as_str);
+    uri.ok_or_else(|| DemoError::Directory(format!("app `{}` has no identifier URI", app.name)))
+}
+
+fn scope(app: &App) -> Result<&str, DemoError> {
+    let scope = app.scopes.first().map(String::as_str);
+    scope.ok_or_else(|| DemoError::Directory(format!("app `{}` has no scope", app.name)))
+}
+
+fn full_scope(app: &App) -> Result<String, DemoError> {
+    Ok(format!("{}/{}", app_id_uri(app)?, scope(app)?))
+}
+
+/// Rows with aligned columns.
+fn table(text: &mut String, rows: &[[&str; 3]]) {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.len()).max().unwrap_or_default()
+    };
+    let (first, second) = (width(0), width(1));
+    for [a, b, c] in rows {
+        let _ = writeln!(text, "  {a:first$}   {b:second$}   {c}");
+    }
+}

@@ -1,0 +1,82 @@
+//! The story in Chromium: what only a browser shows (cookies across sites, the page's script, what a person sees).
+
+use integration_tests::{
+    browser::{Browser, with_browser},
+    world::World,
+};
+
+async fn sign_in_and_call(browser: &Browser, world: &World, site: &str) {
+    let shot = async |moment: &str| browser.screenshot(&format!("{site}-{moment}")).await;
+    browser.goto(world.demo.spa().as_str()).await;
+    browser.wait_for("#sign-in").await;
+    shot("1-signed-out").await;
+
+    browser.click("#sign-in").await;
+    browser
+        .type_into("#username", "alice@contoso.example")
+        .await;
+    browser.type_into("#password", "alice-in-wonderland").await;
+    shot("2-sign-in").await;
+    browser.click("button.primary").await;
+    browser.wait_for_text("#user", "Alice").await;
+
+    browser.click("#call-api").await;
+    browser.wait_for_text("#status", "Stronger sign-in").await;
+    shot("3-step-up").await;
+
+    browser.click("#continue").await;
+    browser.wait_for("#code").await;
+    browser.type_into("#code", "123456").await;
+    shot("4-mfa").await;
+    browser.click("button.primary").await;
+
+    browser.wait_for_text("#status", "succeeded").await;
+    let result = browser.text("#result").await;
+    for part in [
+        "name",
+        "Alice Liddell",
+        "issued-by",
+        "issued-for",
+        "scope",
+        "user_impersonation",
+    ] {
+        assert!(result.contains(part), "{part} in {result}");
+    }
+    shot("5-completed").await;
+
+    // A reload shows the page and sends nothing again.
+    browser.goto(world.demo.spa().as_str()).await;
+    browser
+        .wait_for_text("#status", "Nothing has been called")
+        .await;
+
+    browser.click("#secure").await;
+    browser.wait_for_text("#status", "Stronger sign-in").await;
+    browser.click("#continue").await;
+    browser.wait_for_text("#status", "succeeded").await;
+    shot("6-secure").await;
+
+    browser.click("#sign-out").await;
+    browser.wait_for("#sign-in").await;
+    shot("7-signed-out").await;
+}
+
+#[tokio::test]
+async fn the_call_completes_with_the_authority_on_another_site() {
+    with_browser("cross-site", async |browser| {
+        let world = World::start_with(|options| options.authority_host = "127.0.0.1".into()).await;
+        sign_in_and_call(browser, &world, "cross-site").await;
+        world.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_call_completes_with_the_authority_on_the_same_site() {
+    with_browser("same-site", async |browser| {
+        let world = World::start().await;
+        sign_in_and_call(browser, &world, "same-site").await;
+        world.stop().await;
+    })
+    .await;
+}
