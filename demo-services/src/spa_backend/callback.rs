@@ -8,12 +8,13 @@ use http::HeaderMap;
 use http::header::SET_COOKIE;
 
 use super::App;
-use super::authority::{AuthorityError, Tokens};
+use super::authority::AuthorityError;
 use super::cookies::Cookies;
 use super::id_token::{self, IdToken};
-use super::pages::{Message, Way};
+use super::message::{Message, Way};
 use super::query::Params;
 use super::session::Visitor;
+use super::tokens::Tokens;
 use super::transactions::{self, Purpose, Transaction};
 
 /// RFC 6749 4.1.2 with RFC 9207. `error_description` is not even read.

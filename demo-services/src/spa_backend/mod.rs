@@ -41,6 +41,8 @@ mod doubles;
 mod guard;
 mod health;
 mod id_token;
+mod message;
+mod metadata;
 mod operations;
 mod outbound;
 mod pages;
@@ -55,6 +57,7 @@ mod sign_in;
 mod sign_out;
 #[cfg(test)]
 mod stories;
+mod tokens;
 mod transactions;
 mod vault;
 

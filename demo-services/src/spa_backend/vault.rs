@@ -13,10 +13,11 @@ use moka::sync::Cache;
 use secrecy::SecretString;
 use tokio::time::Instant;
 
-use super::authority::{Authority, AuthorityError, Tokens};
+use super::authority::{Authority, AuthorityError};
 use super::id_token::{Account, IdToken};
 use super::operations::Operations;
 use super::random;
+use super::tokens::Tokens;
 
 /// A seat nobody used for this long is gone.
 pub(super) const IDLE: Duration = Duration::from_secs(60 * 60);
