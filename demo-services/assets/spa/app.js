@@ -42,7 +42,9 @@ async function run(what, path, method, repeated = false) {
   clearTimeout(slow);
   progress.hidden = true;
   hold(false);
-  show(answer, explain(answer, what, repeated));
+  const meaning = explain(answer, what, repeated);
+  show(answer, meaning);
+  if (meaning.onward) location.assign(meaning.go);
 }
 
 function show(answer, { state, title, text, way, go }) {
