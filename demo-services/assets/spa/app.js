@@ -9,8 +9,10 @@ const calls = [...document.querySelectorAll("[data-call]")];
 const outcome = document.querySelector(".outcome");
 const FIRST = ["name", "issued-by", "issued-for", "scope"];
 
+let busy = false;
+
 for (const button of calls) {
-  button.addEventListener("click", () => run(button.textContent.trim(), button.dataset.call, "GET"));
+  button.addEventListener("click", () => busy || run(button.textContent.trim(), button.dataset.call, "GET"));
 }
 
 byId("sign-out")?.addEventListener("click", async event => {
@@ -32,15 +34,17 @@ if (outcome?.dataset.operation) {
 
 async function run(what, path, method, repeated = false) {
   say("calling", repeated ? "Welcome back." : `Calling ${what} …`, repeated ? `${what} goes on by itself …` : "");
-  for (const button of calls) button.disabled = true;
+  hold(true);
   for (const part of [onward, result, facts]) part.hidden = true;
   outcome.scrollIntoView({ block: "nearest" });
   const slow = setTimeout(() => { progress.hidden = false; }, 300);
   const answer = await send(path, method);
   clearTimeout(slow);
   progress.hidden = true;
-  for (const button of calls) button.disabled = false;
-  show(answer, explain(answer, what, repeated));
+  hold(false);
+  const meaning = explain(answer, what, repeated);
+  show(answer, meaning);
+  if (meaning.onward) location.assign(meaning.go);
 }
 
 function show(answer, { state, title, text, way, go }) {
@@ -58,6 +62,12 @@ function show(answer, { state, title, text, way, go }) {
   const lines = [answer.status && `Status ${answer.status}`, `${answer.elapsed} ms`, answer.correlationId && `correlation id ${answer.correlationId}`];
   facts.textContent = lines.filter(Boolean).join(" · ");
   facts.hidden = false;
+}
+
+/** One call at a time. `disabled` would take the keyboard's focus away. */
+function hold(held) {
+  busy = held;
+  for (const button of calls) button.setAttribute("aria-disabled", held);
 }
 
 function say(state, title, text) {

@@ -11,7 +11,10 @@ const WAYS = {
   page_out_of_date: "Load this page again",
 };
 
-/** `{state, title, text, way, go}` for an answer; `what` is the call in words, `repeated` whether it waited for a sign-in. */
+/**
+ * `{state, title, text, way, go, onward}` for an answer; `what` is the call in words, `repeated` whether it waited for a sign-in.
+ * A second demand of the same call (a policy and the API itself) is `onward`: the person was told and asked before.
+ */
 export function explain(answer, what, repeated = false) {
   if (answer.ok) {
     return { state: "done", title: `${what} succeeded.`, text: repeated ? "It completed by itself after your sign-in." : "" };
@@ -20,6 +23,9 @@ export function explain(answer, what, repeated = false) {
   const target = isLocal(go) ? go : undefined;
   if (answer.status === 401 && error in INTERACTION && target) {
     const [title, text, way] = INTERACTION[error];
+    if (repeated) {
+      return { state: "challenge", title: `${title}, once more.`, text: "Another tier has a demand of its own. Your call is still kept; on the way there …", way, go: target, onward: true };
+    }
     return { state: "challenge", title: `${title}.`, text: text || detail || "", way, go: target };
   }
   return { state: "error", title: `${what} did not succeed.`, text: detail ?? byStatus(answer.status), way: WAYS[error] ?? "Go on", go: target };

@@ -7,6 +7,7 @@ use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT_LANGUAGE, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use tokio::time::Instant;
 
 use super::App;
 use super::authority::AuthorityError;
@@ -17,7 +18,6 @@ use super::outbound::NoAnswer;
 use super::problem::Problem;
 use super::proxy::{self, Answer, Call, Flow};
 use super::vault::Seat;
-use tokio::time::Instant;
 
 /// Largest request body that is passed on, and kept if the call has to wait.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -166,6 +166,7 @@ fn hold(app: &App, seat: &Seat, mut operation: Operation, demand: Demand) -> Pro
             "Too many operations wait at this moment. Yours was not carried out; try again.",
         );
     }
+    tracing::info!(demand = demand.error(), "an operation waits for its person");
     let id = seat.operations().keep(operation, Instant::now());
     Problem::interaction(&demand, &id)
 }

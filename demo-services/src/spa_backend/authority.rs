@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer};
 use tokio::time::Instant;
 use tower_bearer::ClaimsRequest;
 use tower_bearer::jwks::KeySet;
 use url::Url;
 
+use super::metadata::Metadata;
 use super::outbound::{self, NoAnswer};
-use super::settings::{ConfigError, Settings, is_loopback, is_protected};
+use super::settings::{ConfigError, Settings, is_loopback};
+use super::tokens::Tokens;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const METADATA_LIMIT: usize = 64 * 1024;
@@ -35,30 +36,6 @@ pub(super) struct Authority {
 /// The last good answer and its age. Readers never wait for anyone.
 struct Memory<T>(RwLock<Option<(Arc<T>, Instant)>>);
 
-/// What is taken from the authority's metadata (OpenID Connect Discovery 1.0, RFC 8414).
-#[derive(Debug, Deserialize)]
-pub(super) struct Metadata {
-    pub(super) issuer: String,
-    pub(super) authorization_endpoint: Url,
-    pub(super) token_endpoint: Url,
-    pub(super) jwks_uri: Url,
-    pub(super) end_session_endpoint: Option<Url>,
-    /// RFC 9207: the authority always names itself in authorization responses.
-    #[serde(default)]
-    pub(super) authorization_response_iss_parameter_supported: bool,
-}
-
-/// A successful answer of the token endpoint.
-#[derive(Deserialize)]
-pub(super) struct Tokens {
-    pub(super) access_token: SecretString,
-    pub(super) token_type: String,
-    #[serde(deserialize_with = "seconds")]
-    pub(super) expires_in: u64,
-    pub(super) refresh_token: Option<SecretString>,
-    pub(super) id_token: Option<SecretString>,
-}
-
 /// Why the authority gave nothing usable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AuthorityError {
@@ -72,15 +49,6 @@ pub(super) enum AuthorityError {
     Unusable,
     #[error("the authority does not answer")]
     Unavailable,
-}
-
-#[derive(Deserialize)]
-struct ErrorBody {
-    error: String,
-    claims: Option<String>,
-    #[serde(default)]
-    error_codes: Vec<u64>,
-    correlation_id: Option<String>,
 }
 
 impl Authority {
@@ -196,17 +164,7 @@ impl Authority {
             .map_err(NoAnswer::from)?;
         let status = response.status();
         let body = outbound::read(response, TOKENS_LIMIT).await?;
-        if status != StatusCode::OK {
-            return Err(refusal(status, &body));
-        }
-        let tokens: Tokens = serde_json::from_slice(&body).map_err(|_| AuthorityError::Unusable)?;
-        let usable = tokens.token_type.eq_ignore_ascii_case("bearer")
-            && !tokens.access_token.expose_secret().is_empty();
-        if usable {
-            Ok(tokens)
-        } else {
-            Err(AuthorityError::Unusable)
-        }
+        Tokens::read(status, &body)
     }
 }
 
@@ -242,172 +200,11 @@ impl<T> Default for Memory<T> {
     }
 }
 
-impl Metadata {
-    /// The document must be this authority's own, and a person or a secret goes to protected endpoints only.
-    fn check(&self, issuer: &str, loopback: bool) -> Result<(), AuthorityError> {
-        let endpoints = [
-            Some(&self.authorization_endpoint),
-            Some(&self.token_endpoint),
-            Some(&self.jwks_uri),
-            self.end_session_endpoint.as_ref(),
-        ];
-        let protected = |url: &Url| {
-            if loopback {
-                is_protected(url)
-            } else {
-                url.scheme() == "https"
-            }
-        };
-        if self.issuer == issuer && endpoints.into_iter().flatten().all(protected) {
-            Ok(())
-        } else {
-            tracing::error!(
-                expected = issuer,
-                "the authority's metadata names another issuer or an unprotected endpoint"
-            );
-            Err(AuthorityError::Unusable)
-        }
-    }
-}
-
 impl From<NoAnswer> for AuthorityError {
     fn from(error: NoAnswer) -> Self {
         match error {
             NoAnswer::TooLarge => Self::Unusable,
             NoAnswer::Broken | NoAnswer::TimedOut | NoAnswer::Unreachable => Self::Unavailable,
         }
-    }
-}
-
-/// Sorts an error answer by who can do something about it; `claims` decide before the code does.
-fn refusal(status: StatusCode, body: &[u8]) -> AuthorityError {
-    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-        return AuthorityError::Unavailable;
-    }
-    let Ok(body) = serde_json::from_slice::<ErrorBody>(body) else {
-        return AuthorityError::Unusable;
-    };
-    let claims = body
-        .claims
-        .as_deref()
-        .and_then(|claims| ClaimsRequest::from_json(claims).ok());
-    let error = match body.error.as_str() {
-        _ if claims.is_some() => AuthorityError::Interaction { claims },
-        "invalid_grant" | "interaction_required" | "login_required" | "consent_required" => {
-            AuthorityError::Interaction { claims: None }
-        }
-        "temporarily_unavailable" | "server_error" => AuthorityError::Unavailable,
-        _ => AuthorityError::Misconfigured,
-    };
-    if error == AuthorityError::Misconfigured {
-        let correlation_id = body
-            .correlation_id
-            .as_deref()
-            .and_then(|id| id.parse::<uuid::Uuid>().ok());
-        tracing::error!(codes = ?body.error_codes, correlation_id = ?correlation_id, "the authority refuses this client: check client id, secret and scope");
-    }
-    error
-}
-
-/// A number of seconds, as a number or, from some authorities, as a string.
-fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    let value = serde_json::Value::deserialize(deserializer)?;
-    let seconds = value.as_u64().or_else(|| value.as_str()?.parse().ok());
-    // A day is far beyond any access token; a larger number is not worth an overflow.
-    seconds
-        .map(|seconds| seconds.min(24 * 60 * 60))
-        .ok_or_else(|| serde::de::Error::custom("not a number of seconds"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn metadata(issuer: &str, token_endpoint: &str) -> Metadata {
-        serde_json::from_value(serde_json::json!({
-            "issuer": issuer,
-            "authorization_endpoint": "http://localhost:8080/t/oauth2/v2.0/authorize",
-            "token_endpoint": token_endpoint,
-            "jwks_uri": "http://localhost:8080/t/keys",
-        }))
-        .unwrap()
-    }
-
-    #[test]
-    fn metadata_of_this_authority_is_taken() {
-        assert_eq!(
-            metadata(
-                "http://localhost:8080/t/v2.0",
-                "http://127.0.0.1:8080/token"
-            )
-            .check("http://localhost:8080/t/v2.0", true),
-            Ok(())
-        );
-    }
-
-    #[test]
-    fn metadata_with_another_issuer_or_open_endpoints_is_refused() {
-        let issuer = "http://localhost:8080/t/v2.0";
-        let refused = Err(AuthorityError::Unusable);
-        assert_eq!(
-            metadata(
-                "http://localhost:8080/t/v2.0/",
-                "http://localhost:8080/token"
-            )
-            .check(issuer, true),
-            refused
-        );
-        assert_eq!(
-            metadata(issuer, "http://evil.example/token").check(issuer, true),
-            refused
-        );
-        assert_eq!(
-            metadata(issuer, "http://localhost:8080/token").check(issuer, false),
-            refused
-        );
-    }
-
-    #[test]
-    fn refusals_are_sorted_by_who_can_act() {
-        let sorted = |status: u16, body: &str| {
-            refusal(StatusCode::from_u16(status).unwrap(), body.as_bytes())
-        };
-        assert_eq!(
-            sorted(400, r#"{"error":"interaction_required","claims":"{}"}"#),
-            AuthorityError::Interaction {
-                claims: ClaimsRequest::from_json("{}").ok()
-            }
-        );
-        assert_eq!(
-            sorted(400, r#"{"error":"invalid_grant"}"#),
-            AuthorityError::Interaction { claims: None }
-        );
-        assert_eq!(
-            sorted(401, r#"{"error":"invalid_client","error_codes":[7000215]}"#),
-            AuthorityError::Misconfigured
-        );
-        assert_eq!(sorted(400, "<html>"), AuthorityError::Unusable);
-        assert_eq!(
-            sorted(503, r#"{"error":"invalid_client"}"#),
-            AuthorityError::Unavailable
-        );
-        assert_eq!(sorted(429, ""), AuthorityError::Unavailable);
-    }
-
-    #[test]
-    fn expires_in_may_be_a_string_but_never_overflows() {
-        let parse = |value: &str| {
-            serde_json::from_str::<Tokens>(&format!(
-                r#"{{"access_token":"a","token_type":"Bearer","expires_in":{value}}}"#
-            ))
-            .map(|t| t.expires_in)
-            .ok()
-        };
-        assert_eq!(parse("3600"), Some(3600));
-        assert_eq!(parse("\"3600\""), Some(3600));
-        assert_eq!(parse("18446744073709551615"), Some(86400));
-        assert_eq!(parse("-1"), None);
-        assert_eq!(parse("1e308"), None);
-        assert_eq!(parse("null"), None);
     }
 }

@@ -8,12 +8,13 @@ use http::HeaderMap;
 use http::header::SET_COOKIE;
 
 use super::App;
-use super::authority::{AuthorityError, Tokens};
+use super::authority::AuthorityError;
 use super::cookies::Cookies;
 use super::id_token::{self, IdToken};
-use super::pages::{Message, Way};
+use super::message::{Message, Way};
 use super::query::Params;
 use super::session::Visitor;
+use super::tokens::Tokens;
 use super::transactions::{self, Purpose, Transaction};
 
 /// RFC 6749 4.1.2 with RFC 9207. `error_description` is not even read.
@@ -90,6 +91,7 @@ async fn finish(
                 .sit(app, &seat)
                 .await
                 .map_err(|_| Message::internal())?;
+            tracing::info!("signed in");
             Ok(return_to.as_str().to_owned())
         }
         Purpose::StepUp { operation, .. } => {
@@ -97,9 +99,11 @@ async fn finish(
             if !person.account.is(&seat.account) {
                 // Their sign-in must not run what this person wanted, nor take this person's session over.
                 seat.operations().discard(operation);
+                tracing::info!("a step-up came back as somebody else: the operation is dropped");
                 return Ok("/?notice=other-account".to_owned());
             }
             seat.replace(&app.settings.scope, tokens);
+            tracing::info!("stepped up");
             Ok(format!("/?op={operation}"))
         }
     }

@@ -21,6 +21,14 @@
 //! An answer of the middle tier that demands something of the person (a claims challenge, RFC 9470, a refused token, missing
 //! consent) becomes 401 `step_up_required`, `sign_in_required` or `consent_required` with `go`; the operation is kept and can be
 //! run once, by the same person, when the demand is satisfied.
+//!
+//! Everything that a stranger can make grow is bounded and in memory, so a restart signs everybody out and drops what waited:
+//!
+//! | what | how many | how long |
+//! |---|---|---|
+//! | sign-ins under way | 10 000, the oldest go first | 10 minutes |
+//! | sessions with their tokens | 10 000, the least recently used go first | 1 hour idle, 8 hours in all |
+//! | kept operations | 5 a session, 64 KiB a body, 64 MiB in all | 10 minutes |
 
 mod api;
 mod assets;
@@ -33,6 +41,8 @@ mod doubles;
 mod guard;
 mod health;
 mod id_token;
+mod message;
+mod metadata;
 mod operations;
 mod outbound;
 mod pages;
@@ -47,6 +57,7 @@ mod sign_in;
 mod sign_out;
 #[cfg(test)]
 mod stories;
+mod tokens;
 mod transactions;
 mod vault;
 

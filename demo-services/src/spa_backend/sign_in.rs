@@ -10,10 +10,10 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::App;
-use super::authority::Metadata;
 use super::cookies::Cookies;
 use super::demand::{Demand, capabilities};
-use super::pages::{Message, Way};
+use super::message::{Message, Way};
+use super::metadata::Metadata;
 use super::query::Params;
 use super::random;
 use super::return_to::ReturnTo;

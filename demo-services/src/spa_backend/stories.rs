@@ -229,6 +229,19 @@ async fn a_planted_session_id_is_not_adopted_and_the_id_changes_at_sign_in() {
 }
 
 #[tokio::test]
+async fn insecure_cookies_work_without_prefix_and_secure() {
+    let stage = Stage::new().await;
+    let mut config = super::doubles::config(&stage.authority.url, "http://127.0.0.1:1");
+    config.insecure_cookies = true;
+    let mut browser = stage.browser_of(super::router(&config).unwrap());
+    browser.sign_in("/auth/sign-in", "alice").await;
+    assert_eq!(browser.cookies.keys().collect::<Vec<_>>(), ["spa-session"]);
+    browser.draw_page().await;
+    browser.fetch(Method::POST, "/auth/sign-out", "").await;
+    assert!(browser.cookies.is_empty());
+}
+
+#[tokio::test]
 async fn a_tampered_or_doubled_session_cookie_is_no_session() {
     let stage = Stage::new().await;
     let mut browser = stage.signed_in("alice").await;

@@ -13,10 +13,11 @@ use moka::sync::Cache;
 use secrecy::SecretString;
 use tokio::time::Instant;
 
-use super::authority::{Authority, AuthorityError, Tokens};
+use super::authority::{Authority, AuthorityError};
 use super::id_token::{Account, IdToken};
 use super::operations::Operations;
 use super::random;
+use super::tokens::Tokens;
 
 /// A seat nobody used for this long is gone.
 pub(super) const IDLE: Duration = Duration::from_secs(60 * 60);
@@ -245,5 +246,100 @@ impl Held {
         let usable =
             slot.expires > Instant::now() + margin && refused != Some(slot.access.generation);
         usable.then(|| slot.access.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::spa_backend::doubles::{self, Stage};
+    use crate::spa_backend::id_token::account;
+    use crate::spa_backend::settings::Settings;
+
+    const SCOPE: &str = "api://middle/user_impersonation";
+
+    fn tokens(name: &str, expires_in: u64) -> Tokens {
+        let refresh_token = format!("refresh-{name}");
+        serde_json::from_value(json!({ "access_token": name, "token_type": "Bearer", "expires_in": expires_in, "refresh_token": refresh_token }))
+            .unwrap()
+    }
+
+    fn seat(name: &str, expires_in: u64) -> Arc<Seat> {
+        let person = IdToken {
+            account: account("alice"),
+            claims: Vec::new(),
+        };
+        Arc::new(Seat::new(person, SCOPE, tokens(name, expires_in)))
+    }
+
+    async fn authority() -> (Stage, Arc<Authority>) {
+        let stage = Stage::new().await;
+        let settings = Settings::new(&doubles::config(
+            &stage.authority.url,
+            "http://localhost:5000",
+        ))
+        .unwrap();
+        (stage, Arc::new(Authority::new(&settings).unwrap()))
+    }
+
+    #[tokio::test]
+    async fn a_refresh_that_began_before_a_step_up_does_not_overwrite_it() {
+        let (_stage, authority) = authority().await;
+        let seat = seat("first", 3600);
+        seat.replace(SCOPE, tokens("stepped-up", 3600));
+        assert_eq!(seat.settle(0, SCOPE, Ok(tokens("late", 3600))), Ok(()));
+        assert_eq!(
+            seat.settle(0, SCOPE, Err(AuthorityError::Interaction { claims: None })),
+            Ok(())
+        );
+        let access = seat.access(&authority, SCOPE, "{}", None).await.unwrap();
+        assert_eq!(
+            secrecy::ExposeSecret::expose_secret(&*access.token),
+            "stepped-up"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_refresh_lands_when_the_request_that_wanted_it_is_gone() {
+        let (stage, authority) = authority().await;
+        let seat = seat("first", 0);
+        {
+            let mut leader = std::pin::pin!(seat.access(&authority, SCOPE, "{}", None));
+            assert!(futures_util::poll!(&mut leader).is_pending());
+        }
+        let access = seat.access(&authority, SCOPE, "{}", None).await.unwrap();
+        assert_eq!(
+            secrecy::ExposeSecret::expose_secret(&*access.token),
+            "access-token-1"
+        );
+        assert_eq!(stage.authority.token_requests("refresh_token"), 1);
+    }
+
+    #[tokio::test]
+    async fn a_dead_refresh_token_is_not_sent_again() {
+        let (stage, authority) = authority().await;
+        let seat = seat("first", 0);
+        stage
+            .authority
+            .refuse(400, json!({ "error": "invalid_grant" }));
+        for _ in 0..3 {
+            let refused = seat.access(&authority, SCOPE, "{}", None).await.err();
+            assert_eq!(refused, Some(AuthorityError::Interaction { claims: None }));
+        }
+        assert_eq!(stage.authority.token_requests("refresh_token"), 1);
+    }
+
+    #[tokio::test]
+    async fn a_token_within_its_margin_serves_while_the_authority_is_away() {
+        let (stage, authority) = authority().await;
+        let seat = seat("first", 30);
+        stage.authority.refuse(503, json!({}));
+        let access = seat.access(&authority, SCOPE, "{}", None).await.unwrap();
+        assert_eq!(
+            secrecy::ExposeSecret::expose_secret(&*access.token),
+            "first"
+        );
     }
 }
