@@ -3,4 +3,5 @@
 mod browser;
 mod rejects;
 mod sign_in_and_step_up;
+mod start_and_outage;
 mod tidy;
