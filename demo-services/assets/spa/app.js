@@ -27,23 +27,24 @@ if (outcome?.dataset.operation) {
   // A reload of this page must not look like a second wish.
   history.replaceState(null, "", "/");
   const button = calls.find(button => button.dataset.call === path);
-  run(button?.textContent.trim() ?? "Your operation", `/api/ops/${operation}`, "POST", "Welcome back. Your call goes on by itself …");
+  run(button?.textContent.trim() ?? "Your operation", `/api/ops/${operation}`, "POST", true);
 }
 
-async function run(what, path, method, announcement = `Calling ${what} …`) {
-  say("calling", announcement);
+async function run(what, path, method, repeated = false) {
+  say("calling", repeated ? "Welcome back." : `Calling ${what} …`, repeated ? `${what} goes on by itself …` : "");
   for (const button of calls) button.disabled = true;
   for (const part of [onward, result, facts]) part.hidden = true;
+  outcome.scrollIntoView({ block: "nearest" });
   const slow = setTimeout(() => { progress.hidden = false; }, 300);
   const answer = await send(path, method);
   clearTimeout(slow);
   progress.hidden = true;
   for (const button of calls) button.disabled = false;
-  show(answer, explain(answer, what));
+  show(answer, explain(answer, what, repeated));
 }
 
-function show(answer, { state, text, way, go }) {
-  say(state, text);
+function show(answer, { state, title, text, way, go }) {
+  say(state, title, text);
   if (go) {
     onward.href = go;
     onward.textContent = way;
@@ -59,9 +60,11 @@ function show(answer, { state, text, way, go }) {
   facts.hidden = false;
 }
 
-function say(state, text) {
+function say(state, title, text) {
+  const strong = document.createElement("strong");
+  strong.textContent = title;
   status.dataset.state = state;
-  status.textContent = text;
+  status.replaceChildren(strong, " ", text);
 }
 
 /** A definition table for an object, its text for everything else. */

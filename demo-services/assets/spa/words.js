@@ -11,27 +11,27 @@ const WAYS = {
   page_out_of_date: "Load this page again",
 };
 
-/** `{state, text, way, go}` for an answer; `what` is the call in words. */
-export function explain(answer, what) {
+/** `{state, title, text, way, go}` for an answer; `what` is the call in words, `repeated` whether it waited for a sign-in. */
+export function explain(answer, what, repeated = false) {
   if (answer.ok) {
-    return { state: "done", text: `${what} succeeded.` };
+    return { state: "done", title: `${what} succeeded.`, text: repeated ? "It completed by itself after your sign-in." : "" };
   }
   const { error, detail, go } = typeof answer.body === "object" && answer.body !== null ? answer.body : {};
   const target = isLocal(go) ? go : undefined;
   if (answer.status === 401 && error in INTERACTION && target) {
     const [title, text, way] = INTERACTION[error];
-    return { state: "challenge", text: `${title}. ${text || detail || ""}`.trim(), way, go: target };
+    return { state: "challenge", title: `${title}.`, text: text || detail || "", way, go: target };
   }
-  return { state: "error", text: detail ?? byStatus(answer.status, what), way: WAYS[error] ?? "Go there", go: target };
+  return { state: "error", title: `${what} did not succeed.`, text: detail ?? byStatus(answer.status), way: WAYS[error] ?? "Go on", go: target };
 }
 
-function byStatus(status, what) {
-  if (status === 0) return `${what} got no answer: this page's backend is not reachable, or the connection broke. Try again in a moment.`;
-  if (status === 403) return `${what} was refused: you are signed in, but you may not do this.`;
-  if (status === 404) return `${what} was not found at the API.`;
-  if (status === 429 || status === 503) return `${what} cannot be served at this moment. Try again shortly.`;
-  if (status === 502 || status === 504) return `${what} failed further back: one of the tiers got no usable answer. Try again in a moment.`;
-  return `${what} failed with status ${status}.`;
+function byStatus(status) {
+  if (status === 0) return "There was no answer: this page's backend is not reachable, or the connection broke. Try again in a moment.";
+  if (status === 403) return "You are signed in, but you may not do this.";
+  if (status === 404) return "The API does not have it.";
+  if (status === 429 || status === 503) return "It cannot be served at this moment. Try again shortly.";
+  if (status === 502 || status === 504) return "One of the tiers behind got no usable answer. Try again in a moment.";
+  return `The API answered with status ${status}.`;
 }
 
 /** Only paths of this origin: `//host` and `/\host` would leave it. */

@@ -92,3 +92,7 @@ pub use directory::{
 pub use issue::TokenSpec;
 pub use meter::{Counters, Endpoint, Fault};
 pub use running::{LocalAuthority, Options, Running, StartError};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -2,44 +2,32 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
+use http::HeaderMap;
 use http::header::SET_COOKIE;
-use http::{HeaderMap, StatusCode};
-use serde::Deserialize;
 
 use super::App;
 use super::authority::{AuthorityError, Tokens};
 use super::cookies::Cookies;
 use super::id_token::{self, IdToken};
 use super::pages::{Message, Way};
+use super::query::Params;
 use super::session::Visitor;
 use super::transactions::{self, Purpose, Transaction};
 
 /// RFC 6749 4.1.2 with RFC 9207. `error_description` is not even read.
-#[derive(Deserialize)]
-pub(super) struct Callback {
-    state: Option<String>,
-    code: Option<String>,
-    iss: Option<String>,
-    error: Option<String>,
-}
-
 pub(super) async fn receive(
     State(app): State<Arc<App>>,
     visitor: Visitor,
     headers: HeaderMap,
-    query: Result<Query<Callback>, QueryRejection>,
+    answer: Params,
 ) -> Response {
-    let Some((transaction, answer, spent)) = query
-        .ok()
-        .and_then(|Query(answer)| begun_here(&app, &headers, answer))
-    else {
+    let Some((transaction, spent)) = begun_here(&app, &headers, &answer) else {
         return Message::sign_in_unknown().into_response();
     };
-    let mut response = match finish(&app, &visitor, &transaction, answer).await {
-        Ok(target) => (StatusCode::SEE_OTHER, Redirect::to(&target)).into_response(),
+    let mut response = match finish(&app, &visitor, &transaction, &answer).await {
+        Ok(target) => Redirect::to(&target).into_response(),
         Err(message) => message.into_response(),
     };
     if let Ok(cookie) = Cookies::new(app.settings.secure_cookies)
@@ -55,13 +43,13 @@ pub(super) async fn receive(
 fn begun_here(
     app: &App,
     headers: &HeaderMap,
-    answer: Callback,
-) -> Option<(Arc<Transaction>, Callback, String)> {
+    answer: &Params,
+) -> Option<(Arc<Transaction>, String)> {
     let cookies = Cookies::new(app.settings.secure_cookies);
-    let id = transactions::id(answer.state.as_deref()?);
+    let id = transactions::id(answer.one("state")?);
     let browser = cookies.value(headers, &cookies.transaction_name(&id))?;
     let transaction = app.transactions.end(&id, browser)?;
-    Some((transaction, answer, id))
+    Some((transaction, id))
 }
 
 /// Where to go, or what to say.
@@ -69,7 +57,7 @@ async fn finish(
     app: &App,
     visitor: &Visitor,
     transaction: &Transaction,
-    answer: Callback,
+    answer: &Params,
 ) -> Result<String, Message> {
     let again = || Way::again(&transaction.purpose);
     let metadata = app
@@ -77,16 +65,15 @@ async fn finish(
         .metadata()
         .await
         .map_err(|error| Message::authority(&error, again()))?;
-    let named = answer.iss.is_some() || metadata.authorization_response_iss_parameter_supported;
-    if named && answer.iss.as_deref() != Some(&metadata.issuer) {
+    let named = answer.has("iss") || metadata.authorization_response_iss_parameter_supported;
+    if named && answer.one("iss") != Some(&metadata.issuer) {
         return Err(Message::wrong_authority());
     }
-    if let Some(error) = &answer.error {
+    if let Some(error) = answer.one("error") {
         return Err(Message::refused_by_authority(error, again()));
     }
     let code = answer
-        .code
-        .as_deref()
+        .one("code")
         .ok_or_else(|| Message::authority(&AuthorityError::Unusable, again()))?;
     if let Purpose::StepUp { seat, .. } = &transaction.purpose
         && visitor.seat.as_ref().map(|seat| &seat.id) != Some(seat)

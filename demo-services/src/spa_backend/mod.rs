@@ -38,6 +38,7 @@ mod outbound;
 mod pages;
 mod problem;
 mod proxy;
+mod query;
 mod random;
 mod return_to;
 mod session;

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode};
-use serde::Deserialize;
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::authority::AuthorityError;
 use super::guard;
 use super::problem::Problem;
+use super::query::Params;
 use super::session::Visitor;
 use super::transactions::Purpose;
 use super::vault::Seat;
@@ -73,37 +73,31 @@ pub(super) struct Way {
     label: &'static str,
 }
 
-#[derive(Deserialize)]
-pub(super) struct StartQuery {
-    op: Option<String>,
-    notice: Option<String>,
-}
-
 /// `GET /`.
 pub(super) async fn start(
     State(app): State<Arc<App>>,
     visitor: Visitor,
-    Query(query): Query<StartQuery>,
+    query: Params,
 ) -> Response {
     let seat = visitor.seat.as_deref();
-    let operation = query
-        .op
-        .filter(|id| id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric()))
-        .map(|id| {
-            let kept = seat.and_then(|seat| {
-                seat.operations()
-                    .peek(&id, Instant::now())
-                    .map(|operation| format!("/api{}", operation.call.target))
-            });
-            Pending {
-                path: kept.unwrap_or_default(),
-                id,
-            }
+    let id = query
+        .one("op")
+        .filter(|id| id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric()));
+    let operation = id.map(|id| {
+        let kept = seat.and_then(|seat| {
+            seat.operations()
+                .peek(id, Instant::now())
+                .map(|operation| format!("/api{}", operation.call.target))
         });
+        Pending {
+            path: kept.unwrap_or_default(),
+            id: id.to_owned(),
+        }
+    });
     let page = Start {
         person: seat.map(person),
         demo_users: &app.demo_users,
-        notice: query.notice.as_deref().and_then(notice),
+        notice: query.one("notice").and_then(notice),
         operation,
     };
     draw(StatusCode::OK, &page)
@@ -119,11 +113,7 @@ pub(super) async fn id_token(visitor: Visitor) -> Response {
                 claims: &seat.id_claims,
             },
         ),
-        None => (
-            StatusCode::SEE_OTHER,
-            Redirect::to("/auth/sign-in?return_to=/id-token"),
-        )
-            .into_response(),
+        None => Redirect::to("/auth/sign-in?return_to=/id-token").into_response(),
     }
 }
 

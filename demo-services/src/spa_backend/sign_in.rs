@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
+use http::HeaderMap;
 use http::header::SET_COOKIE;
-use http::{HeaderMap, StatusCode};
-use serde::Deserialize;
 use tokio::time::Instant;
 use url::Url;
 
@@ -15,41 +14,33 @@ use super::authority::Metadata;
 use super::cookies::Cookies;
 use super::demand::{Demand, capabilities};
 use super::pages::{Message, Way};
+use super::query::Params;
 use super::random;
 use super::return_to::ReturnTo;
 use super::session::Visitor;
 use super::transactions::{Begun, LIFETIME, Purpose};
 
-#[derive(Deserialize)]
-pub(super) struct SignIn {
-    return_to: Option<String>,
-    /// `select_account`: use another account.
-    prompt: Option<String>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct StepUp {
-    op: String,
-}
-
-/// `GET /auth/sign-in?return_to=`.
+/// `GET /auth/sign-in?return_to=`; `prompt=select_account` to use another account.
 pub(super) async fn begin(
     State(app): State<Arc<App>>,
-    Query(query): Query<SignIn>,
+    query: Params,
     headers: HeaderMap,
 ) -> Response {
-    let mut ask = Ask::default();
-    if query.prompt.as_deref() == Some("select_account") {
-        ask.prompt = Some("select_account");
-    }
-    let purpose = Purpose::SignIn(ReturnTo::new(query.return_to.as_deref()));
+    let prompt = query
+        .one("prompt")
+        .filter(|prompt| *prompt == "select_account")
+        .map(|_| "select_account");
+    let purpose = Purpose::SignIn(ReturnTo::new(query.one("return_to")));
     send(
         &app,
         &headers,
         purpose,
-        app.settings.scope.as_str(),
+        &app.settings.scope,
         capabilities(),
-        ask,
+        Ask {
+            prompt,
+            ..Ask::default()
+        },
     )
     .await
 }
@@ -58,15 +49,16 @@ pub(super) async fn begin(
 pub(super) async fn step_up(
     State(app): State<Arc<App>>,
     visitor: Visitor,
-    Query(query): Query<StepUp>,
+    query: Params,
     headers: HeaderMap,
 ) -> Response {
     let Some(seat) = visitor.seat else {
         return Message::session_ended().into_response();
     };
+    let operation = query.one("op").unwrap_or_default().to_owned();
     let demand = seat
         .operations()
-        .peek(&query.op, Instant::now())
+        .peek(&operation, Instant::now())
         .and_then(|operation| operation.demand().cloned());
     let Some(demand) = demand else {
         return Message::operation_gone().into_response();
@@ -87,7 +79,7 @@ pub(super) async fn step_up(
     }
     let purpose = Purpose::StepUp {
         seat: seat.id.clone(),
-        operation: query.op,
+        operation,
     };
     send(&app, &headers, purpose, scope, demand.claims(), ask).await
 }
@@ -125,7 +117,7 @@ async fn send(
         &begun,
         &ask,
     );
-    let mut response = (StatusCode::SEE_OTHER, Redirect::to(address.as_str())).into_response();
+    let mut response = Redirect::to(address.as_str()).into_response();
     let cookies = Cookies::new(app.settings.secure_cookies);
     let mut set = |cookie: String| {
         if let Ok(cookie) = cookie.parse() {

@@ -229,6 +229,42 @@ async fn a_planted_session_id_is_not_adopted_and_the_id_changes_at_sign_in() {
 }
 
 #[tokio::test]
+async fn a_tampered_or_doubled_session_cookie_is_no_session() {
+    let stage = Stage::new().await;
+    let mut browser = stage.signed_in("alice").await;
+    let genuine = browser.cookies["__Host-spa-session"].clone();
+    for position in 0..genuine.len() {
+        let mut tampered = genuine.clone().into_bytes();
+        tampered[position] = if tampered[position] == b'A' {
+            b'B'
+        } else {
+            b'A'
+        };
+        browser.cookies.insert(
+            "__Host-spa-session".into(),
+            String::from_utf8(tampered).unwrap(),
+        );
+        assert_eq!(
+            browser.draw_page().await,
+            json!({ "signed_in": false }),
+            "position {position}"
+        );
+        browser
+            .cookies
+            .insert("__Host-spa-session".into(), genuine.clone());
+    }
+    assert_eq!(browser.draw_page().await["signed_in"], true);
+    browser
+        .cookies
+        .insert("a; __Host-spa-session".into(), genuine);
+    assert_eq!(
+        browser.draw_page().await,
+        json!({ "signed_in": false }),
+        "twice"
+    );
+}
+
+#[tokio::test]
 async fn calls_need_session_header_token_and_same_origin() {
     let stage = Stage::new().await;
     let mut browser = stage.signed_in("alice").await;

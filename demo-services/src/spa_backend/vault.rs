@@ -185,9 +185,13 @@ impl Seat {
             let answer = authority.refresh(&refresh_token, &scope, &claims).await;
             seat.settle(interactions, &scope, answer)
         });
-        async move { task.await.unwrap_or(Err(AuthorityError::Unavailable)) }
-            .boxed()
-            .shared()
+        let seat = Arc::clone(self);
+        let landed = async move {
+            // A task that did not come to its end must not be waited for by everyone after it.
+            task.await
+                .unwrap_or_else(|_| seat.settle(interactions, "", Err(AuthorityError::Unavailable)))
+        };
+        landed.boxed().shared()
     }
 
     fn settle(

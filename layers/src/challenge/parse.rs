@@ -239,7 +239,8 @@ mod tests {
 
     #[test]
     fn parameters_tokens_and_escapes() {
-        let rows: [(&str, &[(&str, &[(&str, &str)])]); 8] = [
+        type Row<'a> = (&'a str, &'a [(&'a str, &'a [(&'a str, &'a str)])]);
+        let rows: [Row<'_>; 8] = [
             ("Basic realm=\"a\"", &[("Basic", &[("realm", "a")])]),
             (
                 "Basic realm=\"\\\"q\\\\\\\"\"",

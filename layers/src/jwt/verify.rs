@@ -633,7 +633,7 @@ mod tests {
         let signature = ec.sign(&SystemRandom::new(), message.as_bytes()).unwrap();
         assert!(
             verify(
-                &format!("{message}.{}", b64(&signature)),
+                &format!("{message}.{}", b64(signature)),
                 &keys,
                 &policy,
                 NOW
@@ -655,7 +655,7 @@ mod tests {
             let signature = ed.sign(message.as_bytes());
             assert!(
                 verify(
-                    &format!("{message}.{}", b64(&signature)),
+                    &format!("{message}.{}", b64(signature)),
                     &keys,
                     &policy,
                     NOW

@@ -19,6 +19,9 @@ pub(crate) const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 pub(crate) const C1: &str = r#"{"access_token":{"acrs":{"essential":true,"value":"c1"}}}"#;
 pub(crate) const MFA_POLICY: &str = "MFA for the downstream API";
 
+/// Parameters to replace, to add, or (when empty) to remove.
+pub(crate) type Changes<'a> = &'a [(&'static str, &'a str)];
+
 pub(crate) struct Harness {
     pub(crate) running: Running,
     pub(crate) directory: Directory,
@@ -150,11 +153,7 @@ impl Harness {
         .collect()
     }
 
-    pub(crate) async fn authorize(
-        &self,
-        browser: &Browser,
-        changes: &[(&'static str, &str)],
-    ) -> Answer {
+    pub(crate) async fn authorize(&self, browser: &Browser, changes: Changes<'_>) -> Answer {
         let mut url = Url::parse(&self.endpoint("oauth2/v2.0/authorize")).unwrap();
         url.query_pairs_mut()
             .extend_pairs(changed(self.request(), changes));
@@ -230,7 +229,7 @@ impl Harness {
         .await
     }
 
-    pub(crate) async fn redeem(&self, code: &str, changes: &[(&'static str, &str)]) -> Answer {
+    pub(crate) async fn redeem(&self, code: &str, changes: Changes<'_>) -> Answer {
         let form = vec![
             ("grant_type", "authorization_code".to_owned()),
             ("client_id", self.id("spa-backend")),
@@ -243,7 +242,7 @@ impl Harness {
         self.send(changed(form, changes)).await
     }
 
-    pub(crate) async fn refresh(&self, token: &str, changes: &[(&'static str, &str)]) -> Answer {
+    pub(crate) async fn refresh(&self, token: &str, changes: Changes<'_>) -> Answer {
         let form = vec![
             ("grant_type", "refresh_token".to_owned()),
             ("client_id", self.id("spa-backend")),
@@ -254,11 +253,7 @@ impl Harness {
         self.send(changed(form, changes)).await
     }
 
-    pub(crate) async fn on_behalf_of(
-        &self,
-        assertion: &str,
-        changes: &[(&'static str, &str)],
-    ) -> Answer {
+    pub(crate) async fn on_behalf_of(&self, assertion: &str, changes: Changes<'_>) -> Answer {
         let form = vec![
             (
                 "grant_type",
@@ -291,10 +286,9 @@ impl Harness {
     }
 }
 
-/// `changes` replace, add, or (when empty) remove.
 fn changed(
     mut form: Vec<(&'static str, String)>,
-    changes: &[(&'static str, &str)],
+    changes: Changes<'_>,
 ) -> Vec<(&'static str, String)> {
     for (name, value) in changes {
         form.retain(|(known, _)| known != name);

@@ -1,6 +1,6 @@
 //! The token endpoint: codes, refresh tokens, client credentials.
 
-use crate::harness::{Answer, Browser, C1, Harness, MIDDLE, START, capolids, claims};
+use crate::harness::{Answer, Browser, C1, Changes, Harness, MIDDLE, START, capolids, claims};
 
 #[tokio::test]
 async fn a_code_is_redeemed_for_tokens_that_say_what_entra_says() {
@@ -47,7 +47,7 @@ async fn each_rule_of_the_code_grant_is_checked() {
     let authority = Harness::start().await;
     let other = authority.id("daemon");
     let other_secret = authority.secret("daemon");
-    let rows: &[(&str, &[(&'static str, &str)], u16, u64)] = &[
+    let rows: &[(&str, Changes<'_>, u16, u64)] = &[
         ("no verifier", &[("code_verifier", "")], 400, 501_481),
         (
             "wrong verifier",
@@ -242,7 +242,7 @@ async fn a_refresh_token_rotates_and_carries_the_scope_on() {
     let first = authority.redeem(&code, &[]).await.json();
     let token = first["refresh_token"].as_str().unwrap();
     let other = (authority.id("daemon"), authority.secret("daemon"));
-    let rows: &[(&str, &[(&'static str, &str)], u64)] = &[
+    let rows: &[(&str, Changes<'_>, u64)] = &[
         (
             "other client",
             &[("client_id", &other.0), ("client_secret", &other.1)],

@@ -1,0 +1,457 @@
+//! `OnBehalfOf` between a scripted token endpoint and a scripted next tier.
+
+use std::future::Future;
+
+use http::Request;
+use http::header::AUTHORIZATION;
+use serde_json::json;
+use tower::{ServiceExt, service_fn};
+use tower_bearer::{
+    BoxError, ChallengeRequired, CloneBody, Credential, DownstreamChallenges, Never,
+    OnBehalfOfError, OnBehalfOfErrorKind, OnBehalfOfExt, OnBehalfOfLayer, Principal, RefusalKind,
+    Replay, Target,
+};
+use wiremock::ResponseTemplate;
+
+use crate::support::*;
+
+const NEXT: &str = "https://next.example";
+const DEMANDS_C1: &str = concat!(
+    "Bearer realm=\"evil\", authorization_uri=\"https://evil\", error=\"insufficient_claims\", ",
+    "claims=\"eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzEifX19\""
+);
+/// `{"access_token":{"acrs":{"essential":true,"value":"c2"}}}`
+const DEMANDS_C2: &str = "Bearer claims=\"eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzIifX19\"";
+
+fn layer(world: &World) -> OnBehalfOfLayer {
+    let credential = Credential::secret("hush").unwrap();
+    let client = world.authority.client(CLIENT, credential).unwrap();
+    client
+        .on_behalf_of(["api://next/.default"], Target::origin(NEXT).unwrap())
+        .unwrap()
+}
+
+fn call(caller: &Principal) -> Request<Body> {
+    let request =
+        Request::get(format!("{NEXT}/orders")).header(AUTHORIZATION, "Basic handlers-own");
+    request
+        .body(Body::from("kept"))
+        .unwrap()
+        .on_behalf_of(caller)
+}
+
+/// One call through `layer` to `next`: its status, or what went wrong.
+fn outcome<R>(
+    layer: &OnBehalfOfLayer<R>,
+    next: &NextTier,
+    request: Request<Body>,
+) -> impl Future<Output = Result<u16, BoxError>>
+where
+    R: Replay<Body> + Clone,
+{
+    let next = next.clone();
+    let service = layer.wrap(service_fn(move |request| next.answer(request)));
+    async move {
+        service
+            .oneshot(request)
+            .await
+            .map(|response| response.status().as_u16())
+    }
+}
+
+fn demanded(outcome: Result<u16, BoxError>) -> RefusalKind {
+    ChallengeRequired::find(outcome.unwrap_err().as_ref())
+        .expect("a demand")
+        .kind()
+}
+
+fn failed(outcome: Result<u16, BoxError>) -> OnBehalfOfErrorKind {
+    outcome
+        .unwrap_err()
+        .downcast_ref::<OnBehalfOfError>()
+        .expect("our error")
+        .kind()
+}
+
+#[tokio::test]
+async fn the_next_tier_gets_the_exchanged_token_and_nothing_else() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    endpoint.on("jwt-bearer", issued("T2")).await;
+    let next = NextTier::new(&[(200, "")]);
+    assert_eq!(
+        outcome(&layer(&world), &next, call(&world.principal(json!({}))))
+            .await
+            .unwrap(),
+        200
+    );
+    assert_eq!(next.bearers(), ["Bearer T2"]);
+    assert!(next.extensions_are_clean());
+    let form = &endpoint.forms().await[0];
+    for (name, value) in [
+        ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+        ("requested_token_use", "on_behalf_of"),
+        ("client_id", CLIENT),
+        ("client_secret", "hush"),
+        ("scope", "api://next/.default"),
+        ("assertion", &world.token(json!({}))),
+        (
+            "claims",
+            r#"{"access_token":{"xms_cc":{"values":["cp1"]}}}"#,
+        ),
+    ] {
+        assert_eq!(
+            form.iter().filter(|(n, v)| n == name && v == value).count(),
+            1,
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn one_request_per_user_and_scope_at_any_concurrency() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    let layer = layer(&world);
+    let (alice, bob) = (
+        world.principal(json!({})),
+        world.principal(json!({"oid": "bob"})),
+    );
+    endpoint
+        .on(&world.token(json!({})), issued("for-alice"))
+        .await;
+    endpoint
+        .on(&world.token(json!({"oid": "bob"})), issued("for-bob"))
+        .await;
+    for caller in [&alice, &bob] {
+        let next = NextTier::new(&[(200, "")]);
+        let calls = (0..100).map(|_| outcome(&layer, &next, call(caller)));
+        assert!(
+            futures_util::future::join_all(calls)
+                .await
+                .into_iter()
+                .all(|status| status.unwrap() == 200)
+        );
+        let expected = if caller.object_id() == Some("bob") {
+            "Bearer for-bob"
+        } else {
+            "Bearer for-alice"
+        };
+        assert!(next.bearers().iter().all(|bearer| bearer == expected));
+    }
+    assert_eq!(endpoint.count().await, 2);
+}
+
+#[tokio::test]
+async fn a_cancelled_call_does_not_cancel_the_exchange_of_the_others() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    endpoint.on("jwt-bearer", issued("T2")).await;
+    let layer = layer(&world);
+    let caller = world.principal(json!({}));
+    let next = NextTier::new(&[(200, "")]);
+    {
+        let mut leader = Box::pin(outcome(&layer, &next, call(&caller)));
+        assert!(futures_util::poll!(&mut leader).is_pending());
+    }
+    assert_eq!(outcome(&layer, &next, call(&caller)).await.unwrap(), 200);
+    assert_eq!(endpoint.count().await, 1);
+}
+
+#[tokio::test]
+async fn the_authoritys_claims_go_up_byte_for_byte() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    endpoint
+        .on("jwt-bearer", interaction_required(POLICY))
+        .await;
+    let next = NextTier::new(&[(200, "")]);
+    for capable in [json!({}), json!({"xms_cc": null})] {
+        let error = outcome(&layer(&world), &next, call(&world.principal(capable)))
+            .await
+            .unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(
+            !shown.contains("AADSTS") && !shown.contains("p1"),
+            "{shown}"
+        );
+        assert_eq!(demanded(Err(error)), RefusalKind::InsufficientClaims);
+    }
+    assert!(next.bearers().is_empty(), "no token, no call");
+}
+
+#[tokio::test]
+async fn a_downstream_challenge_is_answered_with_a_stronger_token() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    endpoint.on("acrs", issued("T3")).await;
+    endpoint.on("jwt-bearer", issued("T2")).await;
+    let next = NextTier::new(&[(401, DEMANDS_C1), (200, "")]);
+    let layer = layer(&world).replay(CloneBody);
+    let caller = world.principal(json!({}));
+    assert_eq!(outcome(&layer, &next, call(&caller)).await.unwrap(), 200);
+    assert_eq!(next.bearers(), ["Bearer T2", "Bearer T3"]);
+    assert_eq!(outcome(&layer, &next, call(&caller)).await.unwrap(), 200);
+    assert_eq!(next.bearers()[2], "Bearer T3", "the entry was replaced");
+    assert_eq!(endpoint.count().await, 2);
+}
+
+#[tokio::test]
+async fn what_a_downstream_demands_and_the_authority_cannot_give_goes_up() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    endpoint.on("acrs", interaction_required(C1)).await;
+    endpoint.on("jwt-bearer", issued("T2")).await;
+    let next = NextTier::new(&[(401, DEMANDS_C1)]);
+    let outcome = outcome(
+        &layer(&world).replay(CloneBody),
+        &next,
+        call(&world.principal(json!({}))),
+    )
+    .await;
+    assert_eq!(demanded(outcome), RefusalKind::InsufficientClaims);
+    assert_eq!(next.bearers().len(), 1);
+}
+
+#[tokio::test]
+async fn a_downstream_demand_reaches_only_clients_that_can_answer_it() {
+    for (caller, error) in [(json!({}), true), (json!({"xms_cc": null}), false)] {
+        let endpoint = TokenEndpoint::start().await;
+        let world = endpoint.world();
+        endpoint
+            .on(
+                "acrs",
+                ResponseTemplate::new(400).set_body_json(json!({"error": "interaction_required"})),
+            )
+            .await;
+        endpoint.on("jwt-bearer", issued("T2")).await;
+        let next = NextTier::new(&[(401, DEMANDS_C1)]);
+        let outcome = outcome(
+            &layer(&world).replay(CloneBody),
+            &next,
+            call(&world.principal(caller)),
+        )
+        .await;
+        match error {
+            true => assert_eq!(demanded(outcome), RefusalKind::InsufficientClaims),
+            false => assert_eq!(failed(outcome), OnBehalfOfErrorKind::Blocked),
+        }
+    }
+}
+
+#[tokio::test]
+async fn equal_claims_are_tried_once_and_different_ones_three_times() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    endpoint.on("jwt-bearer", issued("T")).await;
+    let again = NextTier::new(&[(401, DEMANDS_C1)]);
+    let layer = layer(&world).replay(CloneBody);
+    let caller = world.principal(json!({}));
+    assert_eq!(
+        demanded(outcome(&layer, &again, call(&caller)).await),
+        RefusalKind::InsufficientClaims
+    );
+    assert_eq!(again.bearers().len(), 2);
+
+    let two = NextTier::new(&[(401, DEMANDS_C1), (403, DEMANDS_C2), (200, "")]);
+    assert_eq!(outcome(&layer, &two, call(&caller)).await.unwrap(), 200);
+    assert_eq!(two.bearers().len(), 3);
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_sent_again_relays_the_challenge() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    endpoint.on("jwt-bearer", issued("T")).await;
+    let next = NextTier::new(&[(401, DEMANDS_C1), (200, "")]);
+    let outcome = outcome(
+        &layer(&world).replay(Never),
+        &next,
+        call(&world.principal(json!({}))),
+    )
+    .await;
+    assert_eq!(demanded(outcome), RefusalKind::InsufficientClaims);
+    assert_eq!(next.bearers().len(), 1);
+}
+
+#[tokio::test]
+async fn a_refused_token_is_replaced_once_and_then_a_bad_gateway() {
+    for (answers, expected) in [
+        (
+            &[(401, "Bearer error=\"invalid_token\""), (200, "")][..],
+            Some(200),
+        ),
+        (&[(401, "Bearer error=\"invalid_token\"")][..], None),
+        (&[(401, "")][..], None),
+    ] {
+        let endpoint = TokenEndpoint::start().await;
+        let world = endpoint.world();
+        endpoint.on("jwt-bearer", issued("T")).await;
+        let next = NextTier::new(answers);
+        let outcome = outcome(
+            &layer(&world).replay(CloneBody),
+            &next,
+            call(&world.principal(json!({}))),
+        )
+        .await;
+        match expected {
+            Some(status) => assert_eq!(outcome.unwrap(), status),
+            None => assert_eq!(failed(outcome), OnBehalfOfErrorKind::TokenRefused),
+        }
+        assert_eq!((next.bearers().len(), endpoint.count().await), (2, 2));
+    }
+}
+
+#[tokio::test]
+async fn a_403_loses_its_challenge_and_keeps_its_meaning() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    endpoint.on("jwt-bearer", issued("T")).await;
+    let next = NextTier::new(&[(403, "Bearer error=\"insufficient_scope\", scope=\"a\"")]);
+    let service = layer(&world).wrap(service_fn(move |request| next.answer(request)));
+    let response = service
+        .oneshot(call(&world.principal(json!({}))))
+        .await
+        .unwrap();
+    assert_eq!(
+        (response.status().as_u16(), challenge(&response)),
+        (403, "")
+    );
+    let parsed = response.extensions().get::<DownstreamChallenges>().unwrap();
+    assert_eq!(parsed.as_slice()[0].param("scope"), Some("a"));
+}
+
+#[tokio::test]
+async fn guards_refuse_before_any_request() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    let layer = layer(&world);
+    let next = NextTier::new(&[(200, "")]);
+    let alice = world.principal(json!({}));
+    let to = |uri: &str| Request::get(uri).body(Body::default()).unwrap();
+    let app = world.principal(json!({"idtyp": "app", "scp": null, "roles": ["read"]}));
+    let foreign = World::at("http://127.0.0.1:10");
+    for (request, expected) in [
+        (
+            to("https://next.example/"),
+            OnBehalfOfErrorKind::NoAssertion,
+        ),
+        (
+            to("https://next.example.evil/").on_behalf_of(&alice),
+            OnBehalfOfErrorKind::Origin,
+        ),
+        (
+            to("http://next.example/").on_behalf_of(&alice),
+            OnBehalfOfErrorKind::Origin,
+        ),
+        (
+            to("https://next.example:444/").on_behalf_of(&alice),
+            OnBehalfOfErrorKind::Origin,
+        ),
+        (
+            to("https://user@next.example/").on_behalf_of(&alice),
+            OnBehalfOfErrorKind::Origin,
+        ),
+        (
+            to("/relative").on_behalf_of(&alice),
+            OnBehalfOfErrorKind::Origin,
+        ),
+        (call(&app), OnBehalfOfErrorKind::UserRequired),
+        (
+            call(&foreign.principal(json!({}))),
+            OnBehalfOfErrorKind::Misconfigured,
+        ),
+    ] {
+        let uri = request.uri().clone();
+        assert_eq!(
+            failed(outcome(&layer, &next, request).await),
+            expected,
+            "{uri}"
+        );
+    }
+    assert_eq!(endpoint.count().await, 0);
+    assert!(next.bearers().is_empty());
+}
+
+#[tokio::test]
+async fn failures_of_the_authority_are_told_apart() {
+    let table = [
+        (
+            "throttled",
+            ResponseTemplate::new(429).insert_header("retry-after", "7"),
+            OnBehalfOfErrorKind::Unavailable,
+        ),
+        (
+            "down",
+            ResponseTemplate::new(503),
+            OnBehalfOfErrorKind::Unavailable,
+        ),
+        (
+            "page",
+            ResponseTemplate::new(200).set_body_string("<html>"),
+            OnBehalfOfErrorKind::MalformedAnswer,
+        ),
+        (
+            "huge",
+            ResponseTemplate::new(200).set_body_string("x".repeat(300_000)),
+            OnBehalfOfErrorKind::MalformedAnswer,
+        ),
+        (
+            "redirect",
+            ResponseTemplate::new(302).insert_header("location", "https://evil"),
+            OnBehalfOfErrorKind::MalformedAnswer,
+        ),
+        (
+            "our secret",
+            ResponseTemplate::new(401).set_body_json(json!({"error": "invalid_client"})),
+            OnBehalfOfErrorKind::Misconfigured,
+        ),
+    ];
+    for (name, answer, expected) in table {
+        let endpoint = TokenEndpoint::start().await;
+        let world = endpoint.world();
+        endpoint.on("jwt-bearer", answer).await;
+        let next = NextTier::new(&[(200, "")]);
+        assert_eq!(
+            failed(outcome(&layer(&world), &next, call(&world.principal(json!({})))).await),
+            expected,
+            "{name}"
+        );
+        assert!(next.bearers().is_empty(), "{name}: no token, no call");
+    }
+}
+
+#[tokio::test]
+async fn a_cached_token_does_not_outlive_the_assertion() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    endpoint.on("jwt-bearer", issued("T")).await;
+    let layer = layer(&world);
+    let caller = world.principal(json!({"exp": NOW + 30}));
+    let next = NextTier::new(&[(200, "")]);
+    for (now, requests) in [(NOW, 1), (NOW + 29, 1), (NOW + 30, 2)] {
+        world.clock.set(now);
+        outcome(&layer, &next, call(&caller)).await.unwrap();
+        assert_eq!(endpoint.count().await, requests, "{now}");
+    }
+}
+
+#[test]
+fn empty_configuration_fails_at_build() {
+    let world = World::new();
+    let client = world
+        .authority
+        .client(CLIENT, Credential::secret("x").unwrap())
+        .unwrap();
+    let target = || Target::origin(NEXT).unwrap();
+    assert!(client.on_behalf_of(["a"], target()).is_ok());
+    assert!(client.on_behalf_of([], target()).is_err());
+    assert!(client.on_behalf_of(["a b"], target()).is_err());
+    assert!(
+        world
+            .authority
+            .client("", Credential::secret("x").unwrap())
+            .is_err()
+    );
+    assert!(Target::origin("next.example").is_err());
+}

@@ -1,0 +1,220 @@
+//! The readied service is the one called: proven over services that fail when it is not.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use serde_json::json;
+use tower::buffer::BufferLayer;
+use tower::limit::ConcurrencyLimitLayer;
+use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_bearer::{
+    Authority, CloneBody, Credential, OnBehalfOfExt, OnBehalfOfLayer, RequireScopeLayer, Target,
+    ValidateBearerLayer,
+};
+
+use crate::support::*;
+
+/// Panics when it is called without having been polled ready.
+#[derive(Default)]
+struct Strict {
+    readied: bool,
+}
+
+impl Clone for Strict {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl<B> Service<Request<B>> for Strict {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.readied = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<B>) -> Self::Future {
+        assert!(
+            std::mem::take(&mut self.readied),
+            "called without being ready"
+        );
+        ready(Ok(Response::new(Body::default())))
+    }
+}
+
+fn on_behalf_of(authority: &Authority) -> OnBehalfOfLayer<CloneBody> {
+    let client = authority
+        .client(CLIENT, Credential::secret("x").unwrap())
+        .unwrap();
+    client
+        .on_behalf_of(["a"], Target::bound_client())
+        .unwrap()
+        .replay(CloneBody)
+}
+
+async fn call_many<S>(service: S, world: &World)
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone,
+    S::Error: std::fmt::Debug,
+{
+    let caller = world.principal(json!({}));
+    let calls = (0..20).map(|_| {
+        service
+            .clone()
+            .oneshot(request(&world.token(json!({}))).on_behalf_of(&caller))
+    });
+    let all = futures_util::future::join_all(calls);
+    let answers = tokio::time::timeout(Duration::from_secs(20), all)
+        .await
+        .expect("a permit was kept");
+    assert!(
+        answers
+            .into_iter()
+            .all(|answer| answer.unwrap().status() == 200)
+    );
+}
+
+#[tokio::test]
+async fn resource_server_over_one_permit_and_a_buffer_inside_and_outside() {
+    // Twenty callers at once on a fresh authority: the first requests wait for the keys with the permit in hand.
+    let layers = |world: &World| {
+        ServiceBuilder::new()
+            .layer(ValidateBearerLayer::new(&world.api))
+            .layer(RequireScopeLayer::new("read").unwrap())
+            .into_inner()
+    };
+    let world = World::new();
+    call_many(
+        ServiceBuilder::new()
+            .layer(layers(&world))
+            .service(Strict::default()),
+        &world,
+    )
+    .await;
+    let world = World::new();
+    let inside = ServiceBuilder::new()
+        .layer(layers(&world))
+        .layer(ConcurrencyLimitLayer::new(1))
+        .service(Strict::default());
+    call_many(inside, &world).await;
+    let world = World::new();
+    let outside = ServiceBuilder::new()
+        .layer(ConcurrencyLimitLayer::new(1))
+        .layer(layers(&world))
+        .service(Strict::default());
+    call_many(outside, &world).await;
+    let world = World::new();
+    let inside = ServiceBuilder::new()
+        .layer(layers(&world))
+        .layer(BufferLayer::new(1))
+        .service(Strict::default());
+    call_many(inside, &world).await;
+    let world = World::new();
+    let outside = ServiceBuilder::new()
+        .layer(BufferLayer::new(1))
+        .layer(layers(&world))
+        .service(Strict::default());
+    call_many(outside, &world).await;
+}
+
+#[tokio::test]
+async fn client_over_one_permit_and_a_buffer_inside_and_outside() {
+    let endpoint = TokenEndpoint::start().await;
+    endpoint.on("jwt-bearer", issued("T")).await;
+    let world = endpoint.world();
+    let layer = || on_behalf_of(&world.authority);
+    call_many(
+        ServiceBuilder::new()
+            .layer(layer())
+            .service(Strict::default()),
+        &world,
+    )
+    .await;
+    call_many(
+        ServiceBuilder::new()
+            .layer(layer())
+            .layer(ConcurrencyLimitLayer::new(1))
+            .service(Strict::default()),
+        &world,
+    )
+    .await;
+    call_many(
+        ServiceBuilder::new()
+            .layer(ConcurrencyLimitLayer::new(1))
+            .layer(layer())
+            .service(Strict::default()),
+        &world,
+    )
+    .await;
+    call_many(
+        ServiceBuilder::new()
+            .layer(layer())
+            .layer(BufferLayer::new(1))
+            .service(Strict::default()),
+        &world,
+    )
+    .await;
+    call_many(
+        ServiceBuilder::new()
+            .layer(BufferLayer::new(1))
+            .layer(layer())
+            .service(Strict::default()),
+        &world,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_retry_over_one_permit_gives_the_first_permit_back() {
+    let endpoint = TokenEndpoint::start().await;
+    endpoint.on("jwt-bearer", issued("T")).await;
+    let world = endpoint.world();
+    let next = NextTier::new(&[(401, ""), (200, "")]);
+    let service = ServiceBuilder::new()
+        .layer(on_behalf_of(&world.authority))
+        .layer(ConcurrencyLimitLayer::new(1))
+        .service(service_fn(move |request| next.answer(request)));
+    call_many(service, &world).await;
+}
+
+#[tokio::test]
+async fn a_service_that_is_neither_send_nor_static_still_composes() {
+    let world = World::new();
+    let count = std::rc::Rc::new(std::cell::Cell::new(0));
+    let service = ServiceBuilder::new()
+        .layer(world.api.protect())
+        .service(service_fn(|request| {
+            count.set(count.get() + 1);
+            hello(request)
+        }));
+    service
+        .oneshot(request(&world.token(json!({}))))
+        .await
+        .unwrap();
+    assert_eq!(count.get(), 1);
+}
+
+#[tokio::test]
+async fn the_inner_errors_of_tower_are_taken_boxed() {
+    let world = World::new();
+    let keep = Arc::new(());
+    let service = ServiceBuilder::new()
+        .layer(tower_bearer::PropagateChallengeLayer::new(&world.api).boxed_errors())
+        .layer(ValidateBearerLayer::new(&world.api))
+        .timeout(Duration::from_secs(1))
+        .concurrency_limit(1)
+        .service(service_fn(move |request| {
+            let _ = &keep;
+            hello(request)
+        }));
+    let response: Result<Response<Body>, BoxError> =
+        service.oneshot(request(&world.token(json!({})))).await;
+    assert_eq!(response.unwrap().status(), 200);
+}
