@@ -84,7 +84,8 @@ async fn what_cannot_be_trusted_or_read_is_503_and_never_a_pass() {
     let not_loopback = |server: &MockServer| json!({"issuer": metadata(server)["issuer"], "jwks_uri": "http://keys.example/keys"});
     let file = |server: &MockServer| json!({"issuer": metadata(server)["issuer"], "jwks_uri": "file:///etc/passwd"});
     let no_uri = |server: &MockServer| json!({"issuer": metadata(server)["issuer"]});
-    let of_metadata: [(&str, &dyn Fn(&MockServer) -> Value); 5] = [
+    type Row<'a> = (&'a str, &'a dyn Fn(&MockServer) -> Value);
+    let of_metadata: [Row<'_>; 5] = [
         ("wrong issuer", &wrong_issuer),
         ("issuer with a slash", &slash),
         ("keys over http elsewhere", &not_loopback),
