@@ -178,19 +178,25 @@ async fn an_outage_of_the_token_endpoint_passes() {
 }
 
 #[tokio::test]
-async fn tokens_of_a_new_key_are_taken_at_once() {
+async fn tokens_of_published_keys_are_taken_and_of_withdrawn_ones_not() {
     let world = World::start().await;
-    let old = world.token(TokenSpec::user("alice", "downstream-api"));
-    let ask = async |token: &str| {
-        world
-            .get(world.demo.downstream(), "/api", Some(token))
-            .await
-            .status()
-    };
-    assert_eq!(ask(&old).await, 200);
-    world.demo.authority().rotate_keys().unwrap();
-    let new = world.token(TokenSpec::user("alice", "downstream-api"));
-    assert_eq!(ask(&new).await, 200);
-    assert_eq!(ask(&old).await, 200, "the old key is still published");
+    let authority = world.demo.authority();
+    let token = || world.token(TokenSpec::user("alice", "downstream-api"));
+    let withdrawn = (token(), authority.kid());
+    authority.rotate_keys().unwrap();
+    let old = token();
+    authority.rotate_keys().unwrap();
+    let new = token();
+    assert!(authority.withdraw_key(&withdrawn.1).unwrap());
+    for (what, token, status) in [
+        ("withdrawn", withdrawn.0, 401),
+        ("old, still published", old, 200),
+        ("new", new, 200),
+    ] {
+        let answer = world
+            .get(world.demo.downstream(), "/api", Some(&token))
+            .await;
+        assert_eq!(answer.status(), status, "{what}");
+    }
     world.stop().await;
 }
