@@ -18,6 +18,8 @@ use crate::{
 const SPA: &str = "spa-backend";
 const MIDDLE_TIER: &str = "middle-tier";
 const DOWNSTREAM: &str = "downstream-api";
+const DAEMON: &str = "daemon";
+const DOWNSTREAM_PORT: u16 = 7000;
 /// The app role of `GET /admin`.
 const ADMIN_ROLE: &str = "Task.Run";
 /// The authentication context of `GET /secure`.
@@ -52,7 +54,7 @@ impl Default for DemoOptions {
             authority_port: 8080,
             authority_host: "localhost".into(),
             middle_tier_port: 5000,
-            downstream_port: 7000,
+            downstream_port: DOWNSTREAM_PORT,
             control_token: None,
         }
     }
@@ -296,11 +298,36 @@ impl Running {
         for note in &self.notes {
             let _ = writeln!(text, "  Note: {note}.");
         }
+        if let Some(secret) = directory.app(DAEMON).and_then(App::secret) {
+            let daemon = format!(
+                "cargo run -- daemon --client-secret {secret}{}",
+                self.daemon_options()
+            );
+            let _ = writeln!(
+                text,
+                "\n  A call without a user (app role {ADMIN_ROLE}):\n    {daemon}"
+            );
+        }
         if let Some(token) = self.authority.control_token() {
-            let _ = writeln!(text, "\n  Control token (header X-Control): {token}");
+            let _ = writeln!(
+                text,
+                "\n  Commands to the authority need the header X-Control: {token}"
+            );
         }
         text.push_str("\n  Ctrl-C stops everything. Nothing is kept.\n");
         text
+    }
+
+    /// What the daemon's command line must say where it differs from its defaults.
+    fn daemon_options(&self) -> String {
+        let mut options = String::new();
+        if self.authority.url() != "http://localhost:8080" {
+            let _ = write!(options, " --authority {}", self.authority.url());
+        }
+        if self.downstream.port() != Some(DOWNSTREAM_PORT) {
+            let _ = write!(options, " --url {}admin", self.downstream);
+        }
+        options
     }
 
     /// Stops accepting, lets requests in flight finish, and ends.

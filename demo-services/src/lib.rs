@@ -1,6 +1,7 @@
 //! The whole story on one machine: SPA backend, middle tier, downstream API and the local authority.
 
 pub mod config;
+pub mod daemon;
 pub mod demo;
 pub mod downstream_api;
 pub mod health;

@@ -11,6 +11,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use demo_services::{
     config::{DownstreamApiConfig, MiddleTierConfig, ServiceConfig, SpaBackendConfig, load},
+    daemon::DaemonCall,
     demo::{self, DemoOptions},
     downstream_api, middle_tier,
     serve::{BindError, Listeners, Reach, serve},
@@ -18,6 +19,7 @@ use demo_services::{
 };
 use local_authority::{Directory, LocalAuthority, Options};
 use tracing_subscriber::EnvFilter;
+use url::Url;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -35,6 +37,8 @@ struct Cli {
 enum Command {
     /// Everything on this machine, with demo users (the default)
     Demo(DemoArgs),
+    /// A call without a user: gets an app-only token and calls an API with it
+    Daemon(DaemonArgs),
     /// The local authority alone
     Authority(AuthorityArgs),
     /// The SPA backend alone, against the authority of its configuration
@@ -90,6 +94,49 @@ struct ServiceArgs {
     config: PathBuf,
 }
 
+#[derive(Args, Debug)]
+struct DaemonArgs {
+    /// Base URL of the authority
+    #[arg(long, default_value = "http://localhost:8080", value_name = "URL")]
+    authority: Url,
+    /// Directory (tenant) id
+    #[arg(
+        long,
+        default_value = "11111111-2222-3333-4444-555555555555",
+        value_name = "ID"
+    )]
+    tenant: String,
+    /// Application (client) id of the daemon
+    #[arg(
+        long,
+        default_value = "dae30000-0000-4000-8000-000000009000",
+        value_name = "ID"
+    )]
+    client_id: String,
+    /// Its secret, as the demo prints it
+    #[arg(
+        long,
+        env = "CLIENT_SECRET",
+        hide_env_values = true,
+        value_name = "SECRET"
+    )]
+    client_secret: String,
+    /// What the token is for
+    #[arg(
+        long,
+        default_value = "api://downstream-api/.default",
+        value_name = "SCOPE"
+    )]
+    scope: String,
+    /// What to call
+    #[arg(
+        long,
+        default_value = "http://localhost:7000/admin",
+        value_name = "URL"
+    )]
+    url: Url,
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -120,6 +167,7 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command.unwrap_or(Command::Demo(cli.demo)) {
         Command::Demo(args) => run_demo(args).await,
+        Command::Daemon(args) => run_daemon(args).await,
         Command::Authority(args) => run_authority(args).await,
         Command::SpaBackend(args) => {
             let config: SpaBackendConfig = read(&args.config)?;
@@ -162,6 +210,20 @@ async fn run_demo(args: DemoArgs) -> Result<(), Failure> {
     stop_signal().await;
     say(&mut io::stdout(), "\nStopping.");
     running.stop().await;
+    Ok(())
+}
+
+async fn run_daemon(args: DaemonArgs) -> Result<(), Failure> {
+    let call = DaemonCall {
+        authority: args.authority,
+        tenant: args.tenant,
+        client_id: args.client_id,
+        client_secret: args.client_secret.into(),
+        scope: args.scope,
+        url: args.url,
+    };
+    let (status, body) = call.send().await?;
+    say(&mut io::stdout(), &format!("{status}\n{body}"));
     Ok(())
 }
 

@@ -1,4 +1,65 @@
-//! Tower layers for OAuth 2.0 resource servers and middle tiers.
+//! Tower layers that turn a hyper, axum or tonic service into an OAuth 2.0 resource server and middle tier.
+//!
+//! ```text
+//! in    client -> [PropagateChallenge] -> [ValidateBearer] -> [RequireScope] -> handler
+//! out   handler -> [OnBehalfOf] -> HTTP client -> next tier
+//! back  a demand of the authority, of the next tier or of this tier -> `?` -> [PropagateChallenge] -> a fresh challenge
+//! ```
+//!
+//! An [`Authority`] issues tokens. A [`Resource`] of it accepts them: [`Resource::protect`] gives the two layers that every protected
+//! service needs. A [`ConfidentialClient`] of it asks for tokens of the next tier on behalf of the caller.
+//!
+//! ```
+//! use std::convert::Infallible;
+//! use http::{Request, Response};
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//! use tower_bearer::{Authority, Principal, RequireScopeLayer};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let entra = Authority::entra("11111111-2222-3333-4444-555555555555")?;
+//! let api = entra.resource("22222222-2222-3333-4444-555555555555")?;
+//!
+//! let service = ServiceBuilder::new()
+//!     .layer(api.protect())
+//!     .layer(RequireScopeLayer::new("read")?)
+//!     .service(service_fn(|request: Request<String>| async move {
+//!         let caller = request.extensions().get::<Principal>().and_then(Principal::object_id);
+//!         Ok::<_, Infallible>(Response::new(format!("hello {caller:?}")))
+//!     }));
+//!
+//! let anonymous = Request::new(String::new());
+//! let response = service.oneshot(anonymous).await?;
+//! assert_eq!(response.status(), 401);
+//! assert_eq!(response.headers()["www-authenticate"], "Bearer realm=\"11111111-2222-3333-4444-555555555555\"");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `ServiceBuilder` adds layers outermost first; a chain of `Router::layer` calls in axum adds them innermost first.
+//!
+//! # What a caller sees
+//!
+//! | case | status | `WWW-Authenticate: Bearer realm="...", ` |
+//! |---|---|---|
+//! | no credential | 401 | no error |
+//! | two tokens, unusable header | 400 | `error="invalid_request"` |
+//! | bad token, for any reason | 401 | `error="invalid_token"`, fixed description |
+//! | scope or role missing | 403 | `error="insufficient_scope", scope="..."` |
+//! | claims demanded, and the caller's client can answer | 401 | `error="insufficient_claims", claims="<base64>"` |
+//! | stronger or fresher authentication (RFC 9470) | 401 | `error="insufficient_user_authentication", acr_values, max_age` |
+//! | consent missing | 403 | `error="insufficient_scope", scope="<own>/.default"` |
+//! | nothing that the client could do | 403 | none |
+//! | our own fault: a layer or an assertion is missing, the authority refuses us | 500 | none; an error in the log |
+//! | unusable answer of the authority or of the next tier | 502 | none |
+//! | cannot be decided now | 503 | none; `Retry-After` |
+//!
+//! Over gRPC (HTTP 200, trailers-only): 400 and 401 are UNAUTHENTICATED, 403 PERMISSION_DENIED, 502 and 503 UNAVAILABLE, 500 INTERNAL, with
+//! the same text in the `www-authenticate` metadata. A tonic server that relays challenges needs the feature `tonic`.
+//!
+//! # Features
+//!
+//! `axum` (extractor, responses), `tonic` (`Status` conversions, relay out of handlers), `reqwest` (`HttpClient`). None is on by default.
 
 mod algorithm;
 mod authority;
@@ -28,6 +89,10 @@ mod axum;
 mod reqwest;
 #[cfg(feature = "tonic")]
 mod tonic;
+
+#[cfg(all(doctest, feature = "axum", feature = "reqwest"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;
 
 pub use self::algorithm::Algorithm;
 pub use self::authority::{Authority, AuthorityBuilder};

@@ -1,6 +1,13 @@
 //! Stories that cross the services, one module each.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking, with the place and the reason"
+)]
+
 mod browser;
 mod rejects;
 mod sign_in_and_step_up;
+mod start_and_outage;
 mod tidy;

@@ -1,5 +1,6 @@
 //! What each API tier refuses, and how (`design.md` 4.1); every refusal stands beside its valid twin.
 
+use demo_services::daemon::DaemonCall;
 use integration_tests::{challenge::Challenge, world::World};
 use local_authority::TokenSpec;
 use reqwest::{Response, header::CONTENT_TYPE};
@@ -229,6 +230,26 @@ async fn admin_wants_the_role_and_takes_no_scope_for_it() {
         let answer = world.get(downstream, "/admin", Some(&token)).await;
         assert_eq!(answer.status(), status, "{what}");
     }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_daemon_command_reaches_admin_with_its_secret_only() {
+    let world = World::start().await;
+    let directory = world.demo.authority().directory();
+    let daemon = directory.app("daemon").unwrap();
+    let call = |secret: &str| DaemonCall {
+        authority: world.demo.authority().url().parse().unwrap(),
+        tenant: world.demo.authority().tenant().to_string(),
+        client_id: daemon.client_id.to_string(),
+        client_secret: secret.to_owned().into(),
+        scope: "api://downstream-api/.default".into(),
+        url: world.demo.downstream().join("/admin").unwrap(),
+    };
+    let (status, body) = call(daemon.secret().unwrap()).send().await.unwrap();
+    assert_eq!(status, 200, "{body}");
+    let refused = call("wrong").send().await.unwrap_err();
+    assert!(refused.to_string().contains("invalid_client"), "{refused}");
     world.stop().await;
 }
 
