@@ -88,13 +88,13 @@ impl TokenSpec {
         self
     }
 
-    /// With these authentication contexts, on record and in `acrs`.
+    /// With these authentication contexts, on record and in `acrs` (if that is an optional claim of the API).
     pub fn acrs<S: Into<String>>(mut self, contexts: impl IntoIterator<Item = S>) -> Self {
         self.contexts = contexts.into_iter().map(Into::into).collect();
         self
     }
 
-    /// From a client with these capabilities (`xms_cc`), such as `cp1`.
+    /// From a client with these capabilities, such as `cp1`, in `xms_cc` (if that is an optional claim of the API).
     pub fn capabilities<S: Into<String>>(
         mut self,
         capabilities: impl IntoIterator<Item = S>,

@@ -21,6 +21,55 @@ pub(crate) const GRAPH: Uuid = Uuid::from_u128(0x0000_0003_0000_0000_c000_0000_0
 ///
 /// A plain value: change redirect URIs, users or policies as you like, then give it to
 /// [`LocalAuthority::start`](crate::LocalAuthority::start), which checks the whole.
+///
+/// As a file it is TOML with these keys; every list may be missing, unknown keys are refused.
+///
+/// ```
+/// # use local_authority::Directory;
+/// # let directory: Directory = r#"
+/// [tenant]
+/// id = "11111111-2222-3333-4444-555555555555"
+/// domain = "contoso.example"
+///
+/// [[users]]
+/// username = "alice@contoso.example"
+/// password = "alice-in-wonderland"
+/// otp = "123456"                              # second factor; may be reused
+/// oid = "a11ce000-0000-4000-8000-000000000001" # default: derived from the username
+/// display_name = "Alice Liddell"              # + given_name, surname, mail
+/// groups = ["staff"]                          # names, for policies
+/// roles = ["api://my-api/Admin"]
+/// mfa = "registered"                          # or "not_registered" (default): AADSTS50079
+///
+/// [[apps]]
+/// name = "my-api"
+/// client_id = "22222222-2222-3333-4444-555555555555"
+/// identifier_uris = ["api://my-api"]
+/// scopes = ["read"]
+/// app_roles = ["Admin", "Run"]
+/// optional_claims = ["acrs", "auth_time", "idtyp", "xms_cc"]
+///
+/// [[apps]]
+/// name = "my-client"
+/// client_id = "33333333-2222-3333-4444-555555555555"
+/// redirect_uris = { web = ["http://localhost:3000/cb"], spa = [], native = [] }
+/// secrets = ["correct-horse-battery-staple"]
+/// delegated = ["api://my-api/read"]           # or "<client id>/read"
+/// consent = "granted"                         # or "required": AADSTS65001
+/// app_permissions = ["api://my-api/Run"]
+///
+/// [[policies]]
+/// id = "44444444-2222-3333-4444-555555555555" # default: derived from the name
+/// name = "MFA for my API"
+/// app = "my-api"                              # or: auth_context = "c1"
+/// users = ["staff"]                           # usernames and groups; default "all"
+/// require = "mfa"                             # or "block"
+/// sign_in_frequency = "1h"                    # optional: s, m, h, d
+/// enabled = true
+/// # "#.parse()?;
+/// # assert_eq!((directory.users.len(), directory.apps.len(), directory.policies.len()), (1, 2, 1));
+/// # Ok::<(), local_authority::DirectoryError>(())
+/// ```
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Directory {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Answer, Harness};
+use crate::harness::{Answer, Browser, C1, Harness};
 use local_authority::{Directory, LocalAuthority, Options, StartError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -207,4 +207,101 @@ async fn serve_until_ends_with_its_signal() {
     done.send(()).unwrap();
     serving.await.unwrap();
     assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
+}
+
+/// What the subscriber wrote.
+#[derive(Clone, Default)]
+struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn nothing_secret_is_logged() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter("local_authority=trace")
+        .with_writer(move || writer.clone())
+        .finish();
+    // Tasks of this test run on this thread.
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let authority = Harness::with(|directory| {
+        directory.user_mut("alice").unwrap().otp = Some("one-time".to_owned().into());
+    })
+    .await;
+    let mut browser = Browser::default();
+    let page = authority.authorize(&browser, &[("claims", C1)]).await;
+    let page = authority
+        .submit(
+            &mut browser,
+            "sign-in",
+            &[
+                ("flow", &page.field("flow")),
+                ("username", "alice"),
+                ("password", "wrong-password"),
+            ],
+        )
+        .await;
+    let flow = page.field("flow");
+    let page = authority.sign_in(&mut browser, &page, "alice").await;
+    let answer = authority
+        .submit(
+            &mut browser,
+            "mfa",
+            &[("flow", &page.field("flow")), ("code", "one-time")],
+        )
+        .await;
+    let code = answer.parameters()["code"].clone();
+    authority
+        .redeem(&code, &[("client_secret", "wrong-secret")])
+        .await;
+    let body = authority.redeem(&code, &[]).await.json();
+    let text = |name: &str| body[name].as_str().unwrap().to_owned();
+    authority.on_behalf_of(&text("access_token"), &[]).await;
+    authority.refresh(&text("refresh_token"), &[]).await;
+    authority.refresh(&text("refresh_token"), &[]).await;
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    for event in [
+        "wrong answer",
+        "signed in",
+        "code issued",
+        "token issued",
+        "token refused",
+    ] {
+        assert!(log.contains(event), "{event}: {log}");
+    }
+    let cookie = browser
+        .cookie
+        .unwrap()
+        .split_once('=')
+        .unwrap()
+        .1
+        .to_owned();
+    let secrets = [
+        text("access_token"),
+        text("id_token"),
+        text("refresh_token"),
+        code,
+        flow,
+        cookie,
+        authority.secret("spa-backend"),
+    ];
+    for secret in secrets.iter().map(String::as_str).chain([
+        "alice-in-wonderland",
+        "wrong-password",
+        "wrong-secret",
+        "one-time",
+        "control-me",
+    ]) {
+        assert!(!log.contains(secret), "{secret}: {log}");
+    }
 }
