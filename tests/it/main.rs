@@ -11,3 +11,4 @@ mod rejects;
 mod sign_in_and_step_up;
 mod start_and_outage;
 mod tidy;
+mod what_reaches_downstream;
