@@ -23,7 +23,7 @@ pub(super) enum Demand {
 }
 
 impl Demand {
-    /// The demand in an answer of the middle tier, if there is one. A 401 that names none is [`is_refused`]'s business.
+    /// The demand in an answer of the middle tier, if there is one. A 401 that names none is for the caller to answer.
     ///
     /// Of the header only `claims`, `acr_values`, `max_age` and the *kind* of scope are looked at: where to go and what to ask
     /// for is this service's configuration.
