@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -110,7 +111,7 @@ impl RemoteKeySet {
     /// # Errors
     /// The fetch failed, or a recent one did and another is not due yet.
     pub(crate) async fn newer_than(&self, seen: Attempts) -> Result<(), Unavailable> {
-        self.start();
+        self.start()?;
         let shared = &self.0.shared;
         let mut attempts = shared.last.subscribe();
         let last = *attempts.borrow_and_update();
@@ -133,11 +134,23 @@ impl RemoteKeySet {
         }
     }
 
-    fn start(&self) {
+    fn start(&self) -> Result<(), Unavailable> {
         let mut task = self.0.task.lock().unwrap_or_else(PoisonError::into_inner);
         if task.as_ref().is_none_or(AbortHandle::is_finished) {
-            *task = Some(tokio::spawn(refresh(Arc::clone(&self.0.shared))).abort_handle());
+            let Ok(runtime) = Handle::try_current() else {
+                tracing::error!(
+                    kind = "no_runtime",
+                    "keys are fetched on a tokio runtime, and this is none"
+                );
+                return Err(Unavailable { retry_after: 1 });
+            };
+            *task = Some(
+                runtime
+                    .spawn(refresh(Arc::clone(&self.0.shared)))
+                    .abort_handle(),
+            );
         }
+        Ok(())
     }
 }
 

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::FutureExt as _;
 use futures_util::future::Shared;
 use serde_json::Value;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 use super::cache::{Key, TokenCache};
 use super::credential::Credential;
@@ -91,10 +93,10 @@ impl ConfidentialClient {
         usable.then_some(token)
     }
 
-    /// A token from the cache or from the authority. Callers that want the same share one request; a caller that goes away does not
-    /// end it.
+    /// A token from the cache or from the authority. Callers that want the same share one request; a caller
+    /// that goes away does not end it.
     pub(super) async fn acquire(&self, wanted: Wanted) -> Result<AccessToken, ExchangeError> {
-        let flight = {
+        let (flight, leader) = {
             let mut flights = self.0.lock();
             // Looked up under the lock: a flight puts its token into the cache before it leaves the map.
             if let Some(token) = self.cached(&wanted) {
@@ -105,22 +107,37 @@ impl ConfidentialClient {
                 claims: wanted.claims.clone(),
             };
             match flights.get(&id) {
-                Some(flight) => flight.clone(),
+                Some(flight) => (flight.clone(), None),
                 None => {
-                    let landing = Landing {
-                        inner: Arc::clone(&self.0),
-                        id: id.clone(),
-                    };
-                    let task = tokio::spawn(fly(landing, wanted));
-                    let flight = task
-                        .map(|ended| ended.unwrap_or_else(|_| Err(unavailable())))
-                        .boxed()
-                        .shared();
-                    flights.insert(id, flight.clone());
-                    flight
+                    let (landed, landing) = oneshot::channel();
+                    let flight = landing.map(|ended| ended.unwrap_or_else(|_| Err(unavailable())));
+                    let flight: SharedAcquire = flight.boxed().shared();
+                    flights.insert(id.clone(), flight.clone());
+                    (flight, Some((id, landed)))
                 }
             }
         };
+        if let Some((id, landed)) = leader {
+            // Spawned after the lock is given back: a runtime that shuts down drops the task at once, and
+            // dropping it takes the lock.
+            let entry = Entry {
+                inner: Arc::clone(&self.0),
+                id,
+            };
+            let Ok(runtime) = Handle::try_current() else {
+                tracing::error!(
+                    kind = "no_runtime",
+                    "tokens are acquired on a tokio runtime, and this is none"
+                );
+                return Err(unavailable());
+            };
+            runtime.spawn(async move {
+                let outcome = fly(&entry.inner, wanted).await;
+                drop(entry);
+                // Nobody may be waiting any more.
+                let _ = landed.send(outcome);
+            });
+        }
         flight.await
     }
 
@@ -142,20 +159,19 @@ impl ConfidentialClient {
     }
 }
 
-/// Leaves the map when the flight has ended, in a panic too.
-struct Landing {
+/// A flight's place in the map, given up when it ends, in a panic too.
+struct Entry {
     inner: Arc<Inner>,
     id: Flight,
 }
 
-impl Drop for Landing {
+impl Drop for Entry {
     fn drop(&mut self) {
         self.inner.lock().remove(&self.id);
     }
 }
 
-async fn fly(landing: Landing, wanted: Wanted) -> Result<AccessToken, ExchangeError> {
-    let inner = &landing.inner;
+async fn fly(inner: &Inner, wanted: Wanted) -> Result<AccessToken, ExchangeError> {
     let Some(entra) = inner.authority.as_entra() else {
         return Err(unavailable());
     };

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use futures_util::FutureExt as _;
 use http::Request;
 use http::header::AUTHORIZATION;
 use serde_json::json;
@@ -156,6 +157,34 @@ async fn a_cancelled_call_does_not_cancel_the_exchange_of_the_others() {
     }
     assert_eq!(outcome(&layer, &next, call(&caller)).await.unwrap(), 200);
     assert_eq!(endpoint.count().await, 1);
+}
+
+#[test]
+fn a_runtime_that_goes_away_leaves_no_flight_behind() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let endpoint = runtime().block_on(TokenEndpoint::start());
+    let world = endpoint.world();
+    let layer = layer(&world);
+    let caller = world.principal(json!({}));
+    let next = NextTier::new(&[(200, "")]);
+    runtime().block_on(async {
+        let mut leader = Box::pin(outcome(&layer, &next, call(&caller)));
+        assert!(futures_util::poll!(&mut leader).is_pending());
+    });
+    runtime().block_on(async {
+        endpoint.on("jwt-bearer", issued("T2")).await;
+        assert_eq!(outcome(&layer, &next, call(&caller)).await.unwrap(), 200);
+    });
+    // Without a runtime there is an error, no panic.
+    let fresh = world.principal(json!({"oid": "bob"}));
+    let mut call = Box::pin(outcome(&layer, &next, call(&fresh)));
+    let polled = call.as_mut().now_or_never().expect("decided at once");
+    assert_eq!(failed(polled), OnBehalfOfErrorKind::Unavailable);
 }
 
 #[tokio::test]
