@@ -96,7 +96,8 @@ impl Requested {
             .filter_map(|permission| self.resource.permission(permission))
             .map(str::to_owned)
             .collect();
-        let consented = client.consent == crate::directory::Consent::Granted;
+        let consented = client.consent == crate::directory::Consent::Granted
+            || self.resource.pre_authorized.contains(&client.client_id);
         if consented && !granted.is_empty() && self.names.iter().all(|name| granted.contains(name))
         {
             Ok(granted)
@@ -207,6 +208,16 @@ mod tests {
                 .unwrap_err()
                 .code,
             65_001
+        );
+        let id = directory.app("middle-tier").unwrap().client_id;
+        directory.app_mut("downstream-api").unwrap().pre_authorized = vec![id];
+        let requested =
+            Requested::parse(&directory, Some("api://downstream-api/user_impersonation")).unwrap();
+        assert!(
+            requested
+                .granted(directory.app("middle-tier").unwrap())
+                .is_ok(),
+            "pre-authorized clients need no consent"
         );
     }
 

@@ -179,6 +179,23 @@ pub struct App {
     /// Application permissions of this client, `<identifier URI>/<role>`.
     #[serde(default)]
     pub app_permissions: Vec<String>,
+    /// Version of the access tokens **for** this API. Only 2 so far.
+    #[serde(default = "version_2")]
+    pub access_token_version: u8,
+    /// Files of client certificates. None so far: clients prove themselves with a secret.
+    #[serde(default)]
+    pub certificates: Vec<String>,
+    /// Client ids whose users consent to this API and to those behind it at once. Kept; as long as there is no consent page,
+    /// nothing depends on it.
+    #[serde(default)]
+    pub known_client_applications: Vec<Uuid>,
+    /// Client ids that may use this API's scopes without the user's consent.
+    #[serde(default)]
+    pub pre_authorized: Vec<Uuid>,
+}
+
+fn version_2() -> u8 {
+    2
 }
 
 /// Redirect URIs by the kind of client that owns them.
@@ -359,6 +376,10 @@ impl App {
             delegated: Vec::new(),
             consent: Consent::Granted,
             app_permissions: Vec::new(),
+            access_token_version: version_2(),
+            certificates: Vec::new(),
+            known_client_applications: Vec::new(),
+            pre_authorized: Vec::new(),
         }
     }
 

@@ -186,6 +186,31 @@ mod tests {
     }
 
     #[test]
+    fn every_key_of_the_fixed_format_is_known() {
+        let app = "[[apps]]\nname = \"a\"\nclient_id = \"22222222-2222-3333-4444-555555555555\"\n";
+        let with = |line: &str| format!("{TENANT}{app}{line}").parse::<Directory>();
+        for good in [
+            "access_token_version = 2",
+            "certificates = []",
+            "known_client_applications = [\"22222222-2222-3333-4444-555555555555\"]",
+            "pre_authorized = [\"22222222-2222-3333-4444-555555555555\"]",
+        ] {
+            assert!(with(good).is_ok(), "{good}");
+        }
+        for (bad, key) in [
+            ("access_token_version = 1", "access_token_version"),
+            ("certificates = [\"a.pem\"]", "certificates"),
+            (
+                "pre_authorized = [\"33333333-2222-3333-4444-555555555555\"]",
+                "pre_authorized",
+            ),
+            ("unknown = 1", "unknown"),
+        ] {
+            assert!(with(bad).unwrap_err().to_string().contains(key), "{bad}");
+        }
+    }
+
+    #[test]
     fn the_default_directory_is_valid_and_its_secrets_differ() {
         let directory = Directory::demo();
         assert!(directory.validate().is_ok());

@@ -138,6 +138,27 @@ impl Directory {
                 .chain(&uris.native)
                 .cloned(),
         )?;
+        check(
+            app.access_token_version == 2,
+            key("access_token_version"),
+            "only tokens of version 2 are issued so far",
+        )?;
+        check(
+            app.certificates.is_empty(),
+            key("certificates"),
+            "client certificates are not supported so far; use `secrets`",
+        )?;
+        for client in app
+            .known_client_applications
+            .iter()
+            .chain(&app.pre_authorized)
+        {
+            check(
+                self.apps.iter().any(|app| app.client_id == *client),
+                key("pre_authorized"),
+                format!("no application has the client id {client}"),
+            )?;
+        }
         for permission in &app.delegated {
             self.validate_reference(permission, key("delegated"), |app| &app.scopes)?;
         }
