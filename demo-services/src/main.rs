@@ -172,22 +172,25 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::SpaBackend(args) => {
             let config: SpaBackendConfig = read(&args.config)?;
             let listeners = listen(&config.listen, &args).await?;
+            let stop = stop_signal()?;
             announce("SPA backend", listeners.port());
-            serve(listeners, spa_backend::router(&config)?, stop_signal()).await;
+            serve(listeners, spa_backend::router(&config)?, stop).await;
             Ok(())
         }
         Command::MiddleTier(args) => {
             let config: MiddleTierConfig = read(&args.config)?;
             let listeners = listen(&config.listen, &args).await?;
+            let stop = stop_signal()?;
             announce("middle tier", listeners.port());
-            serve(listeners, middle_tier::service(&config)?, stop_signal()).await;
+            serve(listeners, middle_tier::service(&config)?, stop).await;
             Ok(())
         }
         Command::DownstreamApi(args) => {
             let config: DownstreamApiConfig = read(&args.config)?;
             let listeners = listen(&config.listen, &args).await?;
+            let stop = stop_signal()?;
             announce("downstream API", listeners.port());
-            serve(listeners, downstream_api::service(&config)?, stop_signal()).await;
+            serve(listeners, downstream_api::service(&config)?, stop).await;
             Ok(())
         }
     }
@@ -206,8 +209,9 @@ async fn run_demo(args: DemoArgs) -> Result<(), Failure> {
         ..DemoOptions::default()
     })
     .await?;
+    let stop = stop_signal()?;
     say(&mut io::stdout(), &running.welcome());
-    stop_signal().await;
+    stop.await;
     say(&mut io::stdout(), "\nStopping.");
     running.stop().await;
     Ok(())
@@ -236,12 +240,13 @@ async fn run_authority(args: AuthorityArgs) -> Result<(), Failure> {
         None => options,
     };
     let running = LocalAuthority::start(directory, options).await?;
+    let stop = stop_signal()?;
     let mut text = format!("authority on {}; Ctrl-C stops it", running.url());
     if let Some(token) = running.control_token() {
         text.push_str(&format!("\ncontrol token (header X-Control): {token}"));
     }
     say(&mut io::stdout(), &text);
-    running.serve_until(stop_signal()).await;
+    running.serve_until(stop).await;
     Ok(())
 }
 
@@ -280,27 +285,25 @@ fn say(to: &mut dyn Write, text: &str) {
     let _ = to.flush();
 }
 
-/// Ctrl-C or, as service managers do it, SIGTERM.
-async fn stop_signal() {
-    let interrupted = async {
+/// Ctrl-C or, as service managers do it, SIGTERM. Heard from the call on, not only from the first poll: whoever is told
+/// that Ctrl-C stops the services may press it at once.
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut interrupted = signal(SignalKind::interrupt())?;
+        let mut terminated = signal(SignalKind::terminate())?;
+        Ok(async move {
+            tokio::select! {
+                _ = interrupted.recv() => {}
+                _ = terminated.recv() => {}
+            }
+        })
+    }
+    #[cfg(not(unix))]
+    Ok(async {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-    };
-    #[cfg(unix)]
-    let terminated = async {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
-        }
-    };
-    #[cfg(not(unix))]
-    let terminated = std::future::pending::<()>();
-    tokio::select! {
-        () = interrupted => {}
-        () = terminated => {}
-    }
+    })
 }
