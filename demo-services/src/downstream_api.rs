@@ -8,9 +8,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::json;
 use tower::ServiceBuilder;
-use tower_bearer::{
-    ConfigError, Principal, PropagateChallengeLayer, RequireScopeLayer, ValidateBearerLayer,
-};
+use tower_bearer::{ConfigError, Principal, RequireScopeLayer, ValidateBearerLayer};
 
 use crate::{
     config::DownstreamApiConfig,
@@ -61,9 +59,8 @@ pub fn service(config: &DownstreamApiConfig) -> Result<WebService, ConfigError> 
             let authority = authority.clone();
             async move { authority.ready().await }
         }))
-        // Outside of the validation, so that no challenge but ours leaves, whoever made it.
-        .layer(PropagateChallengeLayer::new(&resource))
-        // Around all routes: an unknown path tells nothing to those without a token.
+        // Around all routes: an unknown path tells nothing to those without a token. Outside of it there is no
+        // PropagateChallenge: this is the last tier, and its own demands are printed where they are checked.
         .layer(ValidateBearerLayer::new(&resource))
         .service(routes);
     Ok(WebService::new(service))

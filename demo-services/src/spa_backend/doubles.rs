@@ -196,7 +196,12 @@ impl Browser {
     }
 
     /// What the page's script sends.
-    pub(super) async fn fetch(&mut self, method: Method, path: &str, body: &'static str) -> Page {
+    pub(super) async fn fetch(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: impl Into<Body>,
+    ) -> Page {
         let [token, account] = [self.session_token.clone(), self.account.clone()];
         self.send(
             method,
@@ -216,7 +221,7 @@ impl Browser {
         method: Method,
         path: &str,
         headers: &[(&str, &str)],
-        body: &'static str,
+        body: impl Into<Body>,
     ) -> Page {
         let mut request = Request::builder().method(method).uri(path);
         if !headers.iter().any(|(name, _)| *name == "host") {
@@ -236,7 +241,7 @@ impl Browser {
         let response = self
             .router
             .clone()
-            .oneshot(request.body(Body::from(body)).unwrap())
+            .oneshot(request.body(body.into()).unwrap())
             .await
             .unwrap();
         let (parts, body) = response.into_parts();

@@ -415,6 +415,21 @@ async fn paths_beyond_the_api_and_bodies_beyond_64_kib_are_not_passed_on() {
 }
 
 #[tokio::test]
+async fn a_body_that_never_ends_is_given_up() {
+    let stage = Stage::new().await;
+    let mut browser = stage.signed_in("alice").await;
+    // From here on nothing but the body is waited for, so that time may run ahead.
+    tokio::time::pause();
+    let endless = axum::body::Body::from_stream(futures_util::stream::pending::<
+        Result<bytes::Bytes, std::convert::Infallible>,
+    >());
+    let page = browser.fetch(Method::POST, "/api/profile", endless);
+    let page = tokio::time::timeout(std::time::Duration::from_secs(600), page).await;
+    assert_eq!(page.unwrap().status, StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(stage.middle_tier.calls(), 0);
+}
+
+#[tokio::test]
 async fn after_step_up_the_operation_runs_once() {
     let stage = Stage::new().await;
     let mut browser = stage.signed_in("alice").await;
