@@ -90,6 +90,9 @@ mod reqwest;
 #[cfg(feature = "tonic")]
 mod tonic;
 
+#[cfg(test)]
+mod campaign;
+
 #[cfg(all(doctest, feature = "axum", feature = "reqwest"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;

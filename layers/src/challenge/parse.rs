@@ -230,6 +230,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::campaign::volume;
 
     fn parse_one(value: &[u8]) -> Vec<Challenge> {
         let mut headers = HeaderMap::new();
@@ -300,17 +301,27 @@ mod tests {
         );
     }
 
-    proptest! {
-        #[test]
-        fn never_panics(bytes in proptest::collection::vec(prop_oneof![
-            Just(b'"'), Just(b'\\'), Just(b'='), Just(b','), Just(b';'), Just(b' '), Just(b'{'), Just(b'}'), Just(b':'), 0x20_u8..=0xff,
-        ], 0..200)) {
-            if let Ok(value) = HeaderValue::from_bytes(&bytes) {
-                let mut headers = HeaderMap::new();
-                headers.insert(WWW_AUTHENTICATE, value);
+    #[test]
+    fn never_panics() {
+        const STRUCTURE: &[u8] = b"\"\"\\==,;  {}:[]Bearer claims";
+        let mut bytes = [0_u8; 200];
+        for _ in 0..volume(1_000_000) {
+            aws_lc_rs::rand::fill(&mut bytes).unwrap();
+            let length = usize::from(bytes[0]).min(bytes.len());
+            // Mostly characters that mean something.
+            let text = bytes[..length].iter().map(|byte| match byte {
+                0..=199 => STRUCTURE[usize::from(*byte) % STRUCTURE.len()],
+                other => *other,
+            });
+            if let Ok(value) = HeaderValue::from_bytes(&text.collect::<Vec<_>>()) {
+                let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, value)]);
                 let _ = super::super::demand(http::StatusCode::UNAUTHORIZED, &headers);
             }
         }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(volume(100_000)))]
 
         #[test]
         fn print_then_parse_is_the_identity(params in proptest::collection::vec(("[a-z_]{1,12}", "[ -~\t]{0,40}"), 1..8)) {

@@ -219,6 +219,7 @@ mod tests {
     use super::*;
     use crate::algorithm::Algorithm;
     use crate::authority::Authority;
+    use crate::campaign::volume;
 
     const TENANT: &str = "11111111-2222-3333-4444-555555555555";
     const CLIENT: &str = "22222222-2222-3333-4444-555555555555";
@@ -767,6 +768,30 @@ mod tests {
                 };
                 assert!(world.verify(&token).is_err(), "byte {index}, bit {bit}");
             }
+        }
+    }
+
+    #[test]
+    fn no_mutation_of_a_token_is_accepted() {
+        let world = world();
+        let good = world.sign(&header(), &claims());
+        let mut random = [0_u8; 8];
+        let mut pick = |below: usize| {
+            aws_lc_rs::rand::fill(&mut random).unwrap();
+            usize::try_from(u64::from_le_bytes(random) % below as u64).unwrap()
+        };
+        for _ in 0..volume(1_000_000) {
+            let mut bytes = good.clone().into_bytes();
+            let (at, other) = (pick(bytes.len()), pick(bytes.len()));
+            match pick(5) {
+                0 => drop(bytes.remove(at)),
+                1 => bytes.insert(at, b"Aa0-_.=+/ "[pick(10)]),
+                2 => bytes[at] = b"Aa0-_.=+/ "[pick(10)],
+                3 => bytes.truncate(at),
+                _ => bytes.swap(at, other),
+            }
+            let token = String::from_utf8(bytes).unwrap();
+            assert!(token == good || world.verify(&token).is_err(), "{token}");
         }
     }
 
