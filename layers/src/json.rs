@@ -24,6 +24,21 @@ pub(crate) fn parse_object(text: &[u8], depth: usize) -> Result<Map<String, Valu
     }
 }
 
+/// A NumericDate (RFC 7519 2) after the epoch, in whole seconds: a fraction is cut off, and what exceeds 64 bits is as
+/// far as we can count.
+pub(crate) fn numeric_date(value: &Value) -> Option<u64> {
+    if let Some(whole) = value.as_u64() {
+        return (whole > 0).then_some(whole);
+    }
+    let real = value.as_f64().filter(|real| *real >= 1.0)?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a cast of a float saturates"
+    )]
+    Some(real as u64)
+}
+
 #[derive(Clone, Copy)]
 struct Strict {
     depth: usize,

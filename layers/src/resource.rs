@@ -7,6 +7,9 @@ use crate::authority::{Authority, is_guid};
 use crate::challenge::{Answer, Challenge};
 use crate::error::ConfigError;
 
+/// Longest token by default. hyper's HTTP/2 server takes 16 KiB of headers in all unless told otherwise.
+const MAX_TOKEN_BYTES: usize = 12 * 1024;
+
 /// A protected resource (an API): the audiences that its tokens must name, and what its challenges say. Cheap to clone.
 #[derive(Clone)]
 pub struct Resource(Arc<Inner>);
@@ -18,6 +21,7 @@ struct Inner {
     app_id_uri: Option<String>,
     assume_cp1: bool,
     leeway: u64,
+    max_token_bytes: usize,
 }
 
 impl Authority {
@@ -33,6 +37,7 @@ impl Authority {
             app_id_uri: None,
             assume_cp1: false,
             leeway: 60,
+            max_token_bytes: MAX_TOKEN_BYTES,
         };
         Ok(Resource(Arc::new(inner)))
     }
@@ -69,6 +74,12 @@ impl Resource {
         self.change(|inner| inner.leeway = seconds.min(300))
     }
 
+    /// The longest token that is looked at, in bytes; 12 KiB by default.
+    #[must_use]
+    pub fn max_token_bytes(self, bytes: usize) -> Self {
+        self.change(|inner| inner.max_token_bytes = bytes)
+    }
+
     fn change(mut self, change: impl FnOnce(&mut Inner)) -> Self {
         change(Arc::make_mut(&mut self.0));
         self
@@ -90,6 +101,10 @@ impl Resource {
 
     pub(crate) fn leeway_seconds(&self) -> u64 {
         self.0.leeway
+    }
+
+    pub(crate) fn longest_token(&self) -> usize {
+        self.0.max_token_bytes
     }
 
     fn client_id(&self) -> Option<&str> {

@@ -62,7 +62,7 @@ pub(super) fn policy(authority: &AuthorityConfig, client_id: &str) -> Result<Pol
         .build()
         .and_then(|authority| authority.resource(client_id));
     resource
-        .map(|resource| resource.policy())
+        .map(|resource| resource.id_token_policy())
         .map_err(|_| ConfigError::Text("authority.tenant"))
 }
 

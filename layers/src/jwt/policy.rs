@@ -2,40 +2,46 @@
 
 use crate::resource::Resource;
 
-/// The rules that [`verify`](super::verify) applies: issuer, audiences, algorithms and leeway of a [`Resource`].
+/// The rules that [`verify`](super::verify) applies: issuer, audiences, algorithms, leeway and size limit of a
+/// [`Resource`], for access tokens or for ID tokens.
 #[derive(Clone, Debug)]
 pub struct Policy {
     resource: Resource,
-    max_token_bytes: usize,
+    kind: Kind,
 }
 
-/// Longest token by default. hyper's HTTP/2 server takes 16 KiB of headers in all unless told otherwise.
-const MAX_TOKEN_BYTES: usize = 12 * 1024;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    AccessToken,
+    IdToken,
+}
 
 impl Resource {
-    /// The rules for this resource's tokens.
+    /// The rules for access tokens of this resource.
     #[must_use]
     pub fn policy(&self) -> Policy {
         Policy {
             resource: self.clone(),
-            max_token_bytes: MAX_TOKEN_BYTES,
+            kind: Kind::AccessToken,
+        }
+    }
+
+    /// The rules for ID tokens whose audience this resource is: for a client that signs users in, never for an API.
+    #[must_use]
+    pub fn id_token_policy(&self) -> Policy {
+        Policy {
+            resource: self.clone(),
+            kind: Kind::IdToken,
         }
     }
 }
 
 impl Policy {
-    /// The longest token that is looked at, in bytes; 12 KiB by default.
-    #[must_use]
-    pub fn max_token_bytes(mut self, bytes: usize) -> Self {
-        self.max_token_bytes = bytes;
-        self
-    }
-
     pub(crate) fn resource(&self) -> &Resource {
         &self.resource
     }
 
-    pub(crate) fn longest_token(&self) -> usize {
-        self.max_token_bytes
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
     }
 }

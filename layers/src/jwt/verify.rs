@@ -5,10 +5,9 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::header::Header;
-use super::policy::Policy;
+use super::policy::{Kind, Policy};
 use super::signature;
-use crate::authority::is_guid;
-use crate::json;
+use crate::json::{self, numeric_date};
 use crate::jwks::{Key, KeySet};
 use crate::principal::Principal;
 use crate::token::Assertion;
@@ -35,9 +34,15 @@ pub enum VerifyError {
     /// `iss` is not our authority, the key may not sign for it, or the tenant differs.
     #[error("the token is of another issuer")]
     Issuer,
+    /// Keys that might decide cannot be fetched: the token may be good.
+    #[error("verification keys cannot be fetched")]
+    KeysUnavailable,
     /// Not a compact JWS of strict base64url and JSON, or too long.
     #[error("the token is malformed")]
     Malformed,
+    /// An ID token, or nothing that says which client it was issued to.
+    #[error("the token is no access token")]
+    NotAccessToken,
     /// `nbf` or `iat` lies in the future, or is malformed.
     #[error("the token is not valid yet")]
     NotYetValid,
@@ -52,11 +57,13 @@ pub enum VerifyError {
     UnknownKey,
 }
 
-/// Verifies an access token (RFC 7519 7.2, RFC 8725): `now` in seconds since the epoch.
+/// Verifies a token (RFC 7519 7.2, RFC 8725): `now` in seconds since the epoch.
 ///
-/// In this order: size; three parts of unpadded base64url; header (algorithm accepted, `typ` absent, `JWT` or `at+jwt`, nothing
-/// critical, embedded or compressed); key by `kid` and its own algorithm; signature; claims (`iss` exact, `aud` holds ours, `exp`, `nbf`
-/// and `iat` within the leeway, no `cnf`); for Entra `tid` equal to the tenant and the key's own `issuer`.
+/// In this order: size; three parts of unpadded base64url; header (algorithm accepted, `typ` absent, `JWT` or
+/// `at+jwt`, nothing critical, embedded or compressed); claims (`iss` exact, `aud` holds ours, `exp`, `nbf` and
+/// `iat` within the leeway, no `cnf`; for Entra `tid` equal to the tenant and, in an access token, the client that
+/// it was issued to); key by `kid`, its own algorithm and issuer; signature. A token that no key could save is
+/// refused before a key is looked for.
 ///
 /// # Errors
 /// The first rule that is broken.
@@ -66,7 +73,7 @@ pub fn verify(
     policy: &Policy,
     now: u64,
 ) -> Result<Principal, VerifyError> {
-    if token.len() > policy.longest_token() {
+    if token.len() > policy.resource().longest_token() {
         return Err(VerifyError::Malformed);
     }
     let mut parts = token.split('.');
@@ -75,6 +82,14 @@ pub fn verify(
     else {
         return Err(VerifyError::Malformed);
     };
+    let signed = token.len() - signature.len() - 1;
+    let message = token
+        .as_bytes()
+        .get(..signed)
+        .ok_or(VerifyError::Malformed)?;
+    let signature = BASE64_URL_SAFE_NO_PAD
+        .decode(signature)
+        .map_err(|_| VerifyError::Malformed)?;
     let header = Header::new(&object(header)?)?;
     if !policy
         .resource()
@@ -84,6 +99,9 @@ pub fn verify(
     {
         return Err(VerifyError::Algorithm);
     }
+    let claims = object(payload)?;
+    check_claims(&claims, policy, now)?;
+
     let key = keys
         .key(header.kid.as_deref())
         .ok_or(VerifyError::UnknownKey)?;
@@ -93,19 +111,10 @@ pub fn verify(
     if !of_this_key || key.key_type != header.algorithm.key_type() {
         return Err(VerifyError::Algorithm);
     }
-    let signed = token.len() - signature.len() - 1;
-    let message = token
-        .as_bytes()
-        .get(..signed)
-        .ok_or(VerifyError::Malformed)?;
-    let signature = BASE64_URL_SAFE_NO_PAD
-        .decode(signature)
-        .map_err(|_| VerifyError::Malformed)?;
+    check_key_issuer(&claims, key)?;
     if !signature::verifies(header.algorithm, key, message, &signature) {
         return Err(VerifyError::Signature);
     }
-    let claims = object(payload)?;
-    check_claims(&claims, key, policy, now)?;
     Ok(Principal::new(
         Assertion::new(token),
         claims,
@@ -120,37 +129,22 @@ fn object(part: &str) -> Result<Map<String, Value>, VerifyError> {
     json::parse_object(&text, MAX_DEPTH).map_err(|_| VerifyError::Malformed)
 }
 
-fn check_claims(
-    claims: &Map<String, Value>,
-    key: &Key,
-    policy: &Policy,
-    now: u64,
-) -> Result<(), VerifyError> {
+fn check_claims(claims: &Map<String, Value>, policy: &Policy, now: u64) -> Result<(), VerifyError> {
     let resource = policy.resource();
     let authority = resource.authority();
     let leeway = resource.leeway_seconds();
+    let text = |name: &str| claims.get(name).and_then(Value::as_str);
 
-    let issuer = claims
-        .get("iss")
-        .and_then(Value::as_str)
-        .ok_or(VerifyError::Issuer)?;
-    if issuer != authority.name() {
+    if text("iss") != Some(authority.name()) {
         return Err(VerifyError::Issuer);
     }
-    let tenant = claims.get("tid");
     if let Some(entra) = authority.as_entra() {
-        let tenant = tenant
-            .and_then(Value::as_str)
-            .filter(|tenant| is_guid(tenant))
-            .ok_or(VerifyError::Issuer)?;
-        if tenant != entra.tenant {
+        if text("tid") != Some(&entra.tenant) {
             return Err(VerifyError::Issuer);
         }
-    }
-    if let Some(of_key) = &key.issuer {
-        let tenant = tenant.and_then(Value::as_str).unwrap_or_default();
-        if of_key.replace("{tenantid}", tenant) != issuer {
-            return Err(VerifyError::Issuer);
+        // An ID token for an API's own client id differs from its access tokens in this alone.
+        if policy.kind() == Kind::AccessToken && text("azp").or_else(|| text("appid")).is_none() {
+            return Err(VerifyError::NotAccessToken);
         }
     }
 
@@ -170,17 +164,16 @@ fn check_claims(
         return Err(VerifyError::Audience);
     }
 
-    // A NumericDate may have a fraction; an expiry is compared by its whole seconds.
     let expires = claims
         .get("exp")
-        .and_then(seconds)
+        .and_then(numeric_date)
         .ok_or(VerifyError::Expired)?;
     if now >= expires.saturating_add(leeway) {
         return Err(VerifyError::Expired);
     }
     for name in ["nbf", "iat"] {
         if let Some(value) = claims.get(name) {
-            let begins = seconds(value).ok_or(VerifyError::NotYetValid)?;
+            let begins = numeric_date(value).ok_or(VerifyError::NotYetValid)?;
             if begins > now.saturating_add(leeway) {
                 return Err(VerifyError::NotYetValid);
             }
@@ -192,18 +185,18 @@ fn check_claims(
     Ok(())
 }
 
-/// A NumericDate (RFC 7519 2) after the epoch; a fraction is cut off, what exceeds 64 bits is as far as we can count.
-fn seconds(value: &Value) -> Option<u64> {
-    if let Some(whole) = value.as_u64() {
-        return (whole > 0).then_some(whole);
+/// Entra's keys name the issuer that they sign for, perhaps with `{tenantid}` in it.
+fn check_key_issuer(claims: &Map<String, Value>, key: &Key) -> Result<(), VerifyError> {
+    let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
+    let may_sign = match &key.issuer {
+        Some(of_key) => of_key.replace("{tenantid}", text("tid")) == text("iss"),
+        None => true,
+    };
+    if may_sign {
+        Ok(())
+    } else {
+        Err(VerifyError::Issuer)
     }
-    let real = value.as_f64().filter(|real| *real >= 1.0)?;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a cast of a float saturates"
-    )]
-    Some(real as u64)
 }
 
 #[cfg(test)]
@@ -265,7 +258,7 @@ mod tests {
     fn claims() -> Value {
         json!({
             "iss": format!("https://login.microsoftonline.com/{TENANT}/v2.0"), "aud": CLIENT, "tid": TENANT,
-            "exp": NOW + 3600, "nbf": NOW, "iat": NOW, "sub": "s", "oid": "o", "scp": "read", "ver": "2.0",
+            "exp": NOW + 3600, "nbf": NOW, "iat": NOW, "sub": "s", "oid": "o", "scp": "read", "ver": "2.0", "azp": "spa",
         })
     }
 
@@ -528,6 +521,42 @@ mod tests {
         ];
         for (name, claims, expected) in rows {
             assert_eq!(world.refusal(&header(), &claims), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn id_token_passes_only_under_its_own_policy() {
+        let world = world();
+        let token = world.sign(&header(), &without(without(claims(), "azp"), "scp"));
+        let resource = world.policy.resource();
+        assert_eq!(
+            world.verify(&token).unwrap_err(),
+            VerifyError::NotAccessToken
+        );
+        assert!(verify(&token, &world.keys, &resource.id_token_policy(), NOW).is_ok());
+    }
+
+    #[test]
+    fn a_token_that_no_key_could_save_is_refused_without_one() {
+        let world = world();
+        let none = KeySet::default();
+        let good = world.sign(&header(), &claims());
+        let expired = world.sign(&header(), &with(claims(), "exp", json!(NOW - 3600)));
+        for (token, expected) in [
+            (good.as_str(), VerifyError::UnknownKey),
+            (expired.as_str(), VerifyError::Expired),
+            ("e30.e30.e30", VerifyError::Algorithm),
+            ("junk", VerifyError::Malformed),
+            (
+                good.rsplit_once('.').map(|(rest, _)| rest).unwrap(),
+                VerifyError::Malformed,
+            ),
+        ] {
+            assert_eq!(
+                verify(token, &none, &world.policy, NOW).unwrap_err(),
+                expected,
+                "{token:.20}"
+            );
         }
     }
 
@@ -799,8 +828,9 @@ mod tests {
     fn size_limit_is_exact() {
         let world = world();
         let token = world.sign(&header(), &claims());
-        let at = world.policy.clone().max_token_bytes(token.len());
-        let below = world.policy.clone().max_token_bytes(token.len() - 1);
+        let resource = world.policy.resource();
+        let at = resource.clone().max_token_bytes(token.len()).policy();
+        let below = resource.clone().max_token_bytes(token.len() - 1).policy();
         assert!(verify(&token, &world.keys, &at, NOW).is_ok());
         assert_eq!(
             verify(&token, &world.keys, &below, NOW).unwrap_err(),

@@ -17,7 +17,7 @@ use crate::refusal::{RefusalBody, is_grpc, respond};
 use crate::resource::Resource;
 
 pin_project! {
-    /// Resolves to the inner service's response or to a refusal.
+    /// Resolves to the inner service's response or to a refusal. Pending for ever once it has resolved.
     pub struct ResponseFuture<S, B>
     where
         S: Service<Request<B>>,
@@ -35,8 +35,10 @@ pin_project! {
     {
         // -> done
         Refused { refusal: Option<(Answer, Resource, bool)> },
-        // -> Refused | Inner
+        // -> Refused | Ready
         WaitForKeys { wait: BoxFuture<Result<(), Unavailable>>, next: Option<Next<S, B>> },
+        // -> Inner
+        Ready { next: Option<(S, Request<B>)> },
         // -> done
         Inner { #[pin] future: S::Future },
     }
@@ -45,7 +47,7 @@ pin_project! {
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 struct Next<S, B> {
-    readied: S,
+    inner: S,
     request: Request<B>,
     policy: Arc<Policy>,
 }
@@ -69,7 +71,7 @@ where
     }
 
     pub(super) fn wait_for_keys(
-        readied: S,
+        inner: S,
         request: Request<B>,
         policy: Arc<Policy>,
         seen: Attempts,
@@ -80,7 +82,7 @@ where
             state: State::WaitForKeys {
                 wait,
                 next: Some(Next {
-                    readied,
+                    inner,
                     request,
                     policy,
                 }),
@@ -110,7 +112,7 @@ where
                 StateProj::WaitForKeys { wait, next } => {
                     let waited = ready!(wait.as_mut().poll(cx));
                     let Some(Next {
-                        mut readied,
+                        inner,
                         mut request,
                         policy,
                     }) = next.take()
@@ -126,16 +128,29 @@ where
                     match decided {
                         Ok(principal) => {
                             request.extensions_mut().insert(principal);
-                            State::Inner {
-                                future: readied.call(request),
+                            State::Ready {
+                                next: Some((inner, request)),
                             }
                         }
                         Err(answer) => {
                             let grpc = is_grpc(request.headers());
+                            let resource = policy.resource().clone();
                             State::Refused {
-                                refusal: Some((answer, policy.resource().clone(), grpc)),
+                                refusal: Some((answer, resource, grpc)),
                             }
                         }
+                    }
+                }
+                StateProj::Ready { next } => {
+                    let Some((inner, _)) = next else {
+                        return Poll::Pending;
+                    };
+                    ready!(inner.poll_ready(cx))?;
+                    let Some((mut inner, request)) = next.take() else {
+                        return Poll::Pending;
+                    };
+                    State::Inner {
+                        future: inner.call(request),
                     }
                 }
             };

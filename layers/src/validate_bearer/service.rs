@@ -1,6 +1,5 @@
 //! The service: one look for most requests, one wait for those whose key is not known.
 
-use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -58,24 +57,30 @@ where
                 ResponseFuture::inner(self.inner.call(request))
             }
             Err(Failure::Refused(answer)) => {
+                self.give_back();
                 let grpc = is_grpc(request.headers());
                 ResponseFuture::refused(answer, self.policy.resource(), grpc)
             }
             Err(Failure::KeysNeeded(seen)) => {
-                // The readied service is the one that will be called; the clone left behind becomes ready by itself.
-                // https://docs.rs/tower/latest/tower/trait.Service.html#be-careful-when-cloning-inner-services
-                let clone = self.inner.clone();
-                let readied = mem::replace(&mut self.inner, clone);
-                ResponseFuture::wait_for_keys(readied, request, Arc::clone(&self.policy), seen)
+                self.give_back();
+                let inner = self.inner.clone();
+                ResponseFuture::wait_for_keys(inner, request, Arc::clone(&self.policy), seen)
             }
         }
+    }
+}
+
+impl<S: Clone> ValidateBearer<S> {
+    /// A readied service may hold a permit, which neither a refused nor a waiting request may keep from others.
+    fn give_back(&mut self) {
+        self.inner = self.inner.clone();
     }
 }
 
 /// Decides as far as the keys at hand allow.
 pub(super) fn authenticate(headers: &HeaderMap, policy: &Policy) -> Result<Principal, Failure> {
     let token = bearer_token(headers).map_err(refuse)?;
-    if token.len() > policy.longest_token() {
+    if token.len() > policy.resource().longest_token() {
         return Err(refuse(Answer::InvalidRequest));
     }
     match verify_now(token, policy) {
@@ -96,11 +101,13 @@ fn refuse(answer: Answer) -> Failure {
 /// The second part of the error: newer keys might decide otherwise.
 fn verify_now(token: &str, policy: &Policy) -> Result<Principal, (VerifyError, Option<Attempts>)> {
     let authority = policy.resource().authority();
-    match authority.keys().look() {
-        Lookup::Keys(keys, seen) => verify(token, &keys, policy, authority.now())
-            .map_err(|error| (error, (error == VerifyError::UnknownKey).then_some(seen))),
-        Lookup::Nothing(seen) => Err((VerifyError::UnknownKey, Some(seen))),
-    }
+    let (keys, seen) = match authority.keys().look() {
+        Lookup::Keys(keys, seen) => (keys, seen),
+        // Without keys all other rules still decide; only what they let pass is worth a wait.
+        Lookup::Nothing(seen) => (Arc::default(), seen),
+    };
+    verify(token, &keys, policy, authority.now())
+        .map_err(|error| (error, (error == VerifyError::UnknownKey).then_some(seen)))
 }
 
 /// After the wait: what is still unknown is refused.
@@ -115,23 +122,31 @@ pub(super) fn authenticate_again(
 }
 
 impl Resource {
-    /// Verifies a token outside of the layer (an ID token of a client that is its own audience, a token of a message queue), with the
-    /// authority's current keys; an unknown key causes one fetch under the cooldown.
+    /// Verifies an access token outside of the layer (from a message queue, say) with the authority's current keys;
+    /// an unknown key causes one fetch under the cooldown.
     ///
     /// # Errors
-    /// The rule that is broken; [`VerifyError::UnknownKey`] also while keys cannot be fetched.
+    /// The rule that is broken, or [`VerifyError::KeysUnavailable`] while it cannot be decided.
     pub async fn verify(&self, token: &str) -> Result<Principal, VerifyError> {
-        let policy = self.policy();
-        match verify_now(token, &policy) {
-            Err((error, Some(seen))) => {
-                self.authority()
-                    .keys()
-                    .newer_than(seen)
-                    .await
-                    .map_err(|_| error)?;
-                verify_now(token, &policy).map_err(|(error, _)| error)
-            }
-            decided => decided.map_err(|(error, _)| error),
-        }
+        verify_or_wait(token, &self.policy()).await
     }
+
+    /// Verifies an ID token whose audience is this resource's client. The caller compares the nonce.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub async fn verify_id_token(&self, token: &str) -> Result<Principal, VerifyError> {
+        verify_or_wait(token, &self.id_token_policy()).await
+    }
+}
+
+async fn verify_or_wait(token: &str, policy: &Policy) -> Result<Principal, VerifyError> {
+    let seen = match verify_now(token, policy) {
+        Ok(principal) => return Ok(principal),
+        Err((error, None)) => return Err(error),
+        Err((_, Some(seen))) => seen,
+    };
+    let newer = policy.resource().authority().keys().newer_than(seen).await;
+    newer.map_err(|_| VerifyError::KeysUnavailable)?;
+    verify_now(token, policy).map_err(|(error, _)| error)
 }
