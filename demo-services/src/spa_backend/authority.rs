@@ -7,7 +7,6 @@ use reqwest::{Client, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 use tower_bearer::ClaimsRequest;
-use tower_bearer::jwks::KeySet;
 use url::Url;
 
 use super::metadata::Metadata;
@@ -17,7 +16,6 @@ use super::tokens::Tokens;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const METADATA_LIMIT: usize = 64 * 1024;
-const KEYS_LIMIT: usize = 512 * 1024;
 const TOKENS_LIMIT: usize = 256 * 1024;
 
 /// Age at which metadata is fetched again; the old one serves on while the authority is away.
@@ -30,7 +28,6 @@ pub(super) struct Authority {
     client_secret: SecretString,
     http: Client,
     metadata: Memory<Metadata>,
-    keys: Memory<KeySet>,
 }
 
 /// The last good answer and its age. Readers never wait for anyone.
@@ -61,7 +58,6 @@ impl Authority {
             client_secret: settings.client_secret.clone(),
             http: outbound::client(&target, TIMEOUT)?,
             metadata: Memory::default(),
-            keys: Memory::default(),
         })
     }
 
@@ -75,17 +71,6 @@ impl Authority {
             Ok(metadata) => Ok(self.metadata.keep(metadata)),
             Err(error) => self.metadata.last().ok_or(error),
         }
-    }
-
-    /// The authority's keys, fetched when the known ones are not young enough.
-    pub(super) async fn keys(&self, age: Duration) -> Result<Arc<KeySet>, AuthorityError> {
-        if let Some(keys) = self.keys.young(age) {
-            return Ok(keys);
-        }
-        let metadata = self.metadata().await?;
-        let document = self.get(metadata.jwks_uri.clone(), KEYS_LIMIT).await?;
-        let keys = KeySet::from_jwks(&document).map_err(|_| AuthorityError::Unusable)?;
-        Ok(self.keys.keep(keys))
     }
 
     /// RFC 6749 4.1.3 with RFC 7636.

@@ -126,7 +126,6 @@ async fn redeem(
         .await?;
     let id_token = tokens.id_token.as_ref().ok_or(AuthorityError::Unusable)?;
     let person = id_token::verify(
-        &app.authority,
         &app.settings.id_tokens,
         &app.settings.client_id,
         id_token,

@@ -64,6 +64,10 @@ pub(super) struct AuthorityDouble {
     pub(super) lifetimes: Mutex<VecDeque<u64>>,
     /// Sign ID tokens with a key that is not published.
     pub(super) forge: Mutex<bool>,
+    /// Refuse to hand out metadata and keys.
+    pub(super) away: Mutex<bool>,
+    /// How often metadata were asked for.
+    pub(super) looked_up: Mutex<usize>,
 }
 
 /// Answers as scripted, then with 200.
@@ -147,12 +151,18 @@ impl AuthorityDouble {
                 &format!("/{TENANT}/v2.0/.well-known/openid-configuration"),
                 get(metadata),
             )
-            .route(
-                "/keys",
-                get(async || Json(json!({ "keys": [jwk(published_key(), "k1")] }))),
-            )
+            .route("/keys", get(keys))
             .route("/token", post(token))
             .with_state(self)
+    }
+
+    fn is_here(&self) -> Result<(), StatusCode> {
+        let away = *self.away.lock().unwrap();
+        if away {
+            Err(StatusCode::SERVICE_UNAVAILABLE)
+        } else {
+            Ok(())
+        }
     }
 
     /// Makes the token endpoint refuse the next request.
@@ -341,15 +351,24 @@ pub(super) fn param(address: &Url, name: &str) -> String {
         .unwrap_or_default()
 }
 
-async fn metadata(State(authority): State<Arc<AuthorityDouble>>) -> Json<Value> {
+async fn metadata(
+    State(authority): State<Arc<AuthorityDouble>>,
+) -> Result<Json<Value>, StatusCode> {
     let url = &authority.url;
-    Json(json!({
+    *authority.looked_up.lock().unwrap() += 1;
+    authority.is_here()?;
+    Ok(Json(json!({
         "issuer": format!("{url}/{TENANT}/v2.0"),
         "authorization_endpoint": format!("{url}/authorize"),
         "token_endpoint": format!("{url}/token"),
         "jwks_uri": format!("{url}/keys"),
         "end_session_endpoint": format!("{url}/logout"),
-    }))
+    })))
+}
+
+async fn keys(State(authority): State<Arc<AuthorityDouble>>) -> Result<Json<Value>, StatusCode> {
+    authority.is_here()?;
+    Ok(Json(json!({ "keys": [jwk(published_key(), "k1")] })))
 }
 
 async fn token(

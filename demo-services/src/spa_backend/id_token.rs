@@ -1,25 +1,20 @@
 //! The ID token: who signed in.
 //!
-//! It is verified by the library's `jwt` core under a policy of its own (this client as the audience), so there is one parser
-//! of tokens in the house. What only an ID token has, the nonce and the authorized party, is checked here.
+//! It is verified by the library under its rules for ID tokens (this client as the audience), with the keys that the library
+//! fetches, so there is one parser of tokens in the house. What only an ID token has, the nonce and the authorized party, is
+//! checked here.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
-use tower_bearer::AuthorityBuilder;
-use tower_bearer::Principal;
-use tower_bearer::clock::{Clock, SystemClock};
-use tower_bearer::jwt::{self, Policy, VerifyError};
+use tower_bearer::jwt::VerifyError;
+use tower_bearer::{Principal, Resource};
 
-use super::authority::{Authority, AuthorityError};
+use super::authority::AuthorityError;
 use super::random;
-use super::settings::{ConfigError, is_loopback};
+use super::settings::ConfigError;
 use crate::config::AuthorityConfig;
-
-/// Age at which keys are fetched again, so that a withdrawn key is not believed for long.
-const KEYS_AGE: Duration = Duration::from_secs(10 * 60);
 
 /// A person in a directory.
 #[derive(Clone, Debug)]
@@ -51,40 +46,33 @@ impl Account {
     }
 }
 
-/// The rules for ID tokens of this client.
-pub(super) fn policy(authority: &AuthorityConfig, client_id: &str) -> Result<Policy, ConfigError> {
-    let mut builder =
-        AuthorityBuilder::entra(&authority.tenant).instance(authority.instance.as_str());
-    if authority.instance.scheme() == "http" && is_loopback(&authority.instance) {
-        builder = builder.dangerous_loopback_http();
-    }
-    let resource = builder
-        .build()
-        .and_then(|authority| authority.resource(client_id));
-    resource
-        .map(|resource| resource.id_token_policy())
+/// Who accepts ID tokens: this client.
+pub(super) fn audience(
+    authority: &AuthorityConfig,
+    client_id: &str,
+) -> Result<Resource, ConfigError> {
+    let authority = authority.authority();
+    authority
+        .and_then(|authority| authority.resource(client_id))
         .map_err(|_| ConfigError::Text("authority.tenant"))
 }
 
 /// Verifies an ID token (OpenID Connect Core 3.1.3.7): signature, issuer, audience, times, nonce, authorized party.
 pub(super) async fn verify(
-    authority: &Authority,
-    policy: &Policy,
+    audience: &Resource,
     client_id: &str,
     token: &SecretString,
     nonce: &str,
 ) -> Result<IdToken, AuthorityError> {
-    let check = |keys: &_| jwt::verify(token.expose_secret(), keys, policy, SystemClock.now());
-    let verified = match check(&*authority.keys(KEYS_AGE).await?) {
-        // The authority changed its keys since we last looked.
-        Err(VerifyError::UnknownKey) => check(&*authority.keys(Duration::ZERO).await?),
-        verified => verified,
-    };
     let refused = |reason: &str| {
         tracing::warn!(reason, "an ID token was refused");
         AuthorityError::Unusable
     };
-    let principal = verified.map_err(|error| refused(&error.to_string()))?;
+    let verified = audience.verify_id_token(token.expose_secret()).await;
+    let principal = verified.map_err(|error| match error {
+        VerifyError::KeysUnavailable => AuthorityError::Unavailable,
+        error => refused(&error.to_string()),
+    })?;
     if !principal
         .claim("nonce")
         .and_then(Value::as_str)

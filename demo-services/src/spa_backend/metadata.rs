@@ -12,7 +12,6 @@ pub(super) struct Metadata {
     pub(super) issuer: String,
     pub(super) authorization_endpoint: Url,
     pub(super) token_endpoint: Url,
-    pub(super) jwks_uri: Url,
     pub(super) end_session_endpoint: Option<Url>,
     /// RFC 9207: the authority always names itself in authorization responses.
     #[serde(default)]
@@ -25,7 +24,6 @@ impl Metadata {
         let endpoints = [
             Some(&self.authorization_endpoint),
             Some(&self.token_endpoint),
-            Some(&self.jwks_uri),
             self.end_session_endpoint.as_ref(),
         ];
         let protected = |url: &Url| {
@@ -56,7 +54,6 @@ mod tests {
             "issuer": issuer,
             "authorization_endpoint": "http://localhost:8080/t/oauth2/v2.0/authorize",
             "token_endpoint": token_endpoint,
-            "jwks_uri": "http://localhost:8080/t/keys",
         }))
         .unwrap()
     }

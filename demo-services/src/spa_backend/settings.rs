@@ -1,7 +1,7 @@
 //! The configuration, checked once; what is here needs no further doubt.
 
 use secrecy::SecretString;
-use tower_bearer::jwt::Policy;
+use tower_bearer::Resource;
 use url::{Host, Url};
 
 use super::id_token;
@@ -15,8 +15,8 @@ pub(super) struct Settings {
     pub(super) origin: String,
     /// The issuer whose metadata and ID tokens are taken: `{instance}/{tenant}/v2.0`.
     pub(super) issuer: String,
-    /// The rules for its ID tokens.
-    pub(super) id_tokens: Policy,
+    /// This client as the audience of its ID tokens; it keeps the authority's keys.
+    pub(super) id_tokens: Resource,
     pub(super) client_id: String,
     pub(super) client_secret: SecretString,
     /// The one scope of the middle tier.
@@ -66,7 +66,10 @@ impl Settings {
             origin: base_url.origin().ascii_serialization(),
             base_url,
             issuer: format!("{}/{tenant}/v2.0", instance.as_str().trim_end_matches('/')),
-            id_tokens: id_token::policy(&config.authority, text("client_id", &config.client_id)?)?,
+            id_tokens: id_token::audience(
+                &config.authority,
+                text("client_id", &config.client_id)?,
+            )?,
             client_id: config.client_id.clone(),
             client_secret: config.client_secret.clone(),
             consent_scope: format!("{resource}/.default"),

@@ -161,6 +161,18 @@ async fn wrong_nonce_wrong_key_and_wrong_issuer_give_no_session() {
 }
 
 #[tokio::test]
+async fn keys_that_cannot_be_had_are_no_fault_of_the_id_token() {
+    let stage = Stage::new().await;
+    let mut browser = stage.browser();
+    let request = browser.get("/auth/sign-in").await.url();
+    *stage.authority.away.lock().unwrap() = true;
+    let page = browser.get(&come_back(&request, "alice")).await;
+    assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(page.text.contains("does not answer") && page.text.contains("Try again"));
+    assert_eq!(browser.draw_page().await, json!({ "signed_in": false }));
+}
+
+#[tokio::test]
 async fn a_cancelled_sign_in_is_a_page_with_a_way_on_and_echoes_nothing() {
     let stage = Stage::new().await;
     let mut browser = stage.browser();
