@@ -6,11 +6,16 @@
 //! | `__Host-spa-tx-<hash of state>` | `HttpOnly; Secure; SameSite=None; Path=/; Max-Age=600` | one per sign-in under way, so tabs do not disturb each other; `None` so that it comes along with a cross-site `form_post` |
 //!
 //! Cookies do not know ports: everything on `localhost` sees them, hence names of this service alone and values that are only ids.
+//! Everything on `localhost` (in production: every sibling domain) can plant some, too. [`Cookies::keep_ours`] lets in only what
+//! we could have set, so that nobody behind it can read a name in another way than we do.
 //! `insecure_cookies` drops prefix and `Secure` (and, as `None` needs `Secure`, uses `Lax` for the second kind).
 
+use std::collections::BTreeMap;
+
 use cookie::{Cookie, SameSite, time::Duration};
-use http::HeaderMap;
-use http::header::COOKIE;
+use http::header::{COOKIE, Entry, SET_COOKIE};
+use http::{HeaderMap, HeaderValue};
+use tower_sessions::cookie::Cookie as SessionLayerCookie;
 
 /// Names and attributes, as configured.
 #[derive(Clone, Copy)]
@@ -58,30 +63,78 @@ impl Cookies {
             .to_string()
     }
 
-    /// Removes the session cookie. tower-sessions removes it without `Secure`, which browsers refuse for a `__Host-` name.
-    pub(super) fn remove_session(self) -> String {
-        Cookie::build((self.session_name(), ""))
+    /// Rewrites a request's cookies to ours. One that was sent twice, or whose name or value is written in a way that we never
+    /// write it, was planted: its name counts as not sent at all.
+    pub(super) fn keep_ours(self, headers: &mut HeaderMap) {
+        let mut ours = BTreeMap::new();
+        for line in headers.get_all(COOKIE) {
+            for pair in String::from_utf8_lossy(line.as_bytes()).split(';') {
+                let Some((name, value)) = pair.split_once('=') else {
+                    continue;
+                };
+                // What the session layer would make of the name, or anything more lenient.
+                let Ok(read) = SessionLayerCookie::parse_encoded(format!("{name}=")) else {
+                    continue;
+                };
+                let read = read.name().trim();
+                if !self.is_ours(read) {
+                    continue;
+                }
+                // Between two cookies stand a semicolon and a space.
+                let name = name.strip_prefix(' ').unwrap_or(name);
+                let genuine = name == read && is_plain(name) && is_plain(value);
+                ours.entry(read.to_owned())
+                    .and_modify(|twice| *twice = None)
+                    .or_insert_with(|| genuine.then(|| value.to_owned()));
+            }
+        }
+        let pairs = ours.into_iter();
+        let line: Vec<_> = pairs
+            .filter_map(|(name, value)| Some(format!("{name}={}", value?)))
+            .collect();
+        headers.remove(COOKIE);
+        if let (false, Ok(line)) = (line.is_empty(), HeaderValue::try_from(line.join("; "))) {
+            headers.insert(COOKIE, line);
+        }
+    }
+
+    /// Lets browsers follow the session layer when it removes the session cookie: it does so without `Secure`, which they refuse
+    /// for a `__Host-` name.
+    pub(super) fn complete_removal(self, headers: &mut HeaderMap) {
+        let removal = Cookie::build((self.session_name(), ""))
             .path("/")
             .http_only(true)
             .secure(self.secure)
             .same_site(SameSite::Lax)
             .max_age(Duration::ZERO)
             .build()
-            .to_string()
+            .to_string();
+        let start = format!("{}=;", self.session_name());
+        if let (Entry::Occupied(mut lines), Ok(removal)) =
+            (headers.entry(SET_COOKIE), HeaderValue::try_from(removal))
+        {
+            for line in lines.iter_mut() {
+                if line.as_bytes().starts_with(start.as_bytes()) {
+                    line.clone_from(&removal);
+                }
+            }
+        }
     }
 
-    /// The value of a cookie. Sent twice it has no value: one of the two was planted.
+    /// The value of a cookie.
     pub(super) fn value<'h>(self, headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-        let mut values = pairs(headers)
-            .filter(|(given, _)| *given == name)
-            .map(|(_, value)| value);
-        let value = values.next()?;
-        values.next().is_none().then_some(value)
+        pairs(headers)
+            .find(|(given, _)| *given == name)
+            .map(|(_, value)| value)
     }
 
     /// The transactions whose cookies this browser holds.
     pub(super) fn transactions(self, headers: &HeaderMap) -> impl Iterator<Item = &str> {
         pairs(headers).filter_map(move |(name, _)| name.strip_prefix(self.transaction_prefix()))
+    }
+
+    fn is_ours(self, name: &str) -> bool {
+        name == self.session_name() || name.starts_with(self.transaction_prefix())
     }
 
     fn transaction_prefix(self) -> &'static str {
@@ -106,22 +159,27 @@ impl Cookies {
     }
 }
 
+/// The cookies that [`Cookies::keep_ours`] has kept.
 fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|line| line.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
+        .get(COOKIE)
+        .and_then(|line| line.to_str().ok())
+        .into_iter()
+        .flat_map(|line| line.split("; "))
+        .filter_map(|pair| pair.split_once('='))
+}
+
+/// Only characters that our names and values consist of, and that mean themselves everywhere.
+fn is_plain(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn headers(line: &str) -> HeaderMap {
-        HeaderMap::from_iter([(COOKIE, line.parse().unwrap())])
-    }
 
     #[test]
     fn transaction_cookie_survives_a_cross_site_post() {
@@ -142,29 +200,120 @@ mod tests {
     }
 
     #[test]
-    fn removal_of_the_session_keeps_secure() {
+    fn removal_of_the_session_gets_secure_and_nothing_else_is_touched() {
+        let mut headers = HeaderMap::new();
+        let others = ["__Host-spa-session=abc; Path=/", "other=; Path=/"];
+        for line in others
+            .iter()
+            .chain(&["__Host-spa-session=; Path=/; Max-Age=0"])
+        {
+            headers.append(SET_COOKIE, line.parse().unwrap());
+        }
+        Cookies::new(true).complete_removal(&mut headers);
+        let lines: Vec<_> = headers.get_all(SET_COOKIE).iter().collect();
+        assert_eq!(lines[..2], others);
         assert_eq!(
-            Cookies::new(true).remove_session(),
+            lines[2],
             "__Host-spa-session=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0"
         );
     }
 
+    /// What is kept of these `Cookie` lines.
+    fn kept(secure: bool, lines: &[&str]) -> String {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(COOKIE, HeaderValue::from_bytes(line.as_bytes()).unwrap());
+        }
+        Cookies::new(secure).keep_ours(&mut headers);
+        let kept: Vec<_> = headers.get_all(COOKIE).iter().collect();
+        assert!(kept.len() <= 1);
+        kept.first()
+            .map(|line| line.to_str().unwrap().to_owned())
+            .unwrap_or_default()
+    }
+
     #[test]
-    fn a_cookie_sent_twice_has_no_value() {
-        let cookies = Cookies::new(true);
-        assert_eq!(cookies.value(&headers("a=1; b=2"), "b"), Some("2"));
-        assert_eq!(cookies.value(&headers("b=1; b=2"), "b"), None);
-        assert_eq!(cookies.value(&headers("bb=1"), "b"), None);
+    fn only_our_cookies_are_kept() {
+        let session = "__Host-spa-session=V";
+        for lines in [
+            &[session][..],
+            &["a=1; __Host-spa-session=V"],
+            &["a=1;__Host-spa-session=V;b"],
+            &["a=1; a=2", session],
+            &[session, "x=\u{e9}; y=\"z\""],
+            &[
+                session,
+                "spa-session=A; __host-spa-session=A; __Host-spa-session2=A",
+            ],
+            &[
+                session,
+                "%255F_Host-spa-session=A; __Host-spa-session; =A; %ff=A",
+            ],
+        ] {
+            assert_eq!(kept(true, lines), session, "{lines:?}");
+        }
+        assert_eq!(kept(true, &["a=1; b"]), "");
+        assert_eq!(
+            kept(false, &["spa-session=V; __Host-spa-session=A"]),
+            "spa-session=V"
+        );
+        assert_eq!(
+            kept(
+                true,
+                &[
+                    "__Host-spa-tx-one=1; other=2; __Host-spa-session=V",
+                    "__Host-spa-tx-two=3"
+                ]
+            ),
+            "__Host-spa-session=V; __Host-spa-tx-one=1; __Host-spa-tx-two=3"
+        );
+    }
+
+    #[test]
+    fn a_name_of_ours_that_is_sent_twice_or_written_oddly_is_not_sent() {
+        for planted in [
+            "__Host-spa-session=A",
+            "%5F_Host-spa-session=A",
+            "%5f%5fHost%2Dspa%2dsession=A",
+            "__Host-spa-session =A",
+            "__Host-spa-session\t=A",
+            "a=1;  __Host-spa-session=A",
+            "%20__Host-spa-session=A",
+            "x=\u{e9}; __Host-spa-session=A",
+            "__Host-spa-session=\"A\"",
+            "__Host-spa-session=%41",
+            "__Host-spa-session=%ff",
+            "__Host-spa-session=",
+        ] {
+            for lines in [
+                ["__Host-spa-session=V", planted],
+                [planted, "__Host-spa-session=V"],
+            ] {
+                assert_eq!(kept(true, &lines), "", "{lines:?}");
+                assert_eq!(kept(true, &[&lines.join("; ")]), "", "{lines:?}");
+            }
+            // Another name of ours is not affected.
+            assert_eq!(
+                kept(
+                    true,
+                    &["__Host-spa-tx-one=1", "__Host-spa-session=V", planted]
+                ),
+                "__Host-spa-tx-one=1"
+            );
+        }
+        assert_eq!(kept(true, &["%5F_Host-spa-session=A"]), "", "alone");
     }
 
     #[test]
     fn transactions_of_a_browser_are_listed() {
-        let headers = headers("__Host-spa-tx-one=1; other=2; __Host-spa-tx-two=3");
+        let line = "__Host-spa-tx-one=1; __Host-spa-tx-two=3";
+        let headers = HeaderMap::from_iter([(COOKIE, line.parse().unwrap())]);
+        let cookies = Cookies::new(true);
         assert_eq!(
-            Cookies::new(true)
-                .transactions(&headers)
-                .collect::<Vec<_>>(),
+            cookies.transactions(&headers).collect::<Vec<_>>(),
             ["one", "two"]
         );
+        assert_eq!(cookies.value(&headers, "__Host-spa-tx-two"), Some("3"));
+        assert_eq!(cookies.value(&headers, "__Host-spa-tx-t"), None);
     }
 }

@@ -238,7 +238,7 @@ impl Browser {
             request = request.header(HOST, "localhost:3000");
         }
         for (name, value) in headers {
-            request = request.header(*name, *value);
+            request = request.header(*name, value.as_bytes());
         }
         if !self.cookies.is_empty() {
             let cookies: Vec<_> = self

@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use url::Url;
 
 use super::App;
+use super::cookies::Cookies;
 use super::problem::Problem;
 use super::random;
 use super::session::Visitor;
@@ -134,6 +135,19 @@ pub(super) async fn host(State(app): State<Arc<App>>, request: Request, next: Ne
         )
         .into_response(),
     }
+}
+
+/// Lets in our own cookies alone, and lets the browser follow when the session's is removed.
+pub(super) async fn cookies(
+    State(app): State<Arc<App>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let cookies = Cookies::new(app.settings.secure_cookies);
+    cookies.keep_ours(request.headers_mut());
+    let mut response = next.run(request).await;
+    cookies.complete_removal(response.headers_mut());
+    response
 }
 
 /// Puts the security headers on every answer.

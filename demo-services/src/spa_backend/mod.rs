@@ -159,6 +159,8 @@ pub fn router_with_demo_users(
             StatusCode::GATEWAY_TIMEOUT,
             DEADLINE,
         ))
+        // Before the session layer, which reads cookies more leniently than browsers write them.
+        .layer(from_fn_with_state(Arc::clone(&app), guard::cookies))
         // Before anything looks at cookies: a foreign name has none of ours.
         .layer(from_fn_with_state(Arc::clone(&app), guard::host))
         // Outermost, so that refusals carry them as well.

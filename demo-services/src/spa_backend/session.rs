@@ -77,16 +77,11 @@ impl FromRequestParts<Arc<App>> for Visitor {
             .get::<Session>()
             .cloned()
             .ok_or_else(Problem::internal)?;
-        let cookies = Cookies::new(app.settings.secure_cookies);
-        // A cookie that was sent twice is no proof of anything.
-        let seat = match cookies.value(&parts.headers, cookies.session_name()) {
-            Some(_) => session
-                .get::<String>(SEAT)
-                .await
-                .map_err(|_| Problem::internal())?
-                .and_then(|id| app.vault.find(&id)),
-            None => None,
-        };
+        let id = session
+            .get::<String>(SEAT)
+            .await
+            .map_err(|_| Problem::internal())?;
+        let seat = id.and_then(|id| app.vault.find(&id));
         Ok(Self { session, seat })
     }
 }

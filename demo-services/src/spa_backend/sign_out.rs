@@ -5,12 +5,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::SET_COOKIE;
 use serde_json::json;
 use url::Url;
 
 use super::App;
-use super::cookies::Cookies;
 use super::guard::Caller;
 use super::problem::Problem;
 
@@ -34,14 +32,7 @@ pub(super) async fn end(State(app): State<Arc<App>>, caller: Caller) -> Result<R
         }
         None => "/?notice=signed-out-here".to_owned(),
     };
-    let mut response = Json(json!({ "go": go })).into_response();
-    if let Ok(cookie) = Cookies::new(app.settings.secure_cookies)
-        .remove_session()
-        .parse()
-    {
-        response.headers_mut().append(SET_COOKIE, cookie);
-    }
-    Ok(response)
+    Ok(Json(json!({ "go": go })).into_response())
 }
 
 fn end_session_request(mut endpoint: Url, app: &App, logout_hint: &str) -> Url {

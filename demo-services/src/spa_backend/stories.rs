@@ -290,6 +290,51 @@ async fn a_tampered_or_doubled_session_cookie_is_no_session() {
 }
 
 #[tokio::test]
+async fn nobody_can_swap_the_session_by_a_cookie_in_disguise() {
+    let stage = Stage::new().await;
+    let mut alice = stage.signed_in("alice").await;
+    let attacker = stage.signed_in("bob").await.cookies["__Host-spa-session"].clone();
+    for (planted, expected) in [
+        ("x", "alice"),
+        ("__Host-spa-other", "alice"),
+        ("%5F_Host-spa-session", ""),
+        ("__Host-spa-session ", ""),
+        ("x=\u{e9}; __Host-spa-session", ""),
+    ] {
+        let planted = format!("{planted}={attacker}");
+        let session = alice
+            .send(Method::GET, "/session", &[("cookie", &planted)], "")
+            .await
+            .json();
+        assert_eq!(
+            session["name"].as_str().unwrap_or_default(),
+            expected,
+            "{planted}"
+        );
+        let nobody = stage
+            .browser()
+            .send(Method::GET, "/session", &[("cookie", &planted)], "")
+            .await
+            .json();
+        let own = planted.ends_with(&format!("\u{e9}; __Host-spa-session={attacker}"));
+        assert_eq!(nobody["signed_in"], own, "alone: {planted}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_session_id_is_removed_and_a_known_one_stays() {
+    let stage = Stage::new().await;
+    let mut browser = stage.signed_in("alice").await;
+    browser.draw_page().await;
+    assert_eq!(browser.cookies.len(), 1, "{:?}", browser.set_cookies);
+    browser
+        .cookies
+        .insert("__Host-spa-session".into(), "AAAAAAAAAAAAAAAAAAAAAA".into());
+    browser.draw_page().await;
+    assert!(browser.cookies.is_empty(), "{:?}", browser.set_cookies);
+}
+
+#[tokio::test]
 async fn calls_need_session_header_token_and_same_origin() {
     let stage = Stage::new().await;
     let mut browser = stage.signed_in("alice").await;
