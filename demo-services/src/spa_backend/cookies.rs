@@ -128,9 +128,11 @@ impl Cookies {
             .map(|(_, value)| value)
     }
 
-    /// The transactions whose cookies this browser holds.
-    pub(super) fn transactions(self, headers: &HeaderMap) -> impl Iterator<Item = &str> {
-        pairs(headers).filter_map(move |(name, _)| name.strip_prefix(self.transaction_prefix()))
+    /// The transactions whose cookies this browser holds, and their values.
+    pub(super) fn transactions(self, headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+        pairs(headers).filter_map(move |(name, value)| {
+            Some((name.strip_prefix(self.transaction_prefix())?, value))
+        })
     }
 
     fn is_ours(self, name: &str) -> bool {
@@ -311,7 +313,7 @@ mod tests {
         let cookies = Cookies::new(true);
         assert_eq!(
             cookies.transactions(&headers).collect::<Vec<_>>(),
-            ["one", "two"]
+            [("one", "1"), ("two", "3")]
         );
         assert_eq!(cookies.value(&headers, "__Host-spa-tx-two"), Some("3"));
         assert_eq!(cookies.value(&headers, "__Host-spa-tx-t"), None);

@@ -16,6 +16,7 @@ use url::Url;
 
 use super::App;
 use super::cookies::Cookies;
+use super::message::Message;
 use super::problem::Problem;
 use super::random;
 use super::session::Visitor;
@@ -51,6 +52,11 @@ pub(super) struct Caller {
     pub(super) visitor: Visitor,
     pub(super) seat: Arc<Seat>,
 }
+
+/// The browser opens this address as a page. What some page embeds or fetches must not set anything going at the authority.
+///
+/// Browsers that do not say what they fetch for are believed.
+pub(super) struct Navigation;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Name {
@@ -94,6 +100,22 @@ impl FromRequestParts<Arc<App>> for Caller {
             return Err(Problem::new(StatusCode::FORBIDDEN, "page_out_of_date", detail).go("/"));
         }
         Ok(Self { visitor, seat })
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Navigation {
+    type Rejection = Message;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Message> {
+        let only = |name: &str, wanted: &str| {
+            let mut values = parts.headers.get_all(name).iter();
+            values.all(|value| value == wanted)
+        };
+        if only("sec-fetch-mode", "navigate") && only("sec-fetch-dest", "document") {
+            Ok(Self)
+        } else {
+            Err(Message::not_a_page())
+        }
     }
 }
 

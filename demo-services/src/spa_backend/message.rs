@@ -66,6 +66,15 @@ impl Message {
         )
     }
 
+    pub(super) fn not_a_page() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "This address is a page of its own",
+            "It cannot be part of another page. Nothing has been changed.",
+        )
+        .first(Way::sign_in())
+    }
+
     pub(super) fn operation_gone() -> Self {
         Self::new(
             StatusCode::GONE,

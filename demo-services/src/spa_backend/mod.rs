@@ -26,7 +26,7 @@
 //!
 //! | what | how many | how long |
 //! |---|---|---|
-//! | sign-ins under way | 10 000, the oldest go first | 10 minutes |
+//! | sign-ins under way | 10 000, 8 in one browser; the oldest go first | 10 minutes |
 //! | sessions with their tokens | 10 000, the least recently used go first | 1 hour idle, 8 hours in all |
 //! | kept operations | 5 a session, 64 KiB a body, 64 MiB in all | 10 minutes |
 

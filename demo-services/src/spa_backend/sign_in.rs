@@ -12,6 +12,7 @@ use url::Url;
 use super::App;
 use super::cookies::Cookies;
 use super::demand::{Demand, capabilities};
+use super::guard::Navigation;
 use super::message::{Message, Way};
 use super::metadata::Metadata;
 use super::query::Params;
@@ -23,6 +24,7 @@ use super::transactions::{Begun, LIFETIME, Purpose};
 /// `GET /auth/sign-in?return_to=`; `prompt=select_account` to use another account.
 pub(super) async fn begin(
     State(app): State<Arc<App>>,
+    _: Navigation,
     query: Params,
     headers: HeaderMap,
 ) -> Response {
@@ -48,6 +50,7 @@ pub(super) async fn begin(
 /// `GET /auth/step-up?op=<id>`: asks the authority for what the operation's last answer demanded.
 pub(super) async fn step_up(
     State(app): State<Arc<App>>,
+    _: Navigation,
     visitor: Visitor,
     query: Params,
     headers: HeaderMap,
@@ -105,6 +108,8 @@ async fn send(
         Ok(metadata) => metadata,
         Err(error) => return Message::authority(&error, Way::again(&purpose)).into_response(),
     };
+    let cookies = Cookies::new(app.settings.secure_cookies);
+    let useless = app.transactions.make_room(cookies.transactions(headers));
     let begun = app.transactions.begin(
         purpose,
         format!("openid profile offline_access {scope}"),
@@ -118,19 +123,14 @@ async fn send(
         &ask,
     );
     let mut response = Redirect::to(address.as_str()).into_response();
-    let cookies = Cookies::new(app.settings.secure_cookies);
     let mut set = |cookie: String| {
         if let Ok(cookie) = cookie.parse() {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
     };
-    // Abandoned sign-ins would pile up until requests are too long for a server.
-    for stale in cookies
-        .transactions(headers)
-        .filter(|id| !app.transactions.knows(id))
-        .take(20)
-    {
-        set(cookies.remove_transaction(stale));
+    // An answer must not grow too long either; what is left over goes the next time.
+    for id in useless.into_iter().take(50) {
+        set(cookies.remove_transaction(id));
     }
     set(cookies.set_transaction(
         &begun.id,

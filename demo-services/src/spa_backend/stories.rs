@@ -134,6 +134,61 @@ async fn parallel_tabs_sign_in_side_by_side() {
 }
 
 #[tokio::test]
+async fn no_other_page_starts_a_sign_in_by_embedding_it() {
+    let stage = Stage::new().await;
+    let mut browser = stage.signed_in("alice").await;
+    stage.middle_tier.challenge(401, &challenge("c1"));
+    let step_up = browser.fetch(Method::GET, "/api/secure", "").await.go();
+    for path in ["/auth/sign-in", &step_up] {
+        for (mode, dest, status) in [
+            ("navigate", "document", StatusCode::SEE_OTHER),
+            ("no-cors", "document", StatusCode::FORBIDDEN),
+            ("navigate", "iframe", StatusCode::FORBIDDEN),
+            ("navigate", "image", StatusCode::FORBIDDEN),
+        ] {
+            // From wherever it comes: a bookmark, a link in a mail, another site.
+            let headers = [
+                ("sec-fetch-mode", mode),
+                ("sec-fetch-dest", dest),
+                ("sec-fetch-site", "cross-site"),
+            ];
+            let page = browser.send(Method::GET, path, &headers, "").await;
+            assert_eq!(page.status, status, "{path} {mode} {dest}");
+            assert_eq!(
+                browser.set_cookies.is_empty(),
+                status != StatusCode::SEE_OTHER
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_browser_holds_at_most_eight_sign_ins_under_way() {
+    let stage = Stage::new().await;
+    let mut browser = stage.browser();
+    browser
+        .cookies
+        .insert("__Host-spa-tx-unknown".into(), "x".into());
+    let mut requests = Vec::new();
+    for _ in 0..20 {
+        requests.push(browser.get("/auth/sign-in").await.url());
+        assert!(browser.cookies.len() <= 8, "{:?}", browser.cookies);
+    }
+    let (given_up, kept) = requests.split_at(12);
+    for (requests, status) in [
+        (given_up, StatusCode::BAD_REQUEST),
+        (kept, StatusCode::SEE_OTHER),
+    ] {
+        for request in requests {
+            assert_eq!(
+                browser.get(&come_back(request, "alice")).await.status,
+                status
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn wrong_nonce_wrong_key_and_wrong_issuer_give_no_session() {
     let stage = Stage::new().await;
     let mut browser = stage.browser();
