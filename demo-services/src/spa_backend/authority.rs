@@ -1,8 +1,10 @@
 //! The authority: its metadata, fetched when first needed, and its token endpoint.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared, WeakShared};
 use reqwest::{Client, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
@@ -21,17 +23,31 @@ const TOKENS_LIMIT: usize = 256 * 1024;
 /// Age at which metadata is fetched again; the old one serves on while the authority is away.
 const METADATA_AGE: Duration = Duration::from_secs(60 * 60);
 
+/// Age up to which metadata proves that the authority is there.
+const PROOF_AGE: Duration = Duration::from_secs(10);
+
+/// The longest that somebody waits for that proof.
+const PROOF_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// The authority as this client sees it.
 pub(super) struct Authority {
     issuer: String,
     client_id: String,
     client_secret: SecretString,
     http: Client,
-    metadata: Memory<Metadata>,
+    known: Mutex<Known>,
 }
 
-/// The last good answer and its age. Readers never wait for anyone.
-struct Memory<T>(RwLock<Option<(Arc<T>, Instant)>>);
+/// What is known of the authority. Nobody holds it across an await.
+#[derive(Default)]
+struct Known {
+    /// The last good metadata, and when it came.
+    metadata: Option<(Arc<Metadata>, Instant)>,
+    /// The fetch under way, which ends when nobody waits for it any more.
+    flight: Option<WeakShared<Flight>>,
+}
+
+type Flight = BoxFuture<'static, Result<Arc<Metadata>, AuthorityError>>;
 
 /// Why the authority gave nothing usable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,25 +73,54 @@ impl Authority {
             client_id: settings.client_id.clone(),
             client_secret: settings.client_secret.clone(),
             http: outbound::client(&target, TIMEOUT)?,
-            metadata: Memory::default(),
+            known: Mutex::default(),
         })
     }
 
-    /// The authority's metadata: the known one while it is young, else fetched. Concurrent first users fetch side by side;
-    /// nobody waits for another's fetch.
-    pub(super) async fn metadata(&self) -> Result<Arc<Metadata>, AuthorityError> {
-        if let Some(metadata) = self.metadata.young(METADATA_AGE) {
+    /// The authority's metadata: the known one while it is young or nothing better can be had.
+    pub(super) async fn metadata(self: &Arc<Self>) -> Result<Arc<Metadata>, AuthorityError> {
+        if let Some(metadata) = self.known().young(METADATA_AGE) {
             return Ok(metadata);
         }
-        match self.fetch_metadata().await {
-            Ok(metadata) => Ok(self.metadata.keep(metadata)),
-            Err(error) => self.metadata.last().ok_or(error),
+        match self.fetch().await {
+            Ok(metadata) => Ok(metadata),
+            Err(error) => self.known().young(Duration::MAX).ok_or(error),
         }
+    }
+
+    /// The authority's metadata if it is there at this moment: nobody is sent to an address where nothing answers.
+    pub(super) async fn present(self: &Arc<Self>) -> Result<Arc<Metadata>, AuthorityError> {
+        if let Some(metadata) = self.known().young(PROOF_AGE) {
+            return Ok(metadata);
+        }
+        let fetched = tokio::time::timeout(PROOF_TIMEOUT, self.fetch()).await;
+        fetched.unwrap_or(Err(AuthorityError::Unavailable))
+    }
+
+    /// One fetch at a time, whose outcome all who wait share.
+    fn fetch(self: &Arc<Self>) -> Shared<Flight> {
+        let mut known = self.known();
+        if let Some(flight) = known.flight.as_ref().and_then(WeakShared::upgrade) {
+            return flight;
+        }
+        let authority = Arc::clone(self);
+        let flight = async move {
+            let metadata = Arc::new(authority.fetch_metadata().await?);
+            authority.known().metadata = Some((Arc::clone(&metadata), Instant::now()));
+            Ok(metadata)
+        };
+        let flight = flight.boxed().shared();
+        known.flight = flight.downgrade();
+        flight
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// RFC 6749 4.1.3 with RFC 7636.
     pub(super) async fn redeem_code(
-        &self,
+        self: &Arc<Self>,
         code: &str,
         redirect_uri: &str,
         verifier: &str,
@@ -95,7 +140,7 @@ impl Authority {
 
     /// RFC 6749 6.
     pub(super) async fn refresh(
-        &self,
+        self: &Arc<Self>,
         refresh_token: &SecretString,
         scope: &str,
         claims: &str,
@@ -132,7 +177,7 @@ impl Authority {
         outbound::read(response, limit).await
     }
 
-    async fn tokens(&self, form: &[(&str, &str)]) -> Result<Tokens, AuthorityError> {
+    async fn tokens(self: &Arc<Self>, form: &[(&str, &str)]) -> Result<Tokens, AuthorityError> {
         let metadata = self.metadata().await?;
         let client = [
             ("client_id", self.client_id.as_str()),
@@ -153,35 +198,12 @@ impl Authority {
     }
 }
 
-impl<T> Memory<T> {
-    fn young(&self, age: Duration) -> Option<Arc<T>> {
-        self.read()
+impl Known {
+    fn young(&self, age: Duration) -> Option<Arc<Metadata>> {
+        self.metadata
+            .as_ref()
             .filter(|(_, since)| since.elapsed() < age)
-            .map(|(value, _)| value)
-    }
-
-    fn last(&self) -> Option<Arc<T>> {
-        self.read().map(|(value, _)| value)
-    }
-
-    fn keep(&self, value: T) -> Arc<T> {
-        let value = Arc::new(value);
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) =
-            Some((Arc::clone(&value), Instant::now()));
-        value
-    }
-
-    fn read(&self) -> Option<(Arc<T>, Instant)> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-}
-
-impl<T> Default for Memory<T> {
-    fn default() -> Self {
-        Self(RwLock::new(None))
+            .map(|(metadata, _)| Arc::clone(metadata))
     }
 }
 

@@ -104,7 +104,7 @@ async fn send(
     claims: String,
     ask: Ask,
 ) -> Response {
-    let metadata = match app.authority.metadata().await {
+    let metadata = match app.authority.present().await {
         Ok(metadata) => metadata,
         Err(error) => return Message::authority(&error, Way::again(&purpose)).into_response(),
     };

@@ -851,6 +851,71 @@ async fn without_an_authority_the_page_stands_and_says_so() {
 }
 
 #[tokio::test]
+async fn an_authority_that_has_gone_is_noticed_within_seconds() {
+    let stage = Stage::new().await;
+    let mut browser = stage.signed_in("alice").await;
+    stage.middle_tier.challenge(401, &challenge("c1"));
+    let step_up = browser.fetch(Method::GET, "/api/secure", "").await.go();
+    *stage.authority.away.lock().unwrap() = true;
+    for (age, status) in [
+        (
+            5,
+            [StatusCode::OK, StatusCode::SEE_OTHER, StatusCode::SEE_OTHER],
+        ),
+        (10, [StatusCode::SERVICE_UNAVAILABLE; 3]),
+    ] {
+        tokio::time::pause();
+        tokio::time::advance(std::time::Duration::from_secs(age)).await;
+        tokio::time::resume();
+        for (path, status) in ["/readyz", "/auth/sign-in", &step_up]
+            .into_iter()
+            .zip(status)
+        {
+            let page = browser.get(path).await;
+            assert_eq!(page.status, status, "{path}");
+            if path != "/readyz" && status == StatusCode::SERVICE_UNAVAILABLE {
+                assert!(page.text.contains("does not answer") && page.text.contains("Try again"));
+                assert!(browser.set_cookies.is_empty(), "nothing was begun");
+            }
+        }
+    }
+    assert_eq!(
+        browser
+            .fetch(Method::POST, "/auth/sign-out", "")
+            .await
+            .status,
+        StatusCode::OK,
+        "what needs the metadata alone goes on"
+    );
+    *stage.authority.away.lock().unwrap() = false;
+    assert_eq!(browser.get("/readyz").await.status, StatusCode::OK);
+    assert_eq!(
+        browser.get("/auth/sign-in").await.status,
+        StatusCode::SEE_OTHER
+    );
+}
+
+#[tokio::test]
+async fn readiness_asks_the_authority_once_for_everybody() {
+    let stage = Stage::new().await;
+    for away in [true, false] {
+        *stage.authority.away.lock().unwrap() = away;
+        *stage.authority.looked_up.lock().unwrap() = 0;
+        let visits = (0..50).map(|_| {
+            let mut browser = stage.browser();
+            async move { browser.get("/readyz").await.json()["authority"] == !away }
+        });
+        let answers = futures_util::future::join_all(visits).await;
+        assert_eq!(answers, [true; 50], "away: {away}");
+        assert_eq!(
+            *stage.authority.looked_up.lock().unwrap(),
+            1,
+            "away: {away}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_dead_middle_tier_is_named() {
     let stage = Stage::new().await;
     let config = super::doubles::config(&stage.authority.url, "http://127.0.0.1:1");
