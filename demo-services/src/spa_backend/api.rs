@@ -1,13 +1,14 @@
 //! `/api/*` and `/api/ops/{id}`: calls of the page, sent to the middle tier with the session's token.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT_LANGUAGE, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::App;
 use super::authority::AuthorityError;
@@ -16,11 +17,14 @@ use super::guard::Caller;
 use super::operations::{Gone, Operation};
 use super::outbound::NoAnswer;
 use super::problem::Problem;
-use super::proxy::{self, Answer, Call, Flow};
+use super::proxy::{Answer, Call, Flow};
 use super::vault::Seat;
 
 /// Largest request body that is passed on, and kept if the call has to wait.
 const BODY_LIMIT: usize = 64 * 1024;
+
+/// The longest that a request body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
 const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 
@@ -31,7 +35,9 @@ pub(super) async fn call(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let target = proxy::target(&parts.uri)
+    let target = app
+        .middle_tier
+        .target(&parts.uri)
         .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "not_found", "There is no such API."))?;
     let passed = [
         Method::GET,
@@ -50,7 +56,15 @@ pub(super) async fn call(
     }
     let header = |name: HeaderName| parts.headers.get(name).cloned();
     let (content_type, language) = (header(CONTENT_TYPE), header(ACCEPT_LANGUAGE));
-    let body = to_bytes(body, BODY_LIMIT).await.map_err(|_| {
+    let arrived = timeout(BODY_TIMEOUT, to_bytes(body, BODY_LIMIT)).await;
+    let arrived = arrived.map_err(|_| {
+        Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "slow_request",
+            "The request did not arrive in time. Nothing was sent.",
+        )
+    })?;
+    let body = arrived.map_err(|_| {
         Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "too_large",
@@ -82,7 +96,7 @@ pub(super) async fn repeat(
     match taken {
         Ok(operation) => Ok(run(&app, &caller.seat, operation).await),
         Err(Gone::Sent) => {
-            let detail = "This operation was sent before. It is not sent a second time.";
+            let detail = "This operation was run before. It is not run a second time; start it anew if you still want it.";
             Err(Problem::new(StatusCode::GONE, "operation_sent", detail))
         }
         Err(Gone::Unknown) => {

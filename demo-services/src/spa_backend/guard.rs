@@ -81,21 +81,21 @@ impl FromRequestParts<Arc<App>> for Caller {
         }
         let visitor = Visitor::from_request_parts(parts, app).await?;
         let seat = visitor.seat.clone().ok_or_else(Problem::signed_out)?;
-        let header = |name: &str| {
-            parts
-                .headers
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-        };
-        if header("x-account").is_some_and(|account| account != seat.account.id()) {
+        let said = |name: &str| parts.headers.get_all(name).iter();
+        let account = seat.account.id();
+        if said("x-account").any(|given| given != account.as_str()) {
             let detail = format!(
                 "You are now signed in as {}. This page was drawn for another account, so nothing was sent.",
                 seat.account.username
             );
             return Err(Problem::new(StatusCode::CONFLICT, "account_changed", detail).go("/"));
         }
-        if !header("x-session-token").is_some_and(|token| random::equal(token, &seat.header_token))
-        {
+        let mut tokens = said("x-session-token");
+        let token = match (tokens.next(), tokens.next()) {
+            (Some(token), None) => token.to_str().ok(),
+            _ => None,
+        };
+        if !token.is_some_and(|token| random::equal(token, &seat.header_token)) {
             let detail = "This page is out of date. Load it again; nothing was sent.";
             return Err(Problem::new(StatusCode::FORBIDDEN, "page_out_of_date", detail).go("/"));
         }
@@ -199,11 +199,14 @@ pub(super) fn is_same_origin(headers: &HeaderMap, origin: &str) -> bool {
     }
 }
 
-/// The browser says that another site or another port of this host asks.
-pub(super) fn is_foreign(headers: &HeaderMap) -> bool {
-    headers
-        .get(&SEC_FETCH_SITE)
-        .is_some_and(|site| site == "cross-site" || site == "same-site")
+/// The browser says that somebody else asks: another site, another port of this host, or a page without an origin.
+pub(super) fn is_foreign(headers: &HeaderMap, origin: &str) -> bool {
+    let other = |name: &HeaderName, own: &[&str]| {
+        let mut values = headers.get_all(name).iter();
+        values.any(|value| !own.iter().any(|own| value == own))
+    };
+    // `none` is the person, who typed the address.
+    other(&ORIGIN, &[origin]) || other(&SEC_FETCH_SITE, &["same-origin", "none"])
 }
 
 fn host_header(headers: &HeaderMap) -> Option<Authority> {
@@ -303,6 +306,27 @@ mod tests {
                 headers.append(*name, value.parse().unwrap());
             }
             assert_eq!(is_same_origin(&headers, origin), expected, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn foreign_is_whoever_is_said_to_be() {
+        let origin = "http://localhost:3000";
+        for (name, value, expected) in [
+            ("accept", "*/*", false),
+            ("origin", origin, false),
+            ("origin", "http://localhost:8080", true),
+            ("origin", "https://localhost:3000", true),
+            ("origin", "null", true),
+            ("origin", "", true),
+            ("sec-fetch-site", "same-origin", false),
+            ("sec-fetch-site", "none", false),
+            ("sec-fetch-site", "same-site", true),
+            ("sec-fetch-site", "cross-site", true),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, value.parse().unwrap());
+            assert_eq!(is_foreign(&headers, origin), expected, "{name}: {value}");
         }
     }
 }

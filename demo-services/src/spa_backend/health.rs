@@ -9,6 +9,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::App;
+use super::problem::retry_later;
 
 /// `GET /healthz`.
 pub(super) async fn alive() -> &'static str {
@@ -25,9 +26,6 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    (
-        status,
-        Json(json!({ "authority": authority, "middle_tier": middle_tier })),
-    )
-        .into_response()
+    let body = Json(json!({ "authority": authority, "middle_tier": middle_tier }));
+    retry_later((status, body).into_response())
 }

@@ -6,6 +6,7 @@ use http::StatusCode;
 
 use super::authority::AuthorityError;
 use super::pages::draw;
+use super::problem::retry_later;
 use super::transactions::Purpose;
 
 #[derive(Template)]
@@ -79,7 +80,7 @@ impl Message {
         Self::new(
             StatusCode::GONE,
             "This operation is not kept any more",
-            "It was sent already, or it waited longer than ten minutes. It is not sent again by itself; start it anew if you still want it.",
+            "It was run already, or it waited longer than ten minutes. It is not run again by itself; start it anew if you still want it.",
         )
     }
 
@@ -201,7 +202,7 @@ impl Way {
 
 impl IntoResponse for Message {
     fn into_response(self) -> Response {
-        draw(self.status, &MessagePage { message: &self })
+        retry_later(draw(self.status, &MessagePage { message: &self }))
     }
 }
 

@@ -94,8 +94,12 @@ pub(super) async fn id_token(visitor: Visitor) -> Response {
 }
 
 /// `GET /session`: who is signed in, and the header token, for this origin's script alone.
-pub(super) async fn session(visitor: Visitor, headers: HeaderMap) -> Result<Response, Problem> {
-    if guard::is_foreign(&headers) {
+pub(super) async fn session(
+    State(app): State<Arc<App>>,
+    visitor: Visitor,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if guard::is_foreign(&headers, &app.settings.origin) {
         return Err(Problem::new(
             StatusCode::FORBIDDEN,
             "cross_site",

@@ -81,6 +81,14 @@ impl MiddleTier {
         })
     }
 
+    /// The target of a request to `/api/{rest}`: `/{rest}`, exactly as it was written.
+    ///
+    /// Anything that two parties could read differently has none: empty, `.` and `..` segments, encoded slashes, backslashes and
+    /// dots, and what URL parsing would rewrite.
+    pub(super) fn target(&self, uri: &Uri) -> Option<String> {
+        target(uri).filter(|target| self.address(target).is_some())
+    }
+
     /// Sends a call with a token of the session.
     pub(super) async fn send(
         &self,
@@ -148,10 +156,7 @@ impl Answer {
     }
 }
 
-/// The middle tier's path and query for a request to `/api/{rest}`: `/{rest}`, exactly as it was written.
-///
-/// Anything that two parties could read differently is refused: empty, `.` and `..` segments, and encoded slashes, backslashes and dots.
-pub(super) fn target(uri: &Uri) -> Option<String> {
+fn target(uri: &Uri) -> Option<String> {
     let rest = uri.path().strip_prefix("/api")?;
     let lower = rest.to_ascii_lowercase();
     let plain = rest.len() > 1
@@ -216,8 +221,11 @@ mod tests {
             middle_tier.address("/api").unwrap().as_str(),
             "http://localhost:5000/base/api"
         );
-        for target in ["/../x", "/a\tb", "/a b", "/a#b/../../c\n"] {
+        for target in ["/../x", "/a\tb", "/a b", "/a#b/../../c\n", "/{x}", "/a?b=<"] {
             assert_eq!(middle_tier.address(target), None, "{target:?}");
+        }
+        for target in ["/%7Bx%7D", "/a?b=%3C"] {
+            assert!(middle_tier.address(target).is_some(), "{target:?}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The service as a browser meets it, between an authority and a middle tier that do as they are told.
 
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
+use futures_util::StreamExt as _;
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, RETRY_AFTER};
 use http::{Method, StatusCode};
 use serde_json::json;
 use tower_bearer::ClaimsRequest;
@@ -394,9 +395,10 @@ async fn calls_need_session_header_token_and_same_origin() {
     let stage = Stage::new().await;
     let mut browser = stage.signed_in("alice").await;
     let token = browser.session_token.clone();
+    let account = browser.account.clone();
     let same = ("sec-fetch-site", "same-origin");
     type Headers<'a> = &'a [(&'a str, &'a str)];
-    let cases: [(Headers<'_>, StatusCode, &str); 6] = [
+    let cases: [(Headers<'_>, StatusCode, &str); 9] = [
         (
             &[("x-session-token", &token)],
             StatusCode::FORBIDDEN,
@@ -425,6 +427,34 @@ async fn calls_need_session_header_token_and_same_origin() {
             &[
                 same,
                 ("x-session-token", &token),
+                ("x-session-token", "wrong"),
+            ],
+            StatusCode::FORBIDDEN,
+            "page_out_of_date",
+        ),
+        (
+            &[
+                same,
+                ("x-session-token", &token),
+                ("x-session-token", &token),
+            ],
+            StatusCode::FORBIDDEN,
+            "page_out_of_date",
+        ),
+        (
+            &[
+                same,
+                ("x-session-token", &token),
+                ("x-account", "somebody.else"),
+            ],
+            StatusCode::CONFLICT,
+            "account_changed",
+        ),
+        (
+            &[
+                same,
+                ("x-session-token", &token),
+                ("x-account", &account),
                 ("x-account", "somebody.else"),
             ],
             StatusCode::CONFLICT,
@@ -460,15 +490,27 @@ async fn calls_need_session_header_token_and_same_origin() {
         (StatusCode::UNAUTHORIZED, "sign_in_required")
     );
     assert_eq!(stage.middle_tier.calls(), 0);
-    let page = browser
-        .send(
-            Method::GET,
-            "/session",
-            &[("sec-fetch-site", "same-site")],
-            "",
-        )
-        .await;
-    assert_eq!(page.status, StatusCode::FORBIDDEN);
+    let valid = [same, ("x-session-token", &token), ("x-account", &account)];
+    let page = browser.send(Method::GET, "/api/api", &valid, "").await;
+    assert_eq!(page.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_header_token_is_told_to_this_origin_alone() {
+    let stage = Stage::new().await;
+    let mut browser = stage.signed_in("alice").await;
+    for (header, status) in [
+        (("origin", "http://localhost:3000"), StatusCode::OK),
+        (("sec-fetch-site", "same-origin"), StatusCode::OK),
+        (("origin", "http://localhost:8080"), StatusCode::FORBIDDEN),
+        (("origin", "null"), StatusCode::FORBIDDEN),
+        (("sec-fetch-site", "same-site"), StatusCode::FORBIDDEN),
+    ] {
+        let page = browser.send(Method::GET, "/session", &[header], "").await;
+        assert_eq!(page.status, status, "{header:?}");
+        let told = page.text.contains(&browser.session_token);
+        assert_eq!(told, status == StatusCode::OK, "{header:?}");
+    }
 }
 
 #[tokio::test]
@@ -508,6 +550,7 @@ async fn paths_beyond_the_api_and_bodies_beyond_64_kib_are_not_passed_on() {
         "/api/../secret",
         "/api/%2e%2e/secret",
         "/api/a%2Fb",
+        "/api/{x}",
     ] {
         assert_eq!(
             browser.fetch(Method::GET, path, "").await.status,
@@ -528,17 +571,30 @@ async fn paths_beyond_the_api_and_bodies_beyond_64_kib_are_not_passed_on() {
 
 #[tokio::test]
 async fn a_body_that_never_ends_is_given_up() {
+    type Chunk = Result<bytes::Bytes, std::convert::Infallible>;
+    let chunk = |text: &'static str| Chunk::Ok(bytes::Bytes::from_static(text.as_bytes()));
+    let beginning = futures_util::stream::iter([chunk("a"), chunk("b")]);
     let stage = Stage::new().await;
     let mut browser = stage.signed_in("alice").await;
+    let whole = axum::body::Body::from_stream(beginning.clone());
+    let page = browser.fetch(Method::POST, "/api/profile", whole).await;
+    assert_eq!(
+        (page.status, stage.middle_tier.calls()),
+        (StatusCode::OK, 1)
+    );
+
     // From here on nothing but the body is waited for, so that time may run ahead.
     tokio::time::pause();
-    let endless = axum::body::Body::from_stream(futures_util::stream::pending::<
-        Result<bytes::Bytes, std::convert::Infallible>,
-    >());
+    let endless = beginning.chain(futures_util::stream::pending());
+    let endless = axum::body::Body::from_stream(endless);
     let page = browser.fetch(Method::POST, "/api/profile", endless);
     let page = tokio::time::timeout(std::time::Duration::from_secs(600), page).await;
-    assert_eq!(page.unwrap().status, StatusCode::GATEWAY_TIMEOUT);
-    assert_eq!(stage.middle_tier.calls(), 0);
+    let page = page.unwrap();
+    assert_eq!(
+        (page.status, page.error().as_str()),
+        (StatusCode::REQUEST_TIMEOUT, "slow_request")
+    );
+    assert_eq!(stage.middle_tier.calls(), 1);
 }
 
 #[tokio::test]
@@ -839,8 +895,10 @@ async fn without_an_authority_the_page_stands_and_says_so() {
     let page = browser.get("/auth/sign-in").await;
     assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(page.text.contains("does not answer") && page.text.contains("Try again"));
+    assert_eq!(page.headers[RETRY_AFTER], "5");
     assert_eq!(browser.get("/healthz").await.status, StatusCode::OK);
     let ready = browser.get("/readyz").await;
+    assert_eq!(ready.headers[RETRY_AFTER], "5");
     assert_eq!(
         (ready.status, ready.json()),
         (
