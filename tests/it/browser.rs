@@ -4,6 +4,18 @@ use integration_tests::{
     browser::{Browser, with_browser},
     world::World,
 };
+use local_authority::{Endpoint, Fault};
+
+async fn sign_in(browser: &Browser, world: &World) {
+    browser.goto(world.demo.spa().as_str()).await;
+    browser.click("#sign-in").await;
+    browser
+        .type_into("#username", "alice@contoso.example")
+        .await;
+    browser.type_into("#password", "alice-in-wonderland").await;
+    browser.click("button.primary").await;
+    browser.wait_for_text("#user", "Alice").await;
+}
 
 async fn sign_in_and_call(browser: &Browser, world: &World, site: &str) {
     let shot = async |moment: &str| browser.screenshot(&format!("{site}-{moment}")).await;
@@ -76,6 +88,24 @@ async fn the_call_completes_with_the_authority_on_the_same_site() {
     with_browser("same-site", async |browser| {
         let world = World::start().await;
         sign_in_and_call(browser, &world, "same-site").await;
+        world.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_that_failed_for_a_while_can_be_made_anew() {
+    with_browser("outage", async |browser| {
+        let world = World::start().await;
+        let authority = world.demo.authority();
+        sign_in(browser, &world).await;
+        authority.fail_next(Endpoint::Token, 100, Fault::status(503));
+        browser.click("#call-api").await;
+        browser.wait_for_text("#status", "did not succeed").await;
+        authority.fail_next(Endpoint::Token, 0, Fault::default());
+        browser.click("#again").await;
+        browser.wait_for_text("#status", "Stronger sign-in").await;
+        assert_eq!(browser.text("#again").await, "", "not offered any more");
         world.stop().await;
     })
     .await;

@@ -4,7 +4,7 @@ import { send } from "./backend.js";
 import { explain } from "./words.js";
 
 const byId = id => document.getElementById(id);
-const [status, progress, onward, result, facts] = ["status", "progress", "continue", "result", "facts"].map(byId);
+const [status, progress, onward, again, result, facts] = ["status", "progress", "continue", "again", "result", "facts"].map(byId);
 const calls = [...document.querySelectorAll("[data-call]")];
 const outcome = document.querySelector(".outcome");
 const FIRST = ["name", "issued-by", "issued-for", "scope"];
@@ -12,7 +12,7 @@ const FIRST = ["name", "issued-by", "issued-for", "scope"];
 let busy = false;
 
 for (const button of calls) {
-  button.addEventListener("click", () => busy || run(button.textContent.trim(), button.dataset.call, "GET"));
+  button.addEventListener("click", () => busy || run(button.dataset.call));
 }
 
 byId("sign-out")?.addEventListener("click", async event => {
@@ -28,22 +28,30 @@ if (outcome?.dataset.operation) {
   const { operation, path } = outcome.dataset;
   // A reload of this page must not look like a second wish.
   history.replaceState(null, "", "/");
-  const button = calls.find(button => button.dataset.call === path);
-  run(button?.textContent.trim() ?? "Your operation", `/api/ops/${operation}`, "POST", true);
+  run(path, operation);
 }
 
-async function run(what, path, method, repeated = false) {
-  say("calling", repeated ? "Welcome back." : `Calling ${what} …`, repeated ? `${what} goes on by itself …` : "");
+/** Calls a path of the API, or runs the kept `operation` that was such a call. */
+async function run(path, operation) {
+  const button = calls.find(button => button.dataset.call === path);
+  const what = button?.textContent.trim() ?? "Your operation";
+  say("calling", operation ? "Welcome back." : `Calling ${what} …`, operation ? `${what} goes on by itself …` : "");
   hold(true);
-  for (const part of [onward, result, facts]) part.hidden = true;
+  for (const part of [onward, again, result, facts]) part.hidden = true;
   outcome.scrollIntoView({ block: "nearest" });
   const slow = setTimeout(() => { progress.hidden = false; }, 300);
-  const answer = await send(path, method);
+  const answer = operation ? await send(`/api/ops/${operation}`, "POST") : await send(path);
   clearTimeout(slow);
   progress.hidden = true;
   hold(false);
-  const meaning = explain(answer, what, repeated);
+  const meaning = explain(answer, what, Boolean(operation));
   show(answer, meaning);
+  if (meaning.again && button) {
+    // A kept operation is run once; this is the same call anew.
+    again.onclick = () => busy || run(path);
+    again.hidden = false;
+    again.focus();
+  }
   if (meaning.onward) location.assign(meaning.go);
 }
 

@@ -11,9 +11,12 @@ const WAYS = {
   page_out_of_date: "Load this page again",
 };
 
+/** The fault passes, or may have. */
+const PASSING = [0, 408, 429, 502, 503, 504];
+
 /**
- * `{state, title, text, way, go, onward}` for an answer; `what` is the call in words, `repeated` whether it waited for a sign-in.
- * A second demand of the same call (a policy and the API itself) is `onward`: the person was told and asked before.
+ * `{state, title, text, way, go, onward, again}` for an answer; `what` is the call in words, `repeated` whether it waited for a
+ * sign-in. `again`: the same call may be made anew, by the person. A second demand of the same call (a policy and the API itself) is `onward`: the person was told and asked before.
  */
 export function explain(answer, what, repeated = false) {
   if (answer.ok) {
@@ -28,7 +31,9 @@ export function explain(answer, what, repeated = false) {
     }
     return { state: "challenge", title: `${title}.`, text: text || detail || "", way, go: target };
   }
-  return { state: "error", title: `${what} did not succeed.`, text: detail ?? byStatus(answer.status), way: WAYS[error] ?? "Go on", go: target };
+  const again = PASSING.includes(answer.status) && !target;
+  const text = [detail ?? byStatus(answer.status), again && repeated && "It is not run again by itself; trying again is a new call."];
+  return { state: "error", title: `${what} did not succeed.`, text: text.filter(Boolean).join(" "), way: WAYS[error] ?? "Go on", go: target, again };
 }
 
 function byStatus(status) {
