@@ -145,7 +145,7 @@ impl Exchange<'_> {
         let answer = json::parse_object(&received.body, 16).unwrap_or_default();
         let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();
         let (error, suberror) = (text("error"), text("suberror"));
-        tracing::warn!(
+        tracing::info!(
             kind = "token_refused",
             status = received.status.as_u16(),
             error = id(error),
