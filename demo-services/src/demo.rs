@@ -102,7 +102,7 @@ pub enum DemoError {
     Directory(String),
     /// A port that redirect URIs name is taken.
     #[error(
-        "port {port} is in use, and the {service} needs it: stop the other program, or choose another port with {option} PORT"
+        "port {port} is in use, and the {service} needs it: stop the other program, or choose another port: cargo run -- {option} PORT"
     )]
     Taken {
         /// The port.

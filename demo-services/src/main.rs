@@ -171,26 +171,29 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Authority(args) => run_authority(args).await,
         Command::SpaBackend(args) => {
             let config: SpaBackendConfig = read(&args.config)?;
+            let service = spa_backend::router(&config).map_err(|error| wrong(&args, error))?;
             let listeners = listen(&config.listen, &args).await?;
             let stop = stop_signal()?;
             announce("SPA backend", listeners.port());
-            serve(listeners, spa_backend::router(&config)?, stop).await;
+            serve(listeners, service, stop).await;
             Ok(())
         }
         Command::MiddleTier(args) => {
             let config: MiddleTierConfig = read(&args.config)?;
+            let service = middle_tier::service(&config).map_err(|error| wrong(&args, error))?;
             let listeners = listen(&config.listen, &args).await?;
             let stop = stop_signal()?;
             announce("middle tier", listeners.port());
-            serve(listeners, middle_tier::service(&config)?, stop).await;
+            serve(listeners, service, stop).await;
             Ok(())
         }
         Command::DownstreamApi(args) => {
             let config: DownstreamApiConfig = read(&args.config)?;
+            let service = downstream_api::service(&config).map_err(|error| wrong(&args, error))?;
             let listeners = listen(&config.listen, &args).await?;
             let stop = stop_signal()?;
             announce("downstream API", listeners.port());
-            serve(listeners, downstream_api::service(&config)?, stop).await;
+            serve(listeners, service, stop).await;
             Ok(())
         }
     }
@@ -228,7 +231,11 @@ async fn run_daemon(args: DaemonArgs) -> Result<(), Failure> {
     };
     let (status, body) = call.send().await?;
     say(&mut io::stdout(), &format!("{status}\n{body}"));
-    Ok(())
+    if status.is_success() {
+        Ok(())
+    } else {
+        Err("the call was refused".into())
+    }
 }
 
 async fn run_authority(args: AuthorityArgs) -> Result<(), Failure> {
@@ -251,8 +258,16 @@ async fn run_authority(args: AuthorityArgs) -> Result<(), Failure> {
 }
 
 fn read_directory(file: &Path) -> Result<Directory, Failure> {
-    let directory = Directory::load(file);
-    directory.map_err(|error| format!("{}: {error}", file.display()).into())
+    Directory::load(file).map_err(|error| match error.source() {
+        // It names the file itself, and why.
+        Some(_) => error.into(),
+        None => format!("{}: {error}", file.display()).into(),
+    })
+}
+
+/// A configuration that reads well and cannot be used.
+fn wrong(args: &ServiceArgs, error: impl Error) -> Failure {
+    format!("{}: {error}", args.config.display()).into()
 }
 
 fn read<T: ServiceConfig>(file: &Path) -> Result<T, Failure> {

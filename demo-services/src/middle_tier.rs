@@ -55,7 +55,7 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
             )?
             .replay(CloneBody),
         )
-        .service(client()?);
+        .service(client(&config.downstream)?);
     let call = |path: &str| {
         let uri = join(&config.downstream, path);
         let downstream = downstream.clone();
@@ -85,8 +85,14 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
     Ok(WebService::new(service))
 }
 
-fn client() -> Result<HttpClient, ConfigError> {
+fn client(downstream: &Url) -> Result<HttpClient, ConfigError> {
     let settings = reqwest::Client::builder().timeout(DEADLINE);
+    // A proxy from the environment would see tokens of plain http on this machine in clear.
+    let settings = if downstream.scheme() == "http" {
+        settings.no_proxy()
+    } else {
+        settings
+    };
     HttpClient::new(settings).map_err(|_| ConfigError::HttpClient)
 }
 
@@ -98,7 +104,7 @@ async fn answer(
     Ok(call_downstream(downstream, uri, request)
         .await
         .unwrap_or_else(|error| {
-            tracing::info!(%error, "the downstream API could not be called");
+            tracing::info!(%error, "no answer of the downstream API to pass on");
             // A demand travels in the response to PropagateChallenge; what demands nothing is the next tier's failure.
             let mut response = CallError::from(error).into_response();
             *response.status_mut() = StatusCode::BAD_GATEWAY;

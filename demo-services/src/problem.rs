@@ -86,10 +86,9 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let id = CorrelationId::of(&request);
         request.extensions_mut().insert(id);
-        ResponseFuture {
-            inner: self.inner.call(request),
-            id,
-        }
+        let span = tracing::info_span!("request", correlation_id = %id.0);
+        let inner = span.in_scope(|| self.inner.call(request));
+        ResponseFuture { inner, id, span }
     }
 }
 
@@ -100,6 +99,7 @@ pin_project! {
         #[pin]
         inner: F,
         id: CorrelationId,
+        span: tracing::Span,
     }
 }
 
@@ -112,7 +112,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let response = ready!(this.inner.poll(cx))?;
+        let response = ready!(this.span.in_scope(|| this.inner.poll(cx)))?;
         Poll::Ready(Ok(fill(response, *this.id)))
     }
 }

@@ -27,6 +27,7 @@ pub struct AuthorityBuilder {
     kind: Kind,
     algorithms: Vec<Algorithm>,
     clock: SharedClock,
+    instance: Option<String>,
     key_source: Option<Arc<dyn KeySource>>,
     loopback_http: bool,
     timeout: Duration,
@@ -42,7 +43,7 @@ struct Inner {
 }
 
 enum Kind {
-    Entra { instance: String, tenant: String },
+    Entra { tenant: String },
     Issuer(String),
 }
 
@@ -123,8 +124,7 @@ impl AuthorityBuilder {
     pub fn entra(tenant: &str) -> Self {
         Self::new(
             Kind::Entra {
-                instance: ENTRA.to_owned(),
-                tenant: tenant.to_owned(),
+                tenant: tenant.to_ascii_lowercase(),
             },
             vec![Algorithm::Rs256],
         )
@@ -144,17 +144,17 @@ impl AuthorityBuilder {
             kind,
             algorithms,
             clock: SharedClock::default(),
+            instance: None,
             key_source: None,
             loopback_http: false,
             timeout,
         }
     }
 
-    /// Another cloud of Entra, or a server that behaves like Entra: the URL before the tenant. No effect on other issuers.
+    /// Another cloud of Entra, or a server that behaves like Entra: the URL before the tenant. Only for an authority
+    /// that was named by its tenant.
     pub fn instance(mut self, url: &str) -> Self {
-        if let Kind::Entra { instance, .. } = &mut self.kind {
-            url.trim_end_matches('/').clone_into(instance);
-        }
+        self.instance = Some(url.trim_end_matches('/').to_owned());
         self
     }
 
@@ -170,13 +170,14 @@ impl AuthorityBuilder {
         self
     }
 
-    /// Takes keys from `source` in place of discovery.
+    /// Takes keys from `source` in place of discovery. For an authority of Entra's kind it must supply each key's own
+    /// `issuer`.
     pub fn key_source(mut self, source: impl KeySource) -> Self {
         self.key_source = Some(Arc::new(source));
         self
     }
 
-    /// The longest that one HTTP exchange with the authority may take; 5 s by default.
+    /// The longest that a token request, or a fetch of metadata and keys together, may take; 5 s by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -192,8 +193,10 @@ impl AuthorityBuilder {
             return Err(ConfigError::Algorithms);
         }
         let (issuer, entra) = match &self.kind {
+            Kind::Issuer(_) if self.instance.is_some() => return Err(ConfigError::Instance),
             Kind::Issuer(issuer) => (issuer.clone(), None),
-            Kind::Entra { instance, tenant } => {
+            Kind::Entra { tenant } => {
+                let instance = self.instance.as_deref().unwrap_or(ENTRA);
                 if !is_guid(tenant) {
                     return Err(ConfigError::Tenant);
                 }
@@ -224,9 +227,22 @@ impl AuthorityBuilder {
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(self.timeout)
-            .https_only(!self.loopback_http)
-            .build()
-            .map_err(|_| ConfigError::HttpClient)?;
+            .https_only(!self.loopback_http);
+        // A proxy from the environment would see secrets and assertions of plain http in clear.
+        let http = if self.loopback_http {
+            http.no_proxy()
+        } else {
+            http
+        };
+        let http = http.build().map_err(|_| ConfigError::HttpClient)?;
+        if entra.is_some()
+            && self
+                .key_source
+                .as_ref()
+                .is_some_and(|source| !source.supplies_issuer())
+        {
+            return Err(ConfigError::KeyIssuer);
+        }
         let source = self.key_source.unwrap_or_else(|| {
             Arc::new(DiscoverySource::new(
                 http.clone(),
@@ -235,7 +251,7 @@ impl AuthorityBuilder {
                 self.loopback_http,
             ))
         });
-        let keys = RemoteKeySet::new(source);
+        let keys = RemoteKeySet::new(source, self.timeout);
         Ok(Authority(Arc::new(Inner {
             algorithms: self.algorithms,
             clock: self.clock,

@@ -125,7 +125,7 @@ impl ClaimsRequest {
         object.then(|| Self(format!("{{\"access_token\":{}}}", member.get()).into()))
     }
 
-    /// The `claims` parameter of a request that declares client capabilities as well (deep-merged into `access_token.xms_cc`).
+    /// The `claims` parameter of a request that declares client capabilities as well (as `access_token.xms_cc`, beside what is demanded).
     #[must_use]
     pub fn with_client_capabilities(&self, capabilities: &[&str]) -> String {
         // Checked at construction, so an empty map can only stand for `{}`.

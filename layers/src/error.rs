@@ -1,7 +1,9 @@
-//! What can be wrong with a configuration.
+//! What can be wrong with a configuration, and how causes are written to the log.
+
+use std::error::Error;
 
 /// A configuration that cannot be used. Found when a value is built, never while a request is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// There is no signature algorithm to accept.
@@ -24,6 +26,12 @@ pub enum ConfigError {
     /// The authority has no On-Behalf-Of token endpoint.
     #[error("On-Behalf-Of needs an authority of the kind of Microsoft Entra ID")]
     OnBehalfOf,
+    /// Another instance was named for an authority that is not of Entra's kind.
+    #[error("an instance belongs to an authority that is named by its tenant")]
+    Instance,
+    /// The key source does not tell each key's own issuer, which Entra's rules need.
+    #[error("an authority of Entra's kind needs a key source that supplies each key's issuer")]
+    KeyIssuer,
     /// An origin is not `scheme://host[:port]`.
     #[error("an origin is scheme://host[:port], http or https, without path, query or user name")]
     Origin,
@@ -36,4 +44,16 @@ pub enum ConfigError {
     /// A tenant is not a GUID.
     #[error("a tenant is written as its GUID")]
     Tenant,
+}
+
+/// An error and what caused it, in one line. For errors of the transport, which know hosts and certificates and no secret.
+pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        line.push_str(": ");
+        line.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    line
 }

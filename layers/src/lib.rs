@@ -111,7 +111,6 @@ pub use self::on_behalf_of::{
     OnBehalfOfError, OnBehalfOfErrorKind, OnBehalfOfExt, OnBehalfOfFuture, OnBehalfOfLayer, Replay,
     Target,
 };
-pub use self::origin::Origin;
 pub use self::principal::Principal;
 pub use self::propagate_challenge::{
     Boxed, Cause, PropagateChallenge, PropagateChallengeFuture, PropagateChallengeLayer, Typed,
@@ -121,6 +120,4 @@ pub use self::require_scope::{RequireScope, RequireScopeFuture, RequireScopeLaye
 #[cfg(feature = "reqwest")]
 pub use self::reqwest::HttpClient;
 pub use self::resource::Resource;
-pub use self::scope::Scope;
-pub use self::token::Assertion;
 pub use self::validate_bearer::{ValidateBearer, ValidateBearerFuture, ValidateBearerLayer};

@@ -10,7 +10,7 @@ use crate::error::ConfigError;
 
 /// Scheme, host and port of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Origin {
+pub(crate) struct Origin {
     https: bool,
     host: String,
     port: u16,
@@ -21,7 +21,7 @@ impl Origin {
     ///
     /// # Errors
     /// Another scheme than http or https, http to another host than loopback, or anything beside scheme, host and port.
-    pub fn new(text: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn new(text: &str) -> Result<Self, ConfigError> {
         let url = Url::parse(text).map_err(|_| ConfigError::Origin)?;
         let plain = url.path() == "/"
             && url.query().is_none()

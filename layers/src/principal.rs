@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::challenge::{Answer, ChallengeRequired};
 use crate::claims::{CP1, ClaimsRequest, check_context};
+use crate::json::numeric_date;
 use crate::resource::Resource;
 use crate::scope::{Scope, list_contains};
 use crate::token::Assertion;
@@ -123,12 +124,12 @@ impl Principal {
         self.lists("roles", role)
     }
 
-    /// Is this a token of an application on its own behalf? By `idtyp`, the only direct mark; without it, a token with no scope whose
-    /// `oid` is its `sub`.
+    /// Is this a token of an application on its own behalf? By `idtyp`, the only direct mark; without it, a token with
+    /// no scope whose `oid` is its `sub`.
     #[must_use]
     pub fn is_app(&self) -> bool {
         match self.claim("idtyp") {
-            Some(kind) => kind != "user",
+            Some(kind) => kind == "app",
             None => {
                 !self.has_scope_claim()
                     && self.object_id().is_some()
@@ -137,10 +138,21 @@ impl Principal {
         }
     }
 
-    /// Is this a token of a signed-in user? Not the opposite of [`is_app`](Self::is_app): a token that says neither is neither.
+    /// Is this a token of a signed-in user? Not the opposite of [`is_app`](Self::is_app): a token that says neither is
+    /// neither.
     #[must_use]
     pub fn is_user(&self) -> bool {
-        !self.is_app() && self.has_scope_claim()
+        self.may_be_user() && self.has_scope_claim()
+    }
+
+    fn may_be_user(&self) -> bool {
+        !self.is_app() && self.claim("idtyp").is_none_or(|kind| kind == "user")
+    }
+
+    /// `exp`, in seconds since the epoch.
+    #[must_use]
+    pub fn expires_at(&self) -> u64 {
+        self.claim("exp").and_then(numeric_date).unwrap_or_default()
     }
 
     fn has_scope_claim(&self) -> bool {
@@ -200,8 +212,26 @@ impl Principal {
             .map_err(ChallengeRequired::new)
     }
 
+    /// Demands a token issued at or after a time, in seconds since the epoch: a user or session revoked then must get a
+    /// new one (Continuous Access Evaluation).
+    ///
+    /// # Errors
+    /// The claims challenge if the caller's client can answer one, else `invalid_token`; to be returned through `?`.
+    pub fn require_issued_after(&self, seconds: u64) -> Result<(), ChallengeRequired> {
+        let issued = self.claim("iat").and_then(numeric_date);
+        if issued.is_some_and(|issued| issued >= seconds) {
+            return Ok(());
+        }
+        Err(ChallengeRequired::new(
+            match self.accepts_claims_challenge() {
+                true => Answer::InsufficientClaims(ClaimsRequest::not_before(seconds)),
+                false => Answer::InvalidToken,
+            },
+        ))
+    }
+
     pub(crate) fn check_scopes(&self, scopes: &[Scope], all: bool) -> Result<(), Answer> {
-        if self.is_app() {
+        if !self.may_be_user() {
             return Err(Answer::Forbidden);
         }
         let has = |scope: &Scope| self.has_scope(scope.as_str());
@@ -377,11 +407,15 @@ mod tests {
         let unmarked_app = json!({"oid": "o", "sub": "o", "roles": ["Task.Run"]});
         let user = json!({"scp": "x", "roles": ["Task.Run"]});
         let neither = json!({"roles": ["Task.Run"]});
+        let device = json!({"idtyp": "device", "scp": "x", "roles": ["Task.Run"]});
+        let cased = json!({"idtyp": "App", "oid": "o", "sub": "o", "roles": ["Task.Run"]});
         for (claims, of_app, of_user) in [
             (app, true, false),
             (unmarked_app, true, false),
             (user, false, true),
             (neither, false, false),
+            (device, false, false),
+            (cased, false, false),
         ] {
             let caller = principal(claims.clone());
             assert_eq!(
@@ -407,6 +441,37 @@ mod tests {
                     .check_role("Task.Run", true)
                     .is_err(),
                 "{roles}"
+            );
+        }
+    }
+
+    #[test]
+    fn revocation_is_answered_by_those_who_can() {
+        let rows = [
+            (json!({"scp": "x", "iat": 100, "xms_cc": ["cp1"]}), None),
+            (
+                json!({"scp": "x", "iat": 99, "xms_cc": ["cp1"]}),
+                Some(RefusalKind::InsufficientClaims),
+            ),
+            (
+                json!({"scp": "x", "iat": "100", "xms_cc": ["cp1"]}),
+                Some(RefusalKind::InsufficientClaims),
+            ),
+            (
+                json!({"scp": "x", "iat": 99}),
+                Some(RefusalKind::InvalidToken),
+            ),
+            (
+                json!({"idtyp": "app", "iat": 99, "xms_cc": ["cp1"]}),
+                Some(RefusalKind::InvalidToken),
+            ),
+        ];
+        for (claims, expected) in rows {
+            let refused = principal(claims.clone()).require_issued_after(100).err();
+            assert_eq!(
+                refused.map(|challenge| challenge.kind()),
+                expected,
+                "{claims}"
             );
         }
     }

@@ -25,7 +25,11 @@ use crate::resource::Resource;
 /// - Any other error passes unchanged.
 /// - A `WWW-Authenticate` that no layer of this crate printed is removed: it would challenge the caller for somebody else's token.
 ///
-/// The challenge is printed for *this* resource; nothing of the downstream's header is copied but the claims. Put it outside of
+/// Not for gRPC messages already under way: a demand that comes after the head of a streaming response stays in its
+/// trailers, where nothing can be printed. Check what a stream needs before it begins.
+///
+/// The challenge is printed for *this* resource; nothing of the downstream's header is copied but what it demands
+/// (claims, or the `acr_values` and `max_age` of RFC 9470). Put it outside of
 /// [`ValidateBearerLayer`](crate::ValidateBearerLayer); [`Resource::protect`](crate::Resource::protect) does.
 ///
 /// For inner services whose error is a `Box<dyn Error + Send + Sync>` (tower's buffer or timeout inside) call
@@ -58,10 +62,17 @@ pub struct Boxed(());
     message = "`PropagateChallenge` cannot look for a demand in `{Self}`",
     note = "call `.boxed_errors()` on the layer if the inner service's error is a `Box<dyn Error + Send + Sync>`"
 )]
-pub trait Cause<M> {
+pub trait Cause<M>: sealed::Sealed<M> {
     /// The error as a trait object.
     fn cause(&self) -> &(dyn Error + 'static);
 }
+
+mod sealed {
+    pub trait Sealed<M> {}
+}
+
+impl<E: Error + 'static> sealed::Sealed<Typed> for E {}
+impl sealed::Sealed<Boxed> for BoxError {}
 
 #[diagnostic::do_not_recommend]
 impl<E: Error + 'static> Cause<Typed> for E {
@@ -175,7 +186,7 @@ where
         Poll::Ready(match ready!(this.inner.poll(cx)) {
             Ok(mut response) => {
                 if let Some(carried) = carried_by(&response) {
-                    log(carried.answer());
+                    log(&carried);
                     amend(
                         &mut response,
                         carried.answer(),
@@ -194,7 +205,7 @@ where
             }
             Err(error) => match find(error.cause()) {
                 Some(carried) => {
-                    log(carried.answer());
+                    log(&carried);
                     Ok(respond(carried.answer(), Some(this.resource), *this.grpc))
                 }
                 None => Err(error),
@@ -216,14 +227,15 @@ fn carried_by<B>(response: &Response<B>) -> Option<Carried> {
     carried
 }
 
-fn log(answer: &Answer) {
-    match answer {
+fn log(carried: &Carried) {
+    carried.printed();
+    match carried.answer() {
         Answer::Internal => tracing::error!(
             kind = "relay_misconfigured",
             "a call to the next tier failed by our own fault"
         ),
         answer => {
-            tracing::info!(kind = ?answer.kind(), "a demand from below is passed on to the caller")
+            tracing::info!(kind = ?answer.kind(), "a demand from below is passed on to the caller");
         }
     }
 }

@@ -39,8 +39,9 @@ pub struct Refused(RefusalKind);
 
 /// Any error of a handler, to be answered by [`PropagateChallenge`](crate::PropagateChallenge): `?` works on everything.
 ///
-/// As a response it is a 500 that carries the demand in its extensions. `PropagateChallenge` turns that into the challenge; where the
-/// layer is forgotten, the 500 shows it.
+/// As a response it is a 500 that carries the demand in its extensions. `PropagateChallenge` turns that into the
+/// challenge; where the layer is forgotten, the 500 and an error in the log show it. The text of an error that demands
+/// nothing goes to the log.
 pub struct CallError(BoxError);
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -68,12 +69,10 @@ impl CallError {
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         match find(self.0.as_ref()) {
             Some(carried) => {
+                carried.expect_printing();
                 response.extensions_mut().insert(carried);
             }
-            None => tracing::error!(
-                kind = "handler_failed",
-                "a handler failed with an error that demands nothing of the caller"
-            ),
+            None => tracing::error!(kind = "handler_failed", error = %self.0, "a handler failed"),
         }
         response
     }
@@ -109,14 +108,6 @@ pub(crate) fn respond<B: RefusalBody>(
     grpc: bool,
 ) -> Response<B> {
     let mut response = Response::new(B::empty());
-    if grpc {
-        response
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        response
-            .headers_mut()
-            .insert(GRPC_STATUS, HeaderValue::from_static("13"));
-    }
     amend(&mut response, answer, resource, grpc);
     response
 }
@@ -145,11 +136,11 @@ pub(crate) fn amend<B>(
         headers.insert(RETRY_AFTER, HeaderValue::from(*retry_after));
     }
     if grpc {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(GRPC_STATUS, HeaderValue::from_static(grpc_status(status)));
         headers.remove(GRPC_MESSAGE);
-    } else {
-        *response.status_mut() = status;
     }
+    *response.status_mut() = if grpc { StatusCode::OK } else { status };
     response.extensions_mut().remove::<Carried>();
     response.extensions_mut().insert(Refused(answer.kind()));
 }
@@ -288,6 +279,22 @@ mod tests {
             2
         );
         assert_eq!(*response.body(), "kept");
+    }
+
+    #[test]
+    fn amending_a_plain_response_makes_it_grpc() {
+        let mut response: Response<String> = CallError::from("x").into_response();
+        amend(
+            &mut response,
+            &Answer::MissingToken,
+            Some(&resource()),
+            true,
+        );
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()[GRPC_STATUS]),
+            (200, &HeaderValue::from_static("16"))
+        );
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/grpc");
     }
 
     #[test]

@@ -165,7 +165,7 @@ impl<S> Layer<S> for RequireScopeLayer {
 
 impl<S, Req, Res> Service<Request<Req>> for RequireScope<S>
 where
-    S: Service<Request<Req>, Response = Response<Res>>,
+    S: Service<Request<Req>, Response = Response<Res>> + Clone,
     Res: RefusalBody,
 {
     type Response = Response<Res>;
@@ -203,6 +203,8 @@ where
                 (Answer::Internal, None, is_grpc(request.headers()))
             }
         };
+        // A readied service may hold a permit, which a refused request must not keep from others.
+        self.inner = self.inner.clone();
         RequireScopeFuture {
             state: State::Refused {
                 refusal: Some(refusal),

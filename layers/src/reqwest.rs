@@ -10,7 +10,8 @@ use tower_service::Service;
 
 /// Sends `http::Request`s with a `reqwest::Client`, so that layers such as [`OnBehalfOf`](crate::OnBehalfOf) can wrap it.
 ///
-/// Follows no redirect: a token must not follow one to another origin.
+/// Follows no redirect: a token must not follow one to another origin. Proxies named by the environment are used unless
+/// the settings say `no_proxy()`; for plain http on this machine they should.
 #[derive(Clone, Debug)]
 pub struct HttpClient(reqwest::Client);
 

@@ -11,14 +11,14 @@ use crate::error::ConfigError;
 ///
 /// Compared exactly, case included.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Scope(Arc<str>);
+pub(crate) struct Scope(Arc<str>);
 
 impl Scope {
     /// Checks the grammar.
     ///
     /// # Errors
     /// Text that is empty or holds a character outside the ABNF above (a space included).
-    pub fn new(text: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn new(text: &str) -> Result<Self, ConfigError> {
         let valid = !text.is_empty()
             && text
                 .bytes()
@@ -32,7 +32,7 @@ impl Scope {
 
     /// The scope as text.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }

@@ -15,7 +15,7 @@ pub(crate) struct TokenHash([u8; 32]);
 ///
 /// Cheap to clone, wiped on drop, never printed.
 #[derive(Clone)]
-pub struct Assertion(Arc<AssertionInner>);
+pub(crate) struct Assertion(Arc<AssertionInner>);
 
 struct AssertionInner {
     text: SecretString,

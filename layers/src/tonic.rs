@@ -9,9 +9,9 @@ use crate::on_behalf_of::OnBehalfOfError;
 use crate::refusal::CallError;
 
 impl From<ChallengeRequired> for Status {
-    /// UNAUTHENTICATED with the demand as its source, which [`PropagateChallenge`](crate::PropagateChallenge) prints.
+    /// INTERNAL with the demand as its source, until [`PropagateChallenge`](crate::PropagateChallenge) prints it.
     fn from(challenge: ChallengeRequired) -> Self {
-        let mut status = Self::new(Code::Unauthenticated, "");
+        let mut status = Self::new(Code::Internal, "");
         status.set_source(Arc::new(challenge));
         status
     }

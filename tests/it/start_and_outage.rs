@@ -65,8 +65,13 @@ async fn a_taken_port_of_the_page_is_an_error_with_a_way_on() {
 
 #[tokio::test]
 async fn apis_start_without_their_authority_and_decide_nothing() {
-    // A well-formed token, so that only keys are missing.
+    // Tokens with which nothing is wrong but that no key can be had to check them.
     let world = World::start().await;
+    let issuer = format!(
+        "{}/{}/v2.0",
+        NOBODY.trim_end_matches('/'),
+        world.demo.authority().tenant()
+    );
     let authority = AuthorityConfig {
         instance: NOBODY.parse().unwrap(),
         tenant: world.demo.authority().tenant().to_string(),
@@ -110,7 +115,12 @@ async fn apis_start_without_their_authority_and_decide_nothing() {
             "{app}"
         );
         assert_eq!(world.get(&base, "/api", None).await.status(), 401, "{app}");
-        let token = world.token(TokenSpec::user("alice", app));
+        let expired = TokenSpec::user("alice", app)
+            .issuer(&issuer)
+            .expires_in(-3600);
+        let answer = world.get(&base, "/api", Some(&world.token(expired))).await;
+        assert_eq!(answer.status(), 401, "no key could save it: {app}");
+        let token = world.token(TokenSpec::user("alice", app).issuer(&issuer));
         let answer = world.get(&base, "/api", Some(&token)).await;
         assert_eq!(answer.status(), 503, "{app}");
         assert!(answer.headers().contains_key(RETRY_AFTER), "{app}");

@@ -2,6 +2,7 @@
 //! deadline, and a failed wait says what was on the page.
 
 use std::{
+    io::Write as _,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -58,7 +59,9 @@ pub async fn with_browser(name: &str, story: impl AsyncFnOnce(&Browser)) {
             std::env::var_os("CI").is_none_or(|ci| ci != "true"),
             "{missing} not found, and CI=true allows no skipped story"
         );
-        eprintln!(
+        // Not `eprintln!`, which the test runner keeps to itself when a test passes.
+        let _ = writeln!(
+            std::io::stderr(),
             "{name} skipped: chromium not found ({missing}; apt-get install chromium chromium-driver)"
         );
         return;

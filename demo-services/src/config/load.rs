@@ -64,6 +64,14 @@ pub enum ConfigError {
         /// What the system said.
         source: io::Error,
     },
+    /// Environment variables of this service override something that is no key, or leave one of the wrong type.
+    #[error("one of the environment variables {variables} does not fit: {problem}")]
+    Variables {
+        /// Their names.
+        variables: String,
+        /// What is wrong, without the value.
+        problem: String,
+    },
     /// A URL that must not be used.
     #[error("{path}: `{key}` {problem}")]
     Url {
@@ -147,12 +155,29 @@ fn parse<T: ServiceConfig>(
             problem: error.message().trim().replace('\n', ", "),
         }
     })?;
-    override_with(&mut table, T::PREFIX, environment)?;
+    let of_file = table.clone();
+    let variables = override_with(&mut table, T::PREFIX, environment)?;
     check_values(path, "", &table)?;
 
-    let config = T::deserialize(table).map_err(|error| ConfigError::Key {
-        path: path.into(),
-        problem: error.to_string().trim().replace('\n', " "),
+    let config = T::deserialize(table).map_err(|error| {
+        let problem = error.to_string().trim().replace('\n', " ");
+        // What the file alone does not get wrong came from the environment.
+        let file_alone = T::deserialize(of_file).err().map(|error| error.to_string());
+        let by_file = file_alone.is_some_and(|text| text.trim().replace('\n', " ") == problem);
+        match variables.as_slice() {
+            [] => ConfigError::Key {
+                path: path.into(),
+                problem,
+            },
+            _ if by_file => ConfigError::Key {
+                path: path.into(),
+                problem,
+            },
+            variables => ConfigError::Variables {
+                variables: variables.join(", "),
+                problem,
+            },
+        }
     })?;
     for (key, url) in config.urls() {
         check_url(url).map_err(|problem| ConfigError::Url {
@@ -168,7 +193,8 @@ fn override_with(
     table: &mut Table,
     prefix: &str,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(), ConfigError> {
+) -> Result<Vec<String>, ConfigError> {
+    let mut variables = Vec::new();
     for (name, value) in environment {
         let Some(name) = name.to_str() else { continue };
         let Some(key) = name
@@ -200,8 +226,9 @@ fn override_with(
             _ => Value::String(value),
         };
         place.insert(last.into(), value);
+        variables.push(name.to_owned());
     }
-    Ok(())
+    Ok(variables)
 }
 
 fn check_values(path: &Path, prefix: &str, table: &Table) -> Result<(), ConfigError> {
@@ -302,6 +329,26 @@ mod tests {
         assert_eq!(config.client_secret.expose_secret(), "from the environment");
         assert_eq!(config.authority.tenant, "other");
         assert_eq!(config.client_id, "c");
+    }
+
+    #[test]
+    fn a_misspelt_variable_is_named_and_the_file_is_not_blamed() {
+        let error = middle_tier(GOOD, &[("MIDDLE_TIER__CLIENT_SECRT", "s3cret-value")])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("MIDDLE_TIER__CLIENT_SECRT") && error.contains("client_secrt"),
+            "{error}"
+        );
+        assert!(
+            !error.contains("middle-tier.toml") && !error.contains("s3cret-value"),
+            "{error}"
+        );
+        let text = GOOD.replace("client_id", "clientid");
+        let error = middle_tier(&text, &[("MIDDLE_TIER__LISTEN", "localhost:1")])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("middle-tier.toml"), "{error}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::StepUp;
 use crate::claims::ClaimsRequest;
@@ -67,7 +68,25 @@ pub enum RefusalKind {
 /// Every public error of ours returns this as its `source()`: wrappers such as `#[error(transparent)]`, `anyhow`, `Arc` and
 /// `io::Error` forward `source()` one step past the error they wrap, so the public type alone would be missed.
 #[derive(Clone, Debug)]
-pub(crate) struct Carried(Arc<Answer>);
+pub(crate) struct Carried(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    answer: Answer,
+    /// It became a response that only a printer can make right.
+    printing_expected: AtomicBool,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if *self.printing_expected.get_mut() {
+            tracing::error!(
+                kind = "demand_lost",
+                "a demand became a response, but no PropagateChallenge stands outside of the handler to print it"
+            );
+        }
+    }
+}
 
 /// The answer that an error carries, however it was wrapped.
 pub(crate) fn find(error: &(dyn Error + 'static)) -> Option<Carried> {
@@ -103,17 +122,28 @@ impl Answer {
 
 impl Carried {
     pub(crate) fn new(answer: Answer) -> Self {
-        Self(Arc::new(answer))
+        Self(Arc::new(Inner {
+            answer,
+            printing_expected: AtomicBool::new(false),
+        }))
     }
 
     pub(crate) fn answer(&self) -> &Answer {
-        &self.0
+        &self.0.answer
+    }
+
+    pub(crate) fn expect_printing(&self) {
+        self.0.printing_expected.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn printed(&self) {
+        self.0.printing_expected.store(false, Ordering::Relaxed);
     }
 }
 
 impl fmt::Display for Carried {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "to be answered as {:?}", self.0.kind())
+        write!(f, "to be answered as {:?}", self.0.answer.kind())
     }
 }
 

@@ -18,6 +18,9 @@ pub(crate) use self::answer::{Answer, Carried, find};
 pub use self::parse::parse;
 pub use self::required::ChallengeRequired;
 
+/// Longest `acr_values` that is taken, in bytes.
+const MAX_ACR_VALUES: usize = 1024;
+
 /// One challenge: a scheme with either parameters or a token68.
 ///
 /// Parameters are kept in order and with duplicates, because a duplicate is a reason to distrust the challenge.
@@ -131,15 +134,29 @@ impl Challenge {
         if self.param("error") != Some("insufficient_user_authentication") {
             return None;
         }
-        let max_age = self
-            .param("max_age")
-            .and_then(|seconds| seconds.parse().ok());
+        // What is given must be given once and be usable, or the whole demand is distrusted.
+        let acr_values = match self.param("acr_values") {
+            Some(values) if is_acr_values(values) => Some(values.to_owned()),
+            None if !self.has("acr_values") => None,
+            _ => return None,
+        };
+        let max_age = match self.param("max_age") {
+            Some(seconds) => Some(seconds.parse().ok()?),
+            None if !self.has("max_age") => None,
+            None => return None,
+        };
         let step_up = StepUp {
-            acr_values: self.param("acr_values").map(str::to_owned),
+            acr_values,
             max_age,
         };
         (step_up != StepUp::default()).then_some(step_up)
     }
+}
+
+/// Space-delimited, printable without escapes, and short enough to be relayed.
+fn is_acr_values(values: &str) -> bool {
+    let printable = |byte| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\';
+    (1..=MAX_ACR_VALUES).contains(&values.len()) && values.bytes().all(printable)
 }
 
 impl fmt::Debug for Challenge {
@@ -334,6 +351,26 @@ mod tests {
             ),
             None
         );
+    }
+
+    #[test]
+    fn step_up_that_cannot_be_relayed_is_none() {
+        let long = format!("acr_values=\"{}\"", "x".repeat(MAX_ACR_VALUES + 1));
+        for bad in [
+            "",
+            "acr_values=\"a\", acr_values=\"b\", max_age=\"5\"",
+            "max_age=\"x\"",
+            "acr_values=\"\"",
+            "acr_values=\"a\\\"b\"",
+            &long,
+        ] {
+            let header = format!("Bearer error=\"insufficient_user_authentication\", {bad}");
+            assert_eq!(
+                demand(StatusCode::UNAUTHORIZED, &headers(&[&header])),
+                None,
+                "{bad:.60}"
+            );
+        }
     }
 
     #[test]

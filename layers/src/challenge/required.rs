@@ -3,7 +3,9 @@
 use std::error::Error;
 use std::fmt;
 
+use super::StepUp;
 use super::answer::{Answer, Carried, RefusalKind, find};
+use crate::claims::ClaimsRequest;
 
 /// The caller must do something before this call can succeed: sign in more strongly, consent, or come with another scope.
 ///
@@ -26,6 +28,7 @@ impl ChallengeRequired {
                 matches!(
                     carried.answer(),
                     Answer::InvalidToken
+                        | Answer::Forbidden
                         | Answer::InsufficientScope(_)
                         | Answer::InsufficientClaims(_)
                         | Answer::StepUp(_)
@@ -33,6 +36,24 @@ impl ChallengeRequired {
                 )
             })
             .map(Self)
+    }
+
+    /// The claims that are demanded, for a service that is the client itself: to be sent to the authority interactively.
+    #[must_use]
+    pub fn claims(&self) -> Option<&ClaimsRequest> {
+        match self.0.answer() {
+            Answer::InsufficientClaims(claims) => Some(claims),
+            _ => None,
+        }
+    }
+
+    /// The authentication that is demanded (RFC 9470), for a service that is the client itself.
+    #[must_use]
+    pub fn step_up(&self) -> Option<&StepUp> {
+        match self.0.answer() {
+            Answer::StepUp(step_up) => Some(step_up),
+            _ => None,
+        }
     }
 
     /// What is demanded.
@@ -59,7 +80,9 @@ impl fmt::Display for ChallengeRequired {
             Answer::InsufficientScope(_) => "the caller's token lacks a scope or role",
             Answer::StepUp(_) => "stronger or fresher authentication is demanded",
             Answer::ConsentRequired => "consent is missing",
-            _ => "the caller must sign in again",
+            Answer::Forbidden => "the caller may not, and no challenge would help",
+            Answer::InvalidToken => "the caller must sign in again",
+            _ => "the demand itself is wrong",
         })
     }
 }
@@ -76,7 +99,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::claims::ClaimsRequest;
 
     #[derive(Debug, thiserror::Error)]
     #[error(transparent)]
@@ -114,6 +136,15 @@ mod tests {
             let found = ChallengeRequired::find(error.as_ref()).map(|found| found.kind());
             assert_eq!(found, Some(RefusalKind::InsufficientClaims), "{name}");
         }
+    }
+
+    #[test]
+    fn a_client_reads_what_is_demanded() {
+        assert_eq!(
+            challenge().claims(),
+            Some(&ClaimsRequest::acrs("c1").unwrap())
+        );
+        assert_eq!(challenge().step_up(), None);
     }
 
     #[derive(Debug, thiserror::Error)]

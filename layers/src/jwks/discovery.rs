@@ -9,6 +9,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
+use crate::error::causes;
+
 use super::{FetchError, FetchFuture, Fetched, KeySet, KeySource, parse_document};
 
 /// Longest body of metadata or keys.
@@ -65,7 +67,7 @@ impl DiscoverySource {
         if let Some(etag) = known.etag.clone() {
             request = request.header(IF_NONE_MATCH, etag);
         }
-        let response = request.send().await.map_err(|_| FetchError::Unreachable)?;
+        let response = request.send().await.map_err(unreachable)?;
         let max_age = response.headers().get(CACHE_CONTROL).and_then(max_age);
         let fetched = if response.status() == StatusCode::NOT_MODIFIED && known.etag.is_some() {
             Fetched::not_modified()
@@ -92,7 +94,7 @@ impl DiscoverySource {
             .get(self.metadata_url.clone())
             .send()
             .await
-            .map_err(|_| FetchError::Unreachable)?;
+            .map_err(unreachable)?;
         let metadata = parse_document(&body(response).await?).ok_or(FetchError::Malformed)?;
         if metadata.get("issuer").and_then(Value::as_str) != Some(&self.issuer) {
             return Err(FetchError::WrongIssuer);
@@ -125,6 +127,21 @@ impl KeySource for DiscoverySource {
     fn fetch(&self) -> FetchFuture<'_> {
         Box::pin(self.fetch_keys())
     }
+
+    fn supplies_issuer(&self) -> bool {
+        true
+    }
+}
+
+/// The cause is for the operator: a refused connection, a name that does not resolve, a certificate that is not trusted.
+fn unreachable(error: reqwest::Error) -> FetchError {
+    let kind = if error.is_timeout() {
+        FetchError::Timeout
+    } else {
+        FetchError::Unreachable
+    };
+    tracing::debug!(cause = %causes(&error), "metadata or keys could not be fetched");
+    kind
 }
 
 async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, FetchError> {
@@ -132,11 +149,7 @@ async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, FetchError> {
         return Err(FetchError::Status(response.status().as_u16()));
     }
     let mut body = Vec::new();
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|_| FetchError::Unreachable)?
-    {
+    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
         if body.len() + chunk.len() > MAX_BODY {
             return Err(FetchError::TooLarge);
         }

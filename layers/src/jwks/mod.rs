@@ -22,7 +22,7 @@ pub use self::jwks_client::JwksClientSource;
 pub(crate) use self::remote::{Attempts, Lookup, RemoteKeySet, Unavailable};
 pub use self::source::{FetchError, FetchFuture, Fetched, KeySource};
 
-/// A set with more usable keys than this is refused as a whole.
+/// A set with more entries than this is refused as a whole.
 pub const MAX_KEYS: usize = 200;
 
 /// An immutable set of verification keys, looked up by `kid`.
@@ -81,7 +81,7 @@ impl KeySet {
                 continue;
             };
             match first_of.get(kid) {
-                Some(first) if *first == entry => {}
+                Some(first) if same_material(first, entry) => {}
                 Some(_) => ambiguous.push(kid),
                 None => {
                     first_of.insert(kid, entry);
@@ -167,20 +167,26 @@ impl Key {
     }
 }
 
+fn same_material(a: &Map<String, Value>, b: &Map<String, Value>) -> bool {
+    ["kty", "crv", "n", "e", "x", "y"]
+        .iter()
+        .all(|name| a.get(*name) == b.get(*name))
+}
+
 fn rsa(n: &str, e: &str) -> Option<DecodingKey> {
     let modulus = BASE64_URL_SAFE_NO_PAD.decode(n).ok()?;
     let exponent = BASE64_URL_SAFE_NO_PAD.decode(e).ok()?;
-    let significant: Vec<u8> = modulus
-        .iter()
-        .copied()
-        .skip_while(|byte| *byte == 0)
-        .collect();
-    let bits =
-        significant.len() * 8 - usize::try_from(significant.first()?.leading_zeros()).ok()?;
+    let [modulus, exponent] = [modulus, exponent].map(|bytes| {
+        bytes
+            .into_iter()
+            .skip_while(|byte| *byte == 0)
+            .collect::<Vec<u8>>()
+    });
+    let bits = modulus.len() * 8 - usize::try_from(modulus.first()?.leading_zeros()).ok()?;
     let odd = exponent.last().is_some_and(|byte| byte % 2 == 1);
     let large = exponent.len() > 1 || exponent.first().is_some_and(|byte| *byte >= 3);
     ((2048..=8192).contains(&bits) && odd && large)
-        .then(|| DecodingKey::from_rsa_raw_components(&significant, &exponent))
+        .then(|| DecodingKey::from_rsa_raw_components(&modulus, &exponent))
 }
 
 fn ec(x: &str, y: &str, length: usize) -> Option<DecodingKey> {
@@ -255,6 +261,7 @@ mod tests {
             ("numeric kid", with("kid", json!(7))),
             ("1024 bits", with("n", json!(short))),
             ("exponent 1", with("e", json!("AQ"))),
+            ("exponent 1 behind a zero", with("e", json!("AAE"))),
             ("even exponent", with("e", json!("BA"))),
             (
                 "padded modulus",
@@ -280,6 +287,7 @@ mod tests {
     fn one_kid_for_two_keys_is_no_key() {
         assert_eq!(count(&[rsa_jwk(), with("e", json!("Aw"))]), 0);
         assert_eq!(count(&[rsa_jwk(), rsa_jwk()]), 1);
+        assert_eq!(count(&[rsa_jwk(), with("x5t", json!("other metadata"))]), 1);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Keys that are kept fresh: a snapshot that readers never wait for and one task that fetches.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
@@ -22,9 +24,6 @@ const MIN_REFRESH: Duration = Duration::from_secs(60);
 const MAX_REFRESH: Duration = Duration::from_secs(600);
 /// Keys are served for this long after the last good fetch when the authority is down.
 const LAST_KNOWN_GOOD: Duration = Duration::from_secs(24 * 3600);
-/// A whole fetch takes no longer.
-const DEADLINE: Duration = Duration::from_secs(5);
-
 /// Keys of one issuer.
 #[derive(Clone)]
 pub(crate) struct RemoteKeySet(Arc<Inner>);
@@ -58,6 +57,8 @@ struct Shared {
     snapshot: ArcSwapOption<Snapshot>,
     last: watch::Sender<Attempt>,
     wake: Notify,
+    /// A whole fetch takes no longer.
+    deadline: Duration,
 }
 
 struct Snapshot {
@@ -75,7 +76,7 @@ struct Attempt {
 }
 
 impl RemoteKeySet {
-    pub(crate) fn new(source: Arc<dyn KeySource>) -> Self {
+    pub(crate) fn new(source: Arc<dyn KeySource>, deadline: Duration) -> Self {
         let none = Attempt {
             number: 0,
             good: false,
@@ -86,6 +87,7 @@ impl RemoteKeySet {
             snapshot: ArcSwapOption::empty(),
             last: watch::Sender::new(none),
             wake: Notify::new(),
+            deadline,
         };
         Self(Arc::new(Inner {
             shared: Arc::new(shared),
@@ -100,6 +102,10 @@ impl RemoteKeySet {
         let attempts = Attempts(shared.last.borrow().number);
         match &*shared.snapshot.load() {
             Some(snapshot) if snapshot.confirmed_at.elapsed() < LAST_KNOWN_GOOD => {
+                // Overdue: the authority is down, or the runtime that refreshed went away and another is to.
+                if snapshot.confirmed_at.elapsed() > MAX_REFRESH * 2 {
+                    let _ = self.start();
+                }
                 Lookup::Keys(Arc::clone(&snapshot.keys), attempts)
             }
             _ => Lookup::Nothing(attempts),
@@ -124,7 +130,7 @@ impl RemoteKeySet {
         shared.wake.notify_one();
         // The fetch has its own deadline; this one covers a runtime that went away underneath it.
         match timeout(
-            DEADLINE * 2,
+            shared.deadline * 2,
             attempts.wait_for(|attempt| attempt.number > seen.0),
         )
         .await
@@ -229,9 +235,12 @@ async fn refresh(shared: Arc<Shared>) {
 }
 
 async fn fetch(shared: &Shared) -> Result<Option<Duration>, FetchError> {
-    let Fetched { keys, max_age } = timeout(DEADLINE, shared.source.fetch())
+    // A source of the user's own may panic; that is a failed fetch, and the task lives on.
+    let fetched = AssertUnwindSafe(async { shared.source.fetch().await }).catch_unwind();
+    let Fetched { keys, max_age } = timeout(shared.deadline, fetched)
         .await
-        .map_err(|_| FetchError::Timeout)??;
+        .map_err(|_| FetchError::Timeout)?
+        .map_err(|_| FetchError::Source)??;
     let keys = match keys {
         Some(keys) if keys.is_empty() => return Err(FetchError::NoKeys),
         Some(keys) => Arc::new(keys),
@@ -271,6 +280,7 @@ mod tests {
     use super::super::FetchFuture;
     use super::*;
 
+    const DEADLINE: Duration = Duration::from_secs(5);
     const KEY_A: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
     const KEY_B: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"b","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
@@ -278,6 +288,7 @@ mod tests {
     struct Script {
         answer: Mutex<Option<&'static str>>,
         hang: Mutex<bool>,
+        panic: Mutex<bool>,
         fetches: AtomicUsize,
     }
 
@@ -285,6 +296,7 @@ mod tests {
         fn fetch(&self) -> FetchFuture<'_> {
             Box::pin(async {
                 self.fetches.fetch_add(1, Ordering::SeqCst);
+                assert!(!*self.panic.lock().unwrap(), "a source that panics");
                 if *self.hang.lock().unwrap() {
                     std::future::pending::<()>().await;
                 }
@@ -306,7 +318,7 @@ mod tests {
                 ..Script::default()
             });
             Self {
-                keys: RemoteKeySet::new(Arc::new(Arc::clone(&script))),
+                keys: RemoteKeySet::new(Arc::new(Arc::clone(&script)), DEADLINE),
                 script,
             }
         }
@@ -409,11 +421,11 @@ mod tests {
         *world.script.hang.lock().unwrap() = true;
         tokio::time::advance(COOLDOWN).await;
         let before = Instant::now();
-        let unknown = world.request("x");
-        let known = world.request("a");
-        let (known, unknown) = futures_util::future::join(known, unknown).await;
-        assert_eq!(known, Ok(true));
-        assert!(unknown.is_err());
+        let mut unknown = Box::pin(world.request("x"));
+        assert!(futures_util::poll!(&mut unknown).is_pending());
+        assert_eq!(world.request("a").await, Ok(true));
+        assert_eq!(before.elapsed(), Duration::ZERO, "while the fetch hangs");
+        assert!(unknown.await.is_err());
         assert!(before.elapsed() <= DEADLINE * 2);
         let before = Instant::now();
         assert_eq!(world.request("a").await, Ok(true));
@@ -440,6 +452,40 @@ mod tests {
         tokio::time::advance(MAX_REFRESH * 2).await;
         assert!(world.request("b").await.is_err());
         assert_eq!(world.request("a").await, Ok(true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panicking_source_is_a_failed_fetch_under_the_same_rules() {
+        let world = World::new(Some(KEY_A));
+        assert_eq!(world.request("a").await, Ok(true));
+        *world.script.panic.lock().unwrap() = true;
+        tokio::time::advance(COOLDOWN).await;
+        for _ in 0..10 {
+            assert!(world.request("x").await.is_err());
+        }
+        assert_eq!(world.fetches(), 2, "one in the backoff step");
+        *world.script.panic.lock().unwrap() = false;
+        world.publish(Some(KEY_B));
+        tokio::time::advance(MAX_BACKOFF).await;
+        assert_eq!(world.request("b").await, Ok(true));
+    }
+
+    #[test]
+    fn another_runtime_goes_on_refreshing() {
+        let runtime = || {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            builder.enable_time().start_paused(true).build().unwrap()
+        };
+        let world = World::new(Some(KEY_A));
+        assert_eq!(runtime().block_on(world.request("a")), Ok(true));
+        world.publish(Some(KEY_B));
+        runtime().block_on(async {
+            tokio::time::advance(MAX_REFRESH * 3).await;
+            assert_eq!(world.request("a").await, Ok(true), "known so far");
+            tokio::task::yield_now().await;
+            assert_eq!(world.request("b").await, Ok(true));
+            assert_eq!(world.request("a").await, Ok(false));
+        });
     }
 
     #[tokio::test(start_paused = true)]

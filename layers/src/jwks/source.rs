@@ -12,6 +12,11 @@ use super::KeySet;
 pub trait KeySource: Send + Sync + 'static {
     /// Fetches the current keys.
     fn fetch(&self) -> FetchFuture<'_>;
+
+    /// Do the keys carry the `issuer` that each may sign for, as Entra publishes it? Not by default.
+    fn supplies_issuer(&self) -> bool {
+        false
+    }
 }
 
 /// The future of [`KeySource::fetch`].
@@ -28,7 +33,7 @@ pub struct Fetched {
 }
 
 /// Why keys could not be fetched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError {
     /// The metadata or the keys could not be read.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use moka::Expiry;
 use moka::sync::Cache;
 
+use crate::claims::ClaimsRequest;
 use crate::token::{AccessToken, TokenHash};
 
 /// Upper bound of all entries together, in bytes.
@@ -24,26 +25,32 @@ pub(super) struct Key {
 }
 
 /// Tokens by [`Key`].
-pub(super) struct TokenCache(Cache<Key, Entry>);
+pub(super) struct TokenCache(Cache<Key, Held>);
 
+/// A token at hand.
 #[derive(Clone)]
-struct Entry {
-    token: AccessToken,
-    usable_until: u64,
+pub(super) struct Held {
+    pub(super) token: AccessToken,
+    /// What was demanded of it, beyond the client's capabilities.
+    pub(super) claims: Option<ClaimsRequest>,
+    /// From then on a newer one is asked for.
+    fresh_until: u64,
+    /// From then on it must not be sent.
+    valid_until: u64,
     time_to_live: Duration,
 }
 
 struct PerEntry;
 
-impl Expiry<Key, Entry> for PerEntry {
-    fn expire_after_create(&self, _: &Key, entry: &Entry, _: Instant) -> Option<Duration> {
+impl Expiry<Key, Held> for PerEntry {
+    fn expire_after_create(&self, _: &Key, entry: &Held, _: Instant) -> Option<Duration> {
         Some(entry.time_to_live)
     }
 
     fn expire_after_update(
         &self,
         _: &Key,
-        entry: &Entry,
+        entry: &Held,
         _: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
@@ -53,7 +60,7 @@ impl Expiry<Key, Entry> for PerEntry {
 
 impl TokenCache {
     pub(super) fn new() -> Self {
-        let weigh = |key: &Key, entry: &Entry| {
+        let weigh = |key: &Key, entry: &Held| {
             let bytes = OVERHEAD + key.scope.len() + entry.token.authorization().len();
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
@@ -66,26 +73,33 @@ impl TokenCache {
         )
     }
 
-    /// A token that may still be sent at `now`.
-    pub(super) fn get(&self, key: &Key, now: u64) -> Option<AccessToken> {
-        self.0
-            .get(key)
-            .filter(|entry| now < entry.usable_until)
-            .map(|entry| entry.token)
+    /// A token that may be sent at `now`.
+    pub(super) fn get(&self, key: &Key, now: u64) -> Option<Held> {
+        self.0.get(key).filter(|held| now < held.valid_until)
     }
 
-    /// Keeps a token until shortly before it expires, and no longer than the assertion that it was obtained with.
-    pub(super) fn put(&self, key: Key, token: AccessToken, assertion_expires: u64, now: u64) {
+    /// Keeps a token no longer than it and the assertion that it was obtained with are valid.
+    pub(super) fn put(
+        &self,
+        key: Key,
+        token: AccessToken,
+        claims: Option<ClaimsRequest>,
+        assertion_expires: u64,
+        now: u64,
+    ) {
         let lifetime = token.expires_at().saturating_sub(now);
         let margin = (lifetime / 10).min(300);
-        let usable_until = (token.expires_at() - margin).min(assertion_expires);
-        if usable_until > now {
-            let time_to_live = Duration::from_secs(usable_until - now);
+        let valid_until = token.expires_at().min(assertion_expires);
+        let fresh_until = (token.expires_at() - margin).min(assertion_expires);
+        if valid_until > now {
+            let time_to_live = Duration::from_secs(valid_until - now);
             self.0.insert(
                 key,
-                Entry {
+                Held {
                     token,
-                    usable_until,
+                    claims,
+                    fresh_until,
+                    valid_until,
                     time_to_live,
                 },
             );
@@ -94,6 +108,13 @@ impl TokenCache {
 
     pub(super) fn remove(&self, key: &Key) {
         self.0.invalidate(key);
+    }
+}
+
+impl Held {
+    /// Is it far enough from its end to be sent without asking for a newer one?
+    pub(super) fn is_fresh(&self, now: u64) -> bool {
+        now < self.fresh_until
     }
 }
 
@@ -121,26 +142,31 @@ mod tests {
 
     #[test]
     fn entry_never_outlives_token_or_assertion() {
-        for (token_expires, assertion_expires, usable_until) in [
-            (4600, 10_000, 4300),
-            (4600, 1500, 1500),
-            (1100, 10_000, 1090),
-            (4600, 1000, 1000),
-            (4600, 0, 0),
+        // Expiry of token and assertion, then until when the entry is fresh and until when it is valid.
+        for (token_expires, assertion_expires, fresh, valid) in [
+            (4600, 10_000, 4300, 4600),
+            (4600, 1500, 1500, 1500),
+            (1100, 10_000, 1090, 1100),
+            (4600, 1000, 1000, 1000),
+            (4600, 0, 0, 0),
         ] {
             let cache = TokenCache::new();
             cache.put(
                 key("a", "t", "s"),
                 token(token_expires),
+                None,
                 assertion_expires,
                 1000,
             );
-            for now in [1000, 1089, 1090, 1499, 1500, 4299, 4300, 9999] {
-                let usable = cache.get(&key("a", "t", "s"), now).is_some();
+            for now in [
+                1000, 1089, 1090, 1099, 1100, 1499, 1500, 4299, 4300, 4599, 4600, 9999,
+            ] {
+                let held = cache.get(&key("a", "t", "s"), now);
+                assert_eq!(held.is_some(), now < valid, "{token_expires} {now}");
                 assert_eq!(
-                    usable,
-                    now < usable_until,
-                    "{token_expires} {assertion_expires} {now}"
+                    held.is_some_and(|held| held.is_fresh(now)),
+                    now < fresh,
+                    "{token_expires} {now}"
                 );
             }
         }
@@ -149,7 +175,7 @@ mod tests {
     #[test]
     fn every_part_of_the_key_separates() {
         let cache = TokenCache::new();
-        cache.put(key("a", "b|c", "d"), token(9000), 9000, 1000);
+        cache.put(key("a", "b|c", "d"), token(9000), None, 9000, 1000);
         for other in [
             key("x", "b|c", "d"),
             key("a", "b", "c|d"),

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::Shared;
-use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -84,13 +83,20 @@ impl Authority {
 impl ConfidentialClient {
     /// The cached token, if it will do.
     pub(super) fn cached(&self, wanted: &Wanted) -> Option<AccessToken> {
-        let token = self.0.cache.get(&wanted.key(), self.0.authority.now())?;
+        let now = self.0.authority.now();
+        let held = self
+            .0
+            .cache
+            .get(&wanted.key(), now)
+            .filter(|held| held.is_fresh(now))?;
+        // A token that was asked for with other claims does not answer these.
+        let fits = wanted.claims.is_none() || held.claims == wanted.claims;
         let usable = match wanted.refused {
             // Another request has already replaced the refused token: take that one instead of asking again.
-            Some(refused) => token.hash() != refused,
+            Some(refused) => fits && held.token.hash() != refused,
             None => wanted.claims.is_none(),
         };
-        usable.then_some(token)
+        usable.then_some(held.token)
     }
 
     /// A token from the cache or from the authority. Callers that want the same share one request; a caller
@@ -148,7 +154,7 @@ impl ConfidentialClient {
             .0
             .cache
             .get(&key, self.0.authority.now())
-            .is_some_and(|token| token.hash() == refused)
+            .is_some_and(|held| held.token.hash() == refused)
         {
             self.0.cache.remove(&key);
         }
@@ -186,21 +192,28 @@ async fn fly(inner: &Inner, wanted: Wanted) -> Result<AccessToken, ExchangeError
         claims: wanted.claims.as_ref(),
         now,
     };
-    let token = exchange.run().await?;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a cast of a float saturates"
-    )]
-    let assertion_expires = wanted
-        .caller
-        .claim("exp")
-        .and_then(Value::as_f64)
-        .map_or(0, |expires| expires as u64);
-    inner
-        .cache
-        .put(wanted.key(), token.clone(), assertion_expires, now);
-    Ok(token)
+    match exchange.run().await {
+        Ok(token) => {
+            let expires = wanted.caller.expires_at();
+            inner.cache.put(
+                wanted.key(),
+                token.clone(),
+                wanted.claims.clone(),
+                expires,
+                now,
+            );
+            Ok(token)
+        }
+        // While the authority cannot answer, a token that is only no longer fresh is still a good one.
+        Err(ExchangeError::Other(error))
+            if wanted.is_plain() && error.kind() == OnBehalfOfErrorKind::Unavailable =>
+        {
+            let held = inner.cache.get(&wanted.key(), inner.authority.now());
+            held.map(|held| held.token)
+                .ok_or(ExchangeError::Other(error))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn unavailable() -> ExchangeError {
@@ -214,6 +227,11 @@ impl Inner {
 }
 
 impl Wanted {
+    /// Any token of this caller for this scope will do.
+    fn is_plain(&self) -> bool {
+        self.claims.is_none() && self.refused.is_none()
+    }
+
     fn key(&self) -> Key {
         Key {
             assertion: self.caller.assertion().hash(),

@@ -68,6 +68,15 @@ impl OnBehalfOfError {
     pub fn kind(&self) -> OnBehalfOfErrorKind {
         self.kind
     }
+
+    /// Seconds after which it is worth trying again, of an [`Unavailable`](OnBehalfOfErrorKind::Unavailable) authority.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        match self.carried.answer() {
+            Answer::Unavailable { retry_after } => Some(*retry_after),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Debug for OnBehalfOfError {

@@ -10,6 +10,7 @@ use super::credential::Credential;
 use super::error::{OnBehalfOfError, OnBehalfOfErrorKind};
 use crate::challenge::{Answer, ChallengeRequired};
 use crate::claims::{CP1, ClaimsRequest, client_capabilities, peek_payload};
+use crate::error::causes;
 use crate::json;
 use crate::principal::Principal;
 use crate::token::AccessToken;
@@ -82,9 +83,10 @@ impl Exchange<'_> {
     }
 
     async fn send(&self) -> Result<Received, ExchangeError> {
-        let unreachable = |_| {
+        let unreachable = |error: reqwest::Error| {
             tracing::warn!(
                 kind = "authority_unreachable",
+                cause = %causes(&error),
                 "the token endpoint could not be reached"
             );
             ExchangeError::Other(OnBehalfOfError::unavailable(1))
@@ -143,7 +145,7 @@ impl Exchange<'_> {
         let answer = json::parse_object(&received.body, 16).unwrap_or_default();
         let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();
         let (error, suberror) = (text("error"), text("suberror"));
-        tracing::warn!(
+        tracing::info!(
             kind = "token_refused",
             status = received.status.as_u16(),
             error = id(error),
@@ -217,18 +219,10 @@ impl Exchange<'_> {
         }
     }
 
+    /// With the leeway with which the assertion was accepted: the authority's clock may be ahead of ours.
     fn assertion_is_expired(&self) -> bool {
-        self.caller
-            .claim("exp")
-            .and_then(Value::as_f64)
-            .is_some_and(|expires| {
-                #[expect(
-                    clippy::cast_precision_loss,
-                    reason = "seconds since the epoch are far below 2^52"
-                )]
-                let now = self.now as f64;
-                expires <= now
-            })
+        let leeway = self.caller.resource().leeway_seconds();
+        self.caller.expires_at() <= self.now.saturating_add(leeway)
     }
 }
 
@@ -419,6 +413,10 @@ mod tests {
             retry_after: None,
             body,
         };
+        for (exp, ours) in [(999, false), (1060, false), (1061, true)] {
+            let error = with_exchange(exp, None, |exchange| exchange.refusal(&received));
+            assert_eq!(matches!(error, ExchangeError::Other(_)), ours, "{exp}");
+        }
         let error = with_exchange(1000, None, |exchange| exchange.refusal(&received));
         assert!(
             matches!(error, ExchangeError::Challenge { challenge, .. } if challenge.kind() == RefusalKind::InvalidToken)

@@ -203,7 +203,7 @@ impl<S, B, R: Replay<B>> Operation<S, B, R> {
             (Some(wanted), false, Some(_)) => {
                 self.refreshed = true;
                 Ok(Wanted {
-                    claims: None,
+                    claims: self.demanded.last().cloned(),
                     refused,
                     ..wanted.clone()
                 })
@@ -228,18 +228,31 @@ impl<S, B, R: Replay<B>> Operation<S, B, R> {
         }
     }
 
-    /// The next tier's latest claims for the caller, if its client can answer them.
+    /// The demand is met, but not for this request.
+    fn not_repeated(&self) -> BoxError {
+        match self.challenge() {
+            Some(challenge) => challenge.into(),
+            None => OnBehalfOfError::unavailable(1).into(),
+        }
+    }
+
     fn relay(&self) -> BoxError {
+        match self.challenge() {
+            Some(challenge) => challenge.into(),
+            None => OnBehalfOfError::new(OnBehalfOfErrorKind::Blocked).into(),
+        }
+    }
+
+    /// The next tier's latest claims for the caller, if its client can answer them.
+    fn challenge(&self) -> Option<ChallengeRequired> {
         let capable = self
             .wanted
             .as_ref()
             .is_some_and(|wanted| wanted.caller.accepts_claims_challenge());
-        match self.demanded.last() {
-            Some(claims) if capable => {
-                ChallengeRequired::new(Answer::InsufficientClaims(claims.clone())).into()
-            }
-            _ => OnBehalfOfError::new(OnBehalfOfErrorKind::Blocked).into(),
-        }
+        let claims = self.demanded.last().filter(|_| capable)?;
+        Some(ChallengeRequired::new(Answer::InsufficientClaims(
+            claims.clone(),
+        )))
     }
 }
 
@@ -259,7 +272,7 @@ where
                 StateProj::Acquire { token } => match ready!(token.as_mut().poll(cx)) {
                     Ok(token) if operation.next.is_some() => State::Ready { token: Some(token) },
                     // The stronger token is in the cache, but this request cannot be sent again.
-                    Ok(_) => return Poll::Ready(Err(operation.relay())),
+                    Ok(_) => return Poll::Ready(Err(operation.not_repeated())),
                     Err(error) => return Poll::Ready(Err(operation.unmet(error))),
                 },
                 StateProj::Ready { token } => {
@@ -309,9 +322,13 @@ where
 }
 
 fn judge<B>(response: &Response<B>) -> Verdict {
+    let refused = matches!(
+        response.status(),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+    );
     let status = match grpc_status(response.headers()) {
-        Some(status) => status,
-        None => response.status(),
+        Some(status) if !refused => status,
+        _ => response.status(),
     };
     if status != StatusCode::UNAUTHORIZED && status != StatusCode::FORBIDDEN {
         return Verdict::Accepted;

@@ -1,6 +1,5 @@
 //! The service: guards, then the cached token or the long way.
 
-use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -49,13 +48,17 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let clone = self.inner.clone();
         let wanted = match self.admit(&mut request) {
             Ok(wanted) => wanted,
             Err(kind) => {
-                tracing::error!(?kind, "a call to the next tier was not made");
+                match kind {
+                    OnBehalfOfErrorKind::UserRequired => {
+                        tracing::debug!(?kind, "a call to the next tier was not made");
+                    }
+                    _ => tracing::error!(?kind, "a call to the next tier was not made"),
+                }
                 return ResponseFuture::failed(
-                    clone,
+                    self.give_back(),
                     self.replay.clone(),
                     &self.shared,
                     OnBehalfOfError::new(kind),
@@ -68,18 +71,29 @@ where
             Some(token) => {
                 // The readied service makes the call; the clone waits for a possible second attempt.
                 // https://docs.rs/tower/latest/tower/trait.Service.html#be-careful-when-cloning-inner-services
-                let mut readied = mem::replace(&mut self.inner, clone.clone());
+                let clone = self.inner.clone();
                 let mut future =
                     ResponseFuture::new(clone, self.replay.clone(), &self.shared, wanted, request);
-                future.send_now(&mut readied, token);
+                future.send_now(&mut self.inner, token);
                 future
             }
-            None => {
-                // A readied service may hold a permit, which must not be kept while the authority is asked.
-                drop(mem::replace(&mut self.inner, clone.clone()));
-                ResponseFuture::acquire(clone, self.replay.clone(), &self.shared, wanted, request)
-            }
+            None => ResponseFuture::acquire(
+                self.give_back(),
+                self.replay.clone(),
+                &self.shared,
+                wanted,
+                request,
+            ),
         }
+    }
+}
+
+impl<S: Clone, R> OnBehalfOf<S, R> {
+    /// A clone to be readied later. The readied service is dropped: it may hold a permit, which must not be kept
+    /// while the authority is asked or when no call is made.
+    fn give_back(&mut self) -> S {
+        self.inner = self.inner.clone();
+        self.inner.clone()
     }
 }
 

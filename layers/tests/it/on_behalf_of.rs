@@ -21,8 +21,11 @@ const DEMANDS_C1: &str = concat!(
     "Bearer realm=\"evil\", authorization_uri=\"https://evil\", error=\"insufficient_claims\", ",
     "claims=\"eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzEifX19\""
 );
-/// `{"access_token":{"acrs":{"essential":true,"value":"c2"}}}`
+/// Four different demands, c1 to c4; this is `{"access_token":{"acrs":{"essential":true,"value":"c2"}}}`.
 const DEMANDS_C2: &str = "Bearer claims=\"eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzIifX19\"";
+
+const DEMANDS_C3: &str = "Bearer claims=\"eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzMifX19\"";
+const DEMANDS_C4: &str = "Bearer claims=\"eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzQifX19\"";
 
 fn layer(world: &World) -> OnBehalfOfLayer {
     let credential = Credential::secret("hush").unwrap();
@@ -46,7 +49,7 @@ fn outcome<R>(
     layer: &OnBehalfOfLayer<R>,
     next: &NextTier,
     request: Request<Body>,
-) -> impl Future<Output = Result<u16, BoxError>>
+) -> impl Future<Output = Result<u16, BoxError>> + use<R>
 where
     R: Replay<Body> + Clone,
 {
@@ -189,11 +192,10 @@ fn a_runtime_that_goes_away_leaves_no_flight_behind() {
 
 #[tokio::test]
 async fn the_authoritys_claims_go_up_byte_for_byte() {
+    let odd = r#"{"access_token":{"capolids":{"essential":true, "Values":[ "p1"]}},"id_token":{}}"#;
     let endpoint = TokenEndpoint::start().await;
     let world = endpoint.world();
-    endpoint
-        .on("jwt-bearer", interaction_required(POLICY))
-        .await;
+    endpoint.on("jwt-bearer", interaction_required(odd)).await;
     let next = NextTier::new(&[(200, "")]);
     for capable in [json!({}), json!({"xms_cc": null})] {
         let error = outcome(&layer(&world), &next, call(&world.principal(capable)))
@@ -204,7 +206,8 @@ async fn the_authoritys_claims_go_up_byte_for_byte() {
             !shown.contains("AADSTS") && !shown.contains("p1"),
             "{shown}"
         );
-        assert_eq!(demanded(Err(error)), RefusalKind::InsufficientClaims);
+        let demand = ChallengeRequired::find(error.as_ref()).unwrap();
+        assert_eq!(demand.claims().unwrap().as_str(), odd);
     }
     assert!(next.bearers().is_empty(), "no token, no call");
 }
@@ -285,6 +288,209 @@ async fn equal_claims_are_tried_once_and_different_ones_three_times() {
     let two = NextTier::new(&[(401, DEMANDS_C1), (403, DEMANDS_C2), (200, "")]);
     assert_eq!(outcome(&layer, &two, call(&caller)).await.unwrap(), 200);
     assert_eq!(two.bearers().len(), 3);
+}
+
+#[tokio::test]
+async fn a_fourth_demand_within_one_call_goes_up() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    endpoint.on("jwt-bearer", issued("T")).await;
+    let next = NextTier::new(&[
+        (401, DEMANDS_C1),
+        (401, DEMANDS_C2),
+        (401, DEMANDS_C3),
+        (401, DEMANDS_C4),
+        (200, ""),
+    ]);
+    let error = outcome(
+        &layer(&world).replay(CloneBody),
+        &next,
+        call(&world.principal(json!({}))),
+    )
+    .await
+    .unwrap_err();
+    let demand = ChallengeRequired::find(error.as_ref()).unwrap();
+    assert!(
+        demand.claims().unwrap().as_str().contains("c4"),
+        "the newest claims"
+    );
+    assert_eq!(next.bearers().len(), 4);
+}
+
+#[tokio::test]
+async fn a_token_obtained_for_other_claims_does_not_answer_these() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    endpoint.on("%22c1%22", issued("for-c1")).await;
+    endpoint.on("%22c2%22", issued("for-c2")).await;
+    endpoint.on("jwt-bearer", issued("plain")).await;
+    let layer = layer(&world).replay(CloneBody);
+    let caller = world.principal(json!({}));
+    let second = NextTier::new(&[(401, DEMANDS_C2), (200, "")]);
+    // While the first call waits for its answer, another one of the same user has its token replaced.
+    let slow = NextTier::new(&[(401, DEMANDS_C1), (200, "")]);
+    let during = slow.clone();
+    let (inner_layer, inner_caller) = (layer.clone(), caller.clone());
+    let first = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let other = second.clone();
+    let service = layer.wrap(service_fn(move |request| {
+        let others_turn = first.swap(false, std::sync::atomic::Ordering::SeqCst);
+        let other =
+            others_turn.then(|| Box::pin(outcome(&inner_layer, &other, call(&inner_caller))));
+        let answer = during.answer(request);
+        async move {
+            if let Some(other) = other {
+                assert_eq!(other.await.unwrap(), 200);
+            }
+            answer.await
+        }
+    }));
+    assert_eq!(service.oneshot(call(&caller)).await.unwrap().status(), 200);
+    assert_eq!(second.bearers(), ["Bearer plain", "Bearer for-c2"]);
+    assert_eq!(slow.bearers(), ["Bearer plain", "Bearer for-c1"]);
+}
+
+#[tokio::test]
+async fn a_replaced_token_for_the_same_claims_is_taken_without_a_request() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    endpoint.on("acrs", issued("for-c1")).await;
+    endpoint.on("jwt-bearer", issued("plain")).await;
+    let layer = layer(&world).replay(CloneBody);
+    let caller = world.principal(json!({}));
+    let tiers = [0; 20].map(|_| NextTier::new(&[(401, DEMANDS_C1), (200, "")]));
+    let calls = tiers
+        .iter()
+        .map(|next| outcome(&layer, next, call(&caller)));
+    assert!(
+        futures_util::future::join_all(calls)
+            .await
+            .into_iter()
+            .all(|status| status.unwrap() == 200)
+    );
+    assert_eq!(endpoint.count().await, 2, "one plain, one with the claims");
+}
+
+#[tokio::test]
+async fn a_token_near_its_end_serves_while_the_authority_is_down() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    endpoint.on_first(1, "jwt-bearer", issued("T")).await;
+    endpoint.on("jwt-bearer", ResponseTemplate::new(503)).await;
+    let layer = layer(&world);
+    let caller = world.principal(json!({"exp": NOW + 90_000}));
+    let next = NextTier::new(&[(200, "")]);
+    for (now, requests, served) in [
+        (NOW, 1, true),
+        (NOW + 3299, 1, true),
+        (NOW + 3300, 2, true),
+        (NOW + 3600, 3, false),
+    ] {
+        world.clock.set(now);
+        assert_eq!(
+            outcome(&layer, &next, call(&caller)).await.is_ok(),
+            served,
+            "{now}"
+        );
+        assert_eq!(endpoint.count().await, requests, "{now}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_in_a_second_round_keeps_the_demand() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    endpoint.on("acrs", issued("for-c1")).await;
+    endpoint.on("jwt-bearer", issued("plain")).await;
+    let next = NextTier::new(&[(401, DEMANDS_C1), (401, ""), (200, "")]);
+    assert_eq!(
+        outcome(
+            &layer(&world).replay(CloneBody),
+            &next,
+            call(&world.principal(json!({})))
+        )
+        .await
+        .unwrap(),
+        200
+    );
+    assert_eq!(
+        next.bearers(),
+        ["Bearer plain", "Bearer for-c1", "Bearer for-c1"]
+    );
+}
+
+#[tokio::test]
+async fn retry_after_of_the_authority_is_passed_on_and_bounded() {
+    for (sent, expected) in [("7", 7), ("999999", 3600), ("soon", 1)] {
+        let endpoint = TokenEndpoint::start().await;
+        let world = endpoint.world();
+        endpoint
+            .on(
+                "jwt-bearer",
+                ResponseTemplate::new(429).insert_header("retry-after", sent),
+            )
+            .await;
+        let next = NextTier::new(&[(200, "")]);
+        let error = outcome(&layer(&world), &next, call(&world.principal(json!({}))))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error
+                .downcast_ref::<OnBehalfOfError>()
+                .unwrap()
+                .retry_after(),
+            Some(expected),
+            "{sent}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_failed_exchange_is_shared_and_not_remembered() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    endpoint
+        .on_first(1, "jwt-bearer", ResponseTemplate::new(503))
+        .await;
+    endpoint.on("jwt-bearer", issued("T")).await;
+    let layer = layer(&world);
+    let caller = world.principal(json!({}));
+    let next = NextTier::new(&[(200, "")]);
+    let calls = (0..20).map(|_| outcome(&layer, &next, call(&caller)));
+    let outcomes = futures_util::future::join_all(calls).await;
+    assert!(
+        outcomes
+            .into_iter()
+            .all(|outcome| failed(outcome) == OnBehalfOfErrorKind::Unavailable)
+    );
+    assert_eq!(endpoint.count().await, 1);
+    assert_eq!(outcome(&layer, &next, call(&caller)).await.unwrap(), 200);
+}
+
+#[tokio::test]
+async fn a_401_that_calls_itself_grpc_is_still_a_401() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    endpoint.on("jwt-bearer", issued("T")).await;
+    let service = layer(&world).wrap(service_fn(|_: Request<Body>| async {
+        let odd = http::Response::builder()
+            .status(401)
+            .header("content-type", "application/grpc")
+            .header("grpc-status", "13");
+        Ok::<_, std::convert::Infallible>(
+            odd.header("www-authenticate", "Bearer realm=\"evil\"")
+                .body(Body::default())
+                .unwrap(),
+        )
+    }));
+    let error = service
+        .oneshot(call(&world.principal(json!({}))))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.downcast_ref::<OnBehalfOfError>().unwrap().kind(),
+        OnBehalfOfErrorKind::TokenRefused
+    );
 }
 
 #[tokio::test]

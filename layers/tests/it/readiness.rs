@@ -184,6 +184,74 @@ async fn a_retry_over_one_permit_gives_the_first_permit_back() {
     call_many(service, &world).await;
 }
 
+/// Has one request refused, and asks a clone whether the only permit is free while the first handle lives.
+async fn refuse_one<S>(name: &str, mut service: S)
+where
+    S: Service<Request<Body>> + Clone,
+{
+    let mut other = service.clone();
+    let anonymous = Request::get("/x").body(Body::default()).unwrap();
+    assert!(service.ready().await.is_ok());
+    let _ = service.call(anonymous).await;
+    let ready = std::future::poll_fn(|cx| Poll::Ready(other.poll_ready(cx).is_ready())).await;
+    assert!(ready, "{name} keeps its permit");
+    drop(service);
+}
+
+#[tokio::test]
+async fn a_refused_request_keeps_no_permit() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    assert!(world.authority.ready().await);
+    let limited = || {
+        ServiceBuilder::new()
+            .layer(ConcurrencyLimitLayer::new(1))
+            .service(Strict::default())
+    };
+    let validate = ServiceBuilder::new()
+        .layer(ValidateBearerLayer::new(&world.api))
+        .service(limited());
+    refuse_one("ValidateBearer", validate).await;
+    let require = ServiceBuilder::new()
+        .layer(RequireScopeLayer::new("read").unwrap())
+        .service(limited());
+    refuse_one("RequireScope", require).await;
+    let client = ServiceBuilder::new()
+        .layer(on_behalf_of(&world.authority))
+        .service(limited());
+    refuse_one("OnBehalfOf", client).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waits_for_keys_does_not_stall_one_that_has_its_key() {
+    let (world, source) = World::with_source_that_hangs_on_demand();
+    assert!(world.authority.ready().await);
+    let service = ServiceBuilder::new()
+        .layer(ValidateBearerLayer::new(&world.api))
+        .layer(ConcurrencyLimitLayer::new(1))
+        .service(Strict::default());
+    source.hang();
+    tokio::time::advance(Duration::from_secs(31)).await;
+    let unknown = sign(
+        &json!({"alg": "RS256", "kid": "other"}),
+        &world.claims(json!({})),
+    );
+    let mut waiting = Box::pin(service.clone().oneshot(request(&unknown)));
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    let before = tokio::time::Instant::now();
+    let known = service
+        .clone()
+        .oneshot(request(&world.token(json!({}))))
+        .await
+        .unwrap();
+    assert_eq!(
+        (known.status().as_u16(), before.elapsed()),
+        (200, Duration::ZERO)
+    );
+    let undecided = waiting.await.unwrap();
+    assert_eq!(undecided.status(), 503);
+}
+
 #[tokio::test]
 async fn a_service_that_is_neither_send_nor_static_still_composes() {
     let world = World::new();

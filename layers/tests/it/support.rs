@@ -23,9 +23,6 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 pub(crate) const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 pub(crate) const CLIENT: &str = "22222222-2222-3333-4444-555555555555";
 pub(crate) const NOW: u64 = 1_800_000_000;
-/// The claims of a policy, as the token endpoint sends them.
-pub(crate) const POLICY: &str =
-    r#"{"access_token":{"capolids":{"essential":true,"values":["p1"]}}}"#;
 /// An API's own demand and its base64 form.
 pub(crate) const C1: &str = r#"{"access_token":{"acrs":{"essential":true,"value":"c1"}}}"#;
 pub(crate) const C1_BASE64: &str =
@@ -51,6 +48,33 @@ impl KeySource for Published {
             KeySet::from_jwks(jwks().as_bytes()).unwrap(),
         ))))
     }
+
+    fn supplies_issuer(&self) -> bool {
+        true
+    }
+}
+
+/// Published keys, until it is told to answer no more.
+#[derive(Clone, Default)]
+pub(crate) struct Hanging(Arc<std::sync::atomic::AtomicBool>);
+
+impl Hanging {
+    pub(crate) fn hang(&self) {
+        self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+impl KeySource for Hanging {
+    fn fetch(&self) -> FetchFuture<'_> {
+        if self.0.load(std::sync::atomic::Ordering::SeqCst) {
+            return Box::pin(std::future::pending());
+        }
+        Published.fetch()
+    }
+
+    fn supplies_issuer(&self) -> bool {
+        true
+    }
 }
 
 /// An authority at `instance` with its API.
@@ -67,12 +91,21 @@ impl World {
     }
 
     pub(crate) fn at(instance: &str) -> Self {
+        Self::build(instance, Published)
+    }
+
+    pub(crate) fn with_source_that_hangs_on_demand() -> (Self, Hanging) {
+        let source = Hanging::default();
+        (Self::build("http://127.0.0.1:9", source.clone()), source)
+    }
+
+    fn build(instance: &str, source: impl KeySource) -> Self {
         let clock = ManualClock::new(NOW);
         let authority = AuthorityBuilder::entra(TENANT)
             .instance(instance)
             .dangerous_loopback_http()
             .clock(clock.clone())
-            .key_source(Published)
+            .key_source(source)
             .build()
             .unwrap();
         let api = authority
@@ -180,6 +213,13 @@ impl TokenEndpoint {
         World::at(&self.server.uri())
     }
 
+    /// The first `times` requests whose body contains `part` are answered so.
+    pub(crate) async fn on_first(&self, times: u64, part: &str, answer: ResponseTemplate) {
+        let matcher = Mock::given(method("POST")).and(path(format!("/{TENANT}/oauth2/v2.0/token")));
+        let mock = matcher.and(body_string_contains(part)).respond_with(answer);
+        mock.up_to_n_times(times).mount(&self.server).await;
+    }
+
     /// Requests whose body contains `part` are answered so, first come first served.
     pub(crate) async fn on(&self, part: &str, answer: ResponseTemplate) {
         let matcher = Mock::given(method("POST")).and(path(format!("/{TENANT}/oauth2/v2.0/token")));
@@ -255,12 +295,11 @@ impl NextTier {
     }
 
     pub(crate) fn extensions_are_clean(&self) -> bool {
-        self.state
-            .lock()
-            .unwrap()
+        let state = self.state.lock().unwrap();
+        state
             .seen
             .iter()
-            .all(|request| request.extensions().get::<Principal>().is_none())
+            .all(|request| request.extensions().is_empty())
     }
 
     pub(crate) fn answer(
