@@ -82,7 +82,8 @@ impl Cookies {
                 }
                 // Between two cookies stand a semicolon and a space.
                 let name = name.strip_prefix(' ').unwrap_or(name);
-                let genuine = name == read && is_plain(name) && is_plain(value);
+                // A plain name reads as itself.
+                let genuine = is_plain(name) && is_plain(value);
                 ours.entry(read.to_owned())
                     .and_modify(|twice| *twice = None)
                     .or_insert_with(|| genuine.then(|| value.to_owned()));
