@@ -62,6 +62,7 @@ mod authorize;
 mod bounded;
 mod client;
 mod clock;
+mod connections;
 mod control;
 mod cookies;
 mod demands;
