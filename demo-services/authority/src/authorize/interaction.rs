@@ -176,7 +176,7 @@ fn advance(
             .sessions
             .insert(cookie.clone(), authentication.clone(), now);
     }
-    tracing::info!(oid = %authentication.user, mfa = authentication.mfa, trace_id = %flow.request.trace.trace_id, "signed in");
+    tracing::info!(mfa = authentication.mfa, trace_id = %flow.request.trace.trace_id, "signed in");
     let flow = Flow {
         authentication: Some(authentication),
         ..flow

@@ -111,7 +111,7 @@ fn proceed(
     let next = next(authority, directory, &flow, origin, now);
     match next {
         Next::Grant(authentication) => {
-            tracing::info!(oid = %authentication.user, client = %request.client.client_id, trace_id = %request.trace.trace_id, "code issued");
+            tracing::info!(trace_id = %request.trace.trace_id, "code issued");
             grant(authority, directory, flow, authentication, method)
         }
         Next::Refuse(refusal) => request.reply.refuse(&refusal, request.trace, now, method),

@@ -12,7 +12,7 @@ use uuid::Uuid;
 pub use parse::DirectoryError;
 pub(crate) use validate::{is_auth_context, is_loopback};
 
-use crate::random;
+use crate::{form, random};
 
 /// Client id of the Graph-like API, which every directory has.
 pub(crate) const GRAPH: Uuid = Uuid::from_u128(0x0000_0003_0000_0000_c000_0000_0000_0000);
@@ -356,7 +356,7 @@ impl Directory {
     /// Whether `segment`, the first of a request's path, names this tenant.
     pub(crate) fn is_tenant(&self, segment: &str) -> bool {
         segment.eq_ignore_ascii_case(&self.tenant.domain)
-            || Uuid::parse_str(segment).is_ok_and(|id| id == self.tenant.id)
+            || form::guid(segment) == Some(self.tenant.id)
     }
 }
 
@@ -419,7 +419,7 @@ impl App {
 
     fn is_resource(&self, name: &str) -> bool {
         self.identifier_uris.iter().any(|uri| uri == name)
-            || Uuid::parse_str(name).is_ok_and(|id| id == self.client_id)
+            || form::guid(name) == Some(self.client_id)
     }
 
     fn is(&self, name: &str) -> bool {

@@ -54,7 +54,10 @@ pub(crate) async fn token(
     let trace = Trace::new(id.or_else(|| headers.get("client-request-id")?.to_str().ok()));
     let used_basic = headers.contains_key(header::AUTHORIZATION);
     let mut response = match respond(&authority, &directory, &headers, form.map_err(|_| ())) {
-        Ok(answer) => Json(answer).into_response(),
+        Ok((grant, answer)) => {
+            tracing::info!(?grant, trace_id = %trace.trace_id, "token issued");
+            Json(answer).into_response()
+        }
         Err(refusal) => {
             tracing::info!(error = refusal.error, code = refusal.code, trace_id = %trace.trace_id, "token refused");
             let mut response =
@@ -77,7 +80,7 @@ fn respond(
     directory: &Directory,
     headers: &HeaderMap,
     form: Result<Form, ()>,
-) -> Result<Value, Refusal> {
+) -> Result<(GrantType, Value), Refusal> {
     let content_type = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
@@ -132,8 +135,7 @@ fn respond(
         GrantType::OnBehalfOf => on_behalf_of::exchange(&request),
         GrantType::RefreshToken => refresh_token::refresh(&request),
     }?;
-    tracing::info!(?grant, client = %client.app.client_id, "token issued");
-    Ok(answer)
+    Ok((grant, answer))
 }
 
 /// A grant that nothing stands in the way of.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Answer, Browser, C1, Harness};
+use crate::harness::{Answer, Browser, C1, Harness, claims};
 use local_authority::{Directory, LocalAuthority, Options, StartError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -269,6 +269,7 @@ async fn nothing_secret_is_logged() {
     authority.on_behalf_of(&text("access_token"), &[]).await;
     authority.refresh(&text("refresh_token"), &[]).await;
     authority.refresh(&text("refresh_token"), &[]).await;
+    assert!(authority.running.revoke("alice"));
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     for event in [
         "wrong answer",
@@ -276,6 +277,7 @@ async fn nothing_secret_is_logged() {
         "code issued",
         "token issued",
         "token refused",
+        "revoked",
     ] {
         assert!(log.contains(event), "{event}: {log}");
     }
@@ -286,6 +288,24 @@ async fn nothing_secret_is_logged() {
         .unwrap()
         .1
         .to_owned();
+    // No value of any claim, beside the secrets.
+    let names = [text("access_token"), text("id_token")].map(|token| claims(&token));
+    let names: Vec<_> = names
+        .iter()
+        .flat_map(|claims| claims.as_object().unwrap().values())
+        .filter_map(|value| value.as_str().filter(|value| value.len() > 5))
+        .collect();
+    assert!(
+        names.contains(
+            &authority
+                .directory
+                .user("alice")
+                .unwrap()
+                .oid
+                .to_string()
+                .as_str()
+        )
+    );
     let secrets = [
         text("access_token"),
         text("id_token"),
@@ -295,13 +315,18 @@ async fn nothing_secret_is_logged() {
         cookie,
         authority.secret("spa-backend"),
     ];
-    for secret in secrets.iter().map(String::as_str).chain([
-        "alice-in-wonderland",
-        "wrong-password",
-        "wrong-secret",
-        "one-time",
-        "control-me",
-    ]) {
+    for secret in secrets
+        .iter()
+        .map(String::as_str)
+        .chain([
+            "alice-in-wonderland",
+            "wrong-password",
+            "wrong-secret",
+            "one-time",
+            "control-me",
+        ])
+        .chain(names)
+    {
         assert!(!log.contains(secret), "{secret}: {log}");
     }
 }
