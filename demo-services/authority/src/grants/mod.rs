@@ -5,6 +5,7 @@ mod client_credentials;
 mod on_behalf_of;
 mod refresh_token;
 
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -42,10 +43,12 @@ pub(crate) async fn token(
     Extension(Known(directory)): Extension<Known>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let query = Form::parse(query.unwrap_or_default().as_bytes()).unwrap_or_default();
-    let form = Form::parse(&body);
+    let form = body
+        .map_err(|rejection| Unreadable(rejection.status()))
+        .and_then(|body| Form::parse(&body).map_err(|_| Unreadable(StatusCode::BAD_REQUEST)));
     let id = form
         .as_ref()
         .ok()
@@ -53,7 +56,7 @@ pub(crate) async fn token(
         .or_else(|| query.get("client-request-id"));
     let trace = Trace::new(id.or_else(|| headers.get("client-request-id")?.to_str().ok()));
     let used_basic = headers.contains_key(header::AUTHORIZATION);
-    let mut response = match respond(&authority, &directory, &headers, form.map_err(|_| ())) {
+    let mut response = match respond(&authority, &directory, &headers, form) {
         Ok((grant, answer)) => {
             tracing::info!(?grant, trace_id = %trace.trace_id, "token issued");
             Json(answer).into_response()
@@ -75,11 +78,14 @@ pub(crate) async fn token(
     response
 }
 
+/// The body is no form, or was not read to its end.
+struct Unreadable(StatusCode);
+
 fn respond(
     authority: &Authority,
     directory: &Directory,
     headers: &HeaderMap,
-    form: Result<Form, ()>,
+    form: Result<Form, Unreadable>,
 ) -> Result<(GrantType, Value), Refusal> {
     let content_type = headers
         .get(header::CONTENT_TYPE)
@@ -97,11 +103,12 @@ fn respond(
             "The endpoint only accepts POST requests of type application/x-www-form-urlencoded.",
         ));
     }
-    let form = form.map_err(|()| {
+    let form = form.map_err(|Unreadable(status)| {
         Refusal::invalid_request(
             90_014,
-            "The request body is malformed or repeats a parameter.",
+            "The request body is malformed, too long, or repeats a parameter.",
         )
+        .status(status)
     })?;
     let grant = match form
         .get("grant_type")

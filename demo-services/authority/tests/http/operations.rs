@@ -166,7 +166,20 @@ async fn long_bodies_and_headers_are_refused() {
         .post(authority.endpoint("oauth2/v2.0/token"))
         .header("content-type", "application/x-www-form-urlencoded")
         .body("a=".to_owned() + &"x".repeat(70_000));
-    assert_eq!(long.send().await.unwrap().status(), 413);
+    let long = Answer::of(long.send().await.unwrap()).await;
+    assert_eq!(
+        (long.status, long.json()["error"].as_str()),
+        (413, Some("invalid_request"))
+    );
+    assert_eq!(long.headers["cache-control"], "no-store");
+    assert_eq!(long.headers["access-control-allow-origin"], "*");
+    let fits = authority
+        .token(&[("grant_type", "nothing"), ("a", &"x".repeat(60_000))])
+        .await;
+    assert_eq!(
+        (fits.status, fits.json()["error"].as_str()),
+        (400, Some("unsupported_grant_type"))
+    );
     let wide = |length: usize| {
         authority
             .http
