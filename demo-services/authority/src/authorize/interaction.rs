@@ -14,17 +14,16 @@ use uuid::Uuid;
 use super::{Origin, page, proceed, user};
 use crate::authority::{Authority, Shared};
 use crate::cookies;
-use crate::directory::Directory;
+use crate::directory::{Directory, User};
 use crate::errors::Refusal;
 use crate::form::Form;
 use crate::pages;
 use crate::policy::Authentication;
 use crate::random;
-use crate::records::Flow;
+use crate::records::{Attempt, Flow, Guess, MAX_TRIES};
 use crate::server::{self, Known};
 
-/// Wrong answers per flow.
-const MAX_FAILURES: u8 = 5;
+const WRONG_CODE: &str = "That code is not right.";
 
 /// A form that belongs to a flow.
 struct Answer {
@@ -47,18 +46,15 @@ pub(crate) async fn sign_in(
         Err(response) => return *response,
     };
     let typed = form.get("username").unwrap_or_default().trim().to_owned();
-    let user = directory
-        .user(&typed)
-        .filter(|user| same(user.password(), form.get("password").unwrap_or_default()));
-    let Some(user) = user else {
-        flow.request.login_hint = Some(typed).filter(|typed| typed.len() <= 256);
-        return failed(
-            &authority,
-            &directory,
-            flow,
-            id,
-            "That username or password is not right.",
-        );
+    let named = directory.user(&typed);
+    let right = |user: &User| same(user.password(), form.get("password").unwrap_or_default());
+    let user = match guess(&authority, Guess::Password, named, right) {
+        Ok(user) => user,
+        Err(wrong) => {
+            flow.request.login_hint = Some(typed).filter(|typed| typed.len() <= 256);
+            let complaint = "That username or password is not right.";
+            return failed(&authority, &directory, flow, id, wrong, complaint);
+        }
     };
     let now = authority.now();
     let generation = authority.stores().generation(user.oid);
@@ -86,14 +82,18 @@ pub(crate) async fn mfa(
         Ok(answer) => answer,
         Err(response) => return *response,
     };
-    let right = |authentication: &Authentication| {
-        let otp = user(&directory, authentication)
-            .filter(|user| user.can_mfa())
-            .and_then(crate::directory::User::otp);
-        otp.is_some_and(|otp| same(otp, form.get("code").unwrap_or_default().trim()))
+    let authentication = flow.authentication.clone();
+    let named = authentication
+        .as_ref()
+        .and_then(|authentication| user(&directory, authentication))
+        .filter(|user| user.can_mfa());
+    let right = |user: &User| {
+        user.otp()
+            .is_some_and(|otp| same(otp, form.get("code").unwrap_or_default().trim()))
     };
-    match flow.authentication.clone().filter(right) {
-        Some(authentication) => advance(
+    let answered = guess(&authority, Guess::Code, named, right).map(|_| authentication);
+    match answered {
+        Ok(Some(authentication)) => advance(
             &authority,
             &directory,
             &headers,
@@ -104,7 +104,36 @@ pub(crate) async fn mfa(
                 ..authentication
             },
         ),
-        None => failed(&authority, &directory, flow, id, "That code is not right."),
+        Ok(None) => failed(&authority, &directory, flow, id, Wrong::Retry, WRONG_CODE),
+        Err(wrong) => failed(&authority, &directory, flow, id, wrong, WRONG_CODE),
+    }
+}
+
+/// What a wrong answer leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wrong {
+    Locked,
+    Retry,
+}
+
+/// Counts a try against the user it is about, over all flows, and says who has answered right.
+fn guess<'a>(
+    authority: &Authority,
+    kind: Guess,
+    named: Option<&'a User>,
+    right: impl Fn(&User) -> bool,
+) -> Result<&'a User, Wrong> {
+    let user = named.ok_or(Wrong::Retry)?;
+    let now = authority.now();
+    let attempt = authority.stores().attempt(kind, user.oid, now);
+    match attempt {
+        Attempt::Locked => Err(Wrong::Locked),
+        Attempt::Last | Attempt::Open if right(user) => {
+            authority.stores().forgive(kind, user.oid, now);
+            Ok(user)
+        }
+        Attempt::Last => Err(Wrong::Locked),
+        Attempt::Open => Err(Wrong::Retry),
     }
 }
 
@@ -198,11 +227,13 @@ fn failed(
     directory: &Directory,
     mut flow: Flow,
     id: String,
+    wrong: Wrong,
     complaint: &'static str,
 ) -> Response {
     flow.failures += 1;
     tracing::info!(failures = flow.failures, trace_id = %flow.request.trace.trace_id, "wrong answer");
-    if flow.failures >= MAX_FAILURES {
+    // A name that nobody has cannot be locked; it gets the same answer as one that somebody has.
+    if wrong == Wrong::Locked || flow.failures >= MAX_TRIES {
         let refusal = Refusal::new(
             "access_denied",
             50_053,
