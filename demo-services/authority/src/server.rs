@@ -65,6 +65,7 @@ pub(crate) fn router(authority: Shared) -> Router {
         .route("/{tenant}/oauth2/v2.0/logout", get(logout::logout))
         .route("/{tenant}/sign-in", post(authorize::sign_in))
         .route("/{tenant}/mfa", post(authorize::mfa))
+        .route("/{tenant}/consent", post(authorize::consent))
         .route_layer(middleware::from_fn_with_state(
             authority.clone(),
             known_tenant,

@@ -20,16 +20,16 @@ use crate::form::Form;
 use crate::pages;
 use crate::policy::Authentication;
 use crate::random;
-use crate::records::{Attempt, Flow, Guess, MAX_TRIES};
+use crate::records::{Attempt, Flow, Guess, MAX_TRIES, Waiting};
 use crate::server::{self, Known};
 
 const WRONG_CODE: &str = "That code is not right.";
 
 /// A form that belongs to a flow.
-struct Answer {
-    form: Form,
-    id: String,
-    flow: Flow,
+pub(super) struct Answer {
+    pub(super) form: Form,
+    pub(super) id: String,
+    pub(super) flow: Flow,
 }
 
 /// `POST /{tenant}/sign-in` with `flow`, `username`, `password`, or `cancel`.
@@ -39,9 +39,8 @@ pub(crate) async fn sign_in(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let Answer { form, id, mut flow } = match receive(&authority, &headers, &body, |flow| {
-        flow.authentication.is_none()
-    }) {
+    let Answer { form, id, mut flow } = match receive(&authority, &headers, &body, Waiting::SignIn)
+    {
         Ok(answer) => answer,
         Err(response) => return *response,
     };
@@ -76,9 +75,7 @@ pub(crate) async fn mfa(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let Answer { form, id, flow } = match receive(&authority, &headers, &body, |flow| {
-        flow.authentication.is_some()
-    }) {
+    let Answer { form, id, flow } = match receive(&authority, &headers, &body, Waiting::Mfa) {
         Ok(answer) => answer,
         Err(response) => return *response,
     };
@@ -138,11 +135,11 @@ fn guess<'a>(
 }
 
 /// Takes the flow out of the store; whoever wants to go on puts it back.
-fn receive(
+pub(super) fn receive(
     authority: &Authority,
     headers: &HeaderMap,
     body: &[u8],
-    expected: impl Fn(&Flow) -> bool,
+    page: Waiting,
 ) -> Result<Answer, Box<Response>> {
     if !is_own_form(authority, headers) {
         return Err(pages::error(
@@ -160,7 +157,7 @@ fn receive(
         let waiting = stores
             .flows
             .get(&id, now)
-            .is_some_and(|flow| expected(flow));
+            .is_some_and(|flow| flow.waiting == page);
         waiting.then(|| stores.flows.remove(&id, now)).flatten()
     };
     let Some(flow) = flow else {
@@ -171,7 +168,11 @@ fn receive(
         .into());
     };
     if form.get("cancel").is_some() {
-        let refusal = Refusal::new("access_denied", 65_004, "The user cancelled the sign-in.");
+        let refusal = Refusal::new(
+            "access_denied",
+            65_004,
+            "The user cancelled the sign-in or declined to consent to access the app.",
+        );
         return Err(flow
             .request
             .reply

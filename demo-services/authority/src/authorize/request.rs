@@ -21,6 +21,7 @@ pub(crate) enum RedirectKind {
 /// OpenID Connect Core 3.1.2.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Prompt {
+    Consent,
     Login,
     None,
     SelectAccount,
@@ -136,6 +137,7 @@ impl AuthorizeRequest {
         }
         let prompt = match form.get("prompt") {
             None => Prompt::WhenNeeded,
+            Some("consent") => Prompt::Consent,
             Some("login") => Prompt::Login,
             Some("none") => Prompt::None,
             Some("select_account") => Prompt::SelectAccount,

@@ -55,7 +55,7 @@ pub(crate) const GRAPH: Uuid = Uuid::from_u128(0x0000_0003_0000_0000_c000_0000_0
 /// redirect_uris = { web = ["http://localhost:3000/cb"], spa = [], native = [] }
 /// secrets = ["correct-horse-battery-staple"]
 /// delegated = ["api://my-api/read"]           # or "<client id>/read"
-/// consent = "granted"                         # or "required": AADSTS65001
+/// consent = "granted"                         # or "required": the user is asked, AADSTS65001 until then
 /// app_permissions = ["api://my-api/Run"]
 ///
 /// [[policies]]
@@ -185,8 +185,7 @@ pub struct App {
     /// Files of client certificates. None so far: clients prove themselves with a secret.
     #[serde(default)]
     pub certificates: Vec<String>,
-    /// Client ids whose users consent to this API and to those behind it at once. Kept; as long as there is no consent page,
-    /// nothing depends on it.
+    /// Client ids whose users consent to this API's own delegated permissions as well, when the client asks for `.default` of it.
     #[serde(default)]
     pub known_client_applications: Vec<Uuid>,
     /// Client ids that may use this API's scopes without the user's consent.
@@ -236,7 +235,7 @@ pub enum Consent {
     /// An administrator consented for everybody.
     #[default]
     Granted,
-    /// Nobody has: AADSTS65001.
+    /// Each user is asked on a page; until then AADSTS65001.
     Required,
 }
 
@@ -411,6 +410,13 @@ impl App {
     pub(crate) fn permission<'a>(&self, permission: &'a str) -> Option<&'a str> {
         let (resource, name) = permission.rsplit_once('/')?;
         self.is_resource(resource).then_some(name)
+    }
+
+    /// The short names of this client's delegated permissions on `resource`.
+    pub(crate) fn permissions_on(&self, resource: &App) -> impl Iterator<Item = &str> {
+        self.delegated
+            .iter()
+            .filter_map(|permission| resource.permission(permission))
     }
 
     pub(crate) fn has_optional_claim(&self, claim: OptionalClaim) -> bool {

@@ -22,6 +22,7 @@ use crate::errors::{Refusal, Trace, no_store};
 use crate::form::Form;
 use crate::meter::GrantType;
 use crate::policy::{self, Authentication, Question, Setting, Verdict};
+use crate::records::Grant;
 use crate::scopes::Requested;
 use crate::server::Known;
 use crate::tokens::{ACCESS_TOKEN_LIFETIME, AccessToken, IdToken, Stamp, Subject, client_info};
@@ -215,10 +216,19 @@ impl<'a> TokenRequest<'a> {
             .iter()
             .find(|user| user.oid == authentication.user)
             .ok_or_else(gone)?;
-        if let Some(at) = self.authority.stores().revoked_since(authentication) {
-            return Err(Refusal::revoked(at));
-        }
-        let scopes = requested.granted(self.client.app)?;
+        let grant = Grant {
+            user: user.oid,
+            client: self.client.app.client_id,
+            resource: requested.resource.client_id,
+        };
+        let consented = {
+            let stores = self.authority.stores();
+            if let Some(at) = stores.revoked_since(authentication) {
+                return Err(Refusal::revoked(at));
+            }
+            stores.consented(grant, self.now)
+        };
+        let scopes = requested.granted(self.client.app, &consented)?;
         let question = Question {
             directory: self.directory,
             user,
