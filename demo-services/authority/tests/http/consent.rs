@@ -15,12 +15,9 @@ async fn plain() -> Harness {
     .await
 }
 
-/// The middle tier needs each user's consent to call the downstream API and leaves the asking to the SPA backend.
+/// The middle tier needs each user's consent to call the downstream API and leaves the asking to the SPA backend, which it knows.
 fn combined(directory: &mut Directory) {
-    let spa = directory.app("spa-backend").unwrap().client_id;
-    let middle = directory.app_mut("middle-tier").unwrap();
-    middle.consent = Consent::Required;
-    middle.known_client_applications = vec![spa];
+    directory.app_mut("middle-tier").unwrap().consent = Consent::Required;
 }
 
 async fn signed_in(
