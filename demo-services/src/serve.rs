@@ -12,13 +12,18 @@ use std::{
 
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
+use http_body_util::BodyExt;
+use hyper::{
+    body::Incoming,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::conn::auto,
     service::TowerToHyperService,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
@@ -30,8 +35,17 @@ use tower::Service;
 const HEADER_LIST: u32 = 32 * 1024;
 /// Header lines of one HTTP/1.1 request.
 const HEADERS: usize = 100;
-/// From the first byte of an HTTP/1.1 head to its last, and from the opening of a connection to its first byte.
-const HEAD_DEADLINE: Duration = Duration::from_secs(15);
+/// From the opening of a connection to the end of its first request's head, whatever is spoken.
+const FIRST_REQUEST: Duration = Duration::from_secs(15);
+/// From one answer to the next request's head. Longer than the 90 seconds for which client pools keep a connection, so that the client
+/// is the one to close it and no request meets a closing connection.
+const IDLE: Duration = Duration::from_secs(120);
+/// How long a peer may take to see that its idle connection is being closed.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// A peer that speaks HTTP/2 and sends nothing is asked this often whether it is there ...
+const PING: Duration = Duration::from_secs(30);
+/// ... and has this long to say so.
+const PONG: Duration = Duration::from_secs(15);
 /// Connections served at once per port; more wait in the kernel's queue.
 const CONNECTIONS: usize = 1024;
 /// Streams at once on one HTTP/2 connection.
@@ -187,7 +201,6 @@ where
 {
     let service = TowerToHyperService::new(service);
     let protocol = protocol();
-    let graceful = GracefulShutdown::new();
     let (stop, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -208,30 +221,108 @@ where
         };
         // Small answers must not wait for the peer's delayed acknowledgement; without it they are only slower.
         let _ = stream.set_nodelay(true);
-        let watcher = graceful.watcher();
-        let (protocol, service, mut stopped) = (protocol.clone(), service.clone(), stopped.clone());
-        connections.spawn(async move {
-            let mut byte = [0];
-            let speaks = tokio::select! {
-                _ = stopped.changed() => false,
-                peeked = timeout(HEAD_DEADLINE, stream.peek(&mut byte)) => matches!(peeked, Ok(Ok(_))),
-            };
-            if !speaks {
-                return;
-            }
-            let connection = protocol.serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = watcher.watch(connection.into_owned()).await {
-                tracing::debug!(%error, "connection ended early");
-            }
-        });
+        connections.spawn(attend(
+            protocol.clone(),
+            stream,
+            service.clone(),
+            stopped.clone(),
+        ));
     }
 
     drop(listeners);
     let _ = stop.send(());
-    if timeout(DRAIN, graceful.shutdown()).await.is_err() {
+    let drained = timeout(DRAIN, async {
+        while connections.join_next().await.is_some() {}
+    });
+    if drained.await.is_err() {
         tracing::warn!("requests still in flight are cut off");
     }
     connections.shutdown().await;
+}
+
+/// One connection, until the peer closes it, it is idle for too long, or the service stops.
+async fn attend<I, S, B>(
+    protocol: auto::Builder<TokioExecutor>,
+    stream: I,
+    service: TowerToHyperService<S>,
+    mut stopped: watch::Receiver<()>,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let (requests, in_flight) = watch::channel(0);
+    let counted = service_fn(move |request| {
+        let underway = Underway::begin(&requests);
+        let answer = service.call(request);
+        async move {
+            let answer = answer.await?;
+            // A request is under way until the last of its answer is out: the body holds on to that.
+            Ok::<_, Infallible>(answer.map(|body| {
+                body.map_err(move |error| {
+                    let _ = &underway;
+                    error
+                })
+            }))
+        }
+    });
+    let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), counted));
+    let patience = tokio::select! {
+        ended = connection.as_mut() => return note(ended),
+        _ = stopped.changed() => DRAIN,
+        () = idle_for_too_long(in_flight) => GOODBYE,
+    };
+    connection.as_mut().graceful_shutdown();
+    if let Ok(ended) = timeout(patience, connection).await {
+        note(ended);
+    }
+}
+
+fn note(ended: Result<(), Box<dyn Error + Send + Sync>>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended early");
+    }
+}
+
+/// A request under way on a connection.
+struct Underway(watch::Sender<usize>);
+
+impl Underway {
+    fn begin(requests: &watch::Sender<usize>) -> Self {
+        requests.send_modify(|count| *count += 1);
+        Self(requests.clone())
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+/// Ends once no request has been under way for the time allowed. hyper has no deadline of its own until it knows which protocol is
+/// spoken, nor for HTTP/2 without requests.
+async fn idle_for_too_long(mut in_flight: watch::Receiver<usize>) {
+    let mut allowed = FIRST_REQUEST;
+    loop {
+        let idle = *in_flight.borrow_and_update() == 0;
+        let changed = in_flight.changed();
+        let changed = if idle {
+            timeout(allowed, changed).await
+        } else {
+            Ok(changed.await)
+        };
+        let Ok(Ok(())) = changed else {
+            return;
+        };
+        allowed = IDLE;
+    }
 }
 
 /// HTTP/1.1 and HTTP/2 by prior knowledge, with bounds on what a request's head may cost.
@@ -240,12 +331,15 @@ fn protocol() -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_DEADLINE)
+        // hyper counts idle time as well.
+        .header_read_timeout(IDLE)
         .max_headers(HEADERS)
         .max_buf_size(HEADER_LIST as usize);
     builder
         .http2()
         .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PONG)
         .max_header_list_size(HEADER_LIST)
         .max_concurrent_streams(STREAMS);
     builder
@@ -255,13 +349,60 @@ fn protocol() -> auto::Builder<TokioExecutor> {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use http_body_util::Full;
+    use http_body::Frame;
+    use http_body_util::{Empty, Full, StreamBody};
     use std::sync::Arc;
     use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
         sync::{Notify, oneshot},
+        time::Instant,
     };
     use tower::service_fn;
+
+    /// The preface of HTTP/2 and an empty SETTINGS frame.
+    const HTTP_2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    /// `GET http://localhost/1000` on stream 1.
+    const HTTP_2_GET: &[u8] = b"\0\0\x14\x01\x05\0\0\0\x01\x82\x86\x44\x05/1000\x41\x09localhost";
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// The other end of a connection to a service that answers after so many seconds as the path says, in its body. In memory: over
+    /// sockets a paused clock does not wait for what was sent.
+    fn peer() -> DuplexStream {
+        let service = service_fn(|request: Request<Incoming>| async move {
+            let seconds = request.uri().path()[1..].parse().unwrap();
+            let body = futures_util::stream::once(async move {
+                sleep(Duration::from_secs(seconds)).await;
+                Ok::<_, Infallible>(Frame::data(Bytes::from("done")))
+            });
+            Ok::<_, Infallible>(Response::new(StreamBody::new(body)))
+        });
+        let (near, far) = duplex(64 * 1024);
+        tokio::spawn(async move {
+            let (_stop, stopped) = watch::channel(());
+            attend(protocol(), far, TowerToHyperService::new(service), stopped).await;
+        });
+        near
+    }
+
+    /// Reads until the text `end`, or else the end of the connection.
+    async fn read_until(stream: &mut DuplexStream, end: &str) -> String {
+        let mut text = String::new();
+        let mut buffer = [0; 1024];
+        while !text.contains(end) {
+            match stream.read(&mut buffer).await.unwrap() {
+                0 => break,
+                count => text.push_str(&String::from_utf8_lossy(&buffer[..count])),
+            }
+        }
+        text
+    }
+
+    /// How long the connection stays open from now.
+    async fn open_for(stream: &mut DuplexStream) -> Duration {
+        let start = Instant::now();
+        read_until(stream, "never said").await;
+        start.elapsed()
+    }
 
     async fn read_all(mut stream: TcpStream) -> String {
         let mut text = Vec::new();
@@ -392,5 +533,70 @@ mod tests {
                 "{answer}"
             );
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_a_request_is_closed() {
+        for said in [
+            &b""[..],
+            b"P",
+            b"PRI * HTTP/2.0\r\n",
+            b"GET /0 HTTP/1.1\r\nHost: lo",
+            &HTTP_2[..24],
+            HTTP_2,
+        ] {
+            let mut peer = peer();
+            peer.write_all(said).await.unwrap();
+            let open = open_for(&mut peer).await;
+            assert!(
+                (FIRST_REQUEST..=FIRST_REQUEST + GOODBYE).contains(&open),
+                "{said:?}: {open:?}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_with_requests_stays_open_between_them_and_during_them() {
+        let mut peer = peer();
+        sleep(FIRST_REQUEST - SECOND).await;
+        for path in ["/0", "/0", "/1000", "/0"] {
+            let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            peer.write_all(head.as_bytes()).await.unwrap();
+            assert!(
+                read_until(&mut peer, "done").await.contains("done"),
+                "{path}"
+            );
+            sleep(IDLE - SECOND).await;
+        }
+        let open = open_for(&mut peer).await;
+        assert!((SECOND..=SECOND + GOODBYE).contains(&open), "{open:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_http_2_peer_that_does_not_answer_a_ping_loses_its_request() {
+        let mut gone = peer();
+        gone.write_all(&[HTTP_2, HTTP_2_GET].concat())
+            .await
+            .unwrap();
+        let open = open_for(&mut gone).await;
+        assert!((PING..=PING + PONG + SECOND).contains(&open), "{open:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_http_2_peer_that_answers_pings_gets_its_answer_and_is_closed_when_idle() {
+        let io = TokioIo::new(peer());
+        let (mut client, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+                .await
+                .unwrap();
+        let connection = tokio::spawn(connection);
+        let request = Request::get("http://localhost/1000")
+            .body(Empty::<Bytes>::new())
+            .unwrap();
+        let answer = client.send_request(request).await.unwrap();
+        assert_eq!(answer.collect().await.unwrap().to_bytes(), "done");
+        let idle = Instant::now();
+        connection.await.unwrap().unwrap();
+        assert!((IDLE..=IDLE + GOODBYE).contains(&idle.elapsed()));
     }
 }

@@ -72,7 +72,7 @@ impl Authority {
         };
         let now = self.now();
         self.stores().revoke(user.oid, now);
-        tracing::info!(oid = %user.oid, "sessions revoked");
+        tracing::info!("sessions of a user revoked");
         true
     }
 

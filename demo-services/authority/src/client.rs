@@ -6,7 +6,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, header};
 use secrecy::ExposeSecret;
-use uuid::Uuid;
 
 use crate::directory::{App, Directory};
 use crate::errors::Refusal;
@@ -103,7 +102,7 @@ pub(crate) fn find<'a>(directory: &'a Directory, id: &str) -> Result<&'a App, Re
             "Application with the given identifier was not found in the directory.",
         )
     };
-    let id = Uuid::parse_str(id).map_err(|_| unknown())?;
+    let id = form::guid(id).ok_or_else(unknown)?;
     directory
         .apps
         .iter()

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::uri::Authority as HostAndPort;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use serde::Deserialize;
+use serde::de::IntoDeserializer;
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 
@@ -22,7 +23,7 @@ use crate::server;
 enum Command {
     Counters {},
     FailNext {
-        endpoint: Endpoint,
+        endpoint: String,
         n: u32,
         status: Option<u16>,
         #[serde(default)]
@@ -146,6 +147,12 @@ fn run(authority: &Authority, command: Command) -> Response {
             body,
             retry_after,
         } => {
+            let Ok(endpoint) = named(&endpoint) else {
+                return refuse(
+                    StatusCode::BAD_REQUEST,
+                    "no such endpoint: it is one of authorize, discovery, keys and token",
+                );
+            };
             authority.meter.fail_next(
                 endpoint,
                 n,
@@ -175,6 +182,10 @@ fn run(authority: &Authority, command: Command) -> Response {
             Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "no key could be made"),
         },
     }
+}
+
+fn named(endpoint: &str) -> Result<Endpoint, serde::de::value::Error> {
+    Endpoint::deserialize(endpoint.into_deserializer())
 }
 
 fn refuse(status: StatusCode, error: &str) -> Response {

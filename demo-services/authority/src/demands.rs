@@ -4,6 +4,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::directory::is_auth_context;
+use crate::form;
 
 /// Longest `claims` text that is read.
 const MAX_LENGTH: usize = 8 * 1024;
@@ -53,7 +54,7 @@ impl Demands {
             policies: ["capolids", "polids"]
                 .iter()
                 .flat_map(|name| wanted(name))
-                .filter_map(|id| Uuid::parse_str(&id).ok())
+                .filter_map(|id| form::guid(&id))
                 .collect(),
             not_before: wanted("nbf")
                 .first()

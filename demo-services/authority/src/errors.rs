@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::clock;
+use crate::form;
 
 /// Why a request is refused, before it is written as JSON or into a redirect.
 #[derive(Clone, Debug)]
@@ -28,7 +29,7 @@ impl Trace {
     /// A new trace, correlated with the client's `client-request-id` when that is a GUID.
     pub(crate) fn new(client_request_id: Option<&str>) -> Self {
         let correlation_id = client_request_id
-            .and_then(|id| Uuid::parse_str(id).ok())
+            .and_then(form::guid)
             .unwrap_or_else(Uuid::new_v4);
         Self {
             trace_id: Uuid::new_v4(),

@@ -1,5 +1,7 @@
 //! Query strings and form bodies: decoded strictly, so that what is echoed is what came in.
 
+use uuid::Uuid;
+
 /// Why a query or a form was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FormError {
@@ -67,9 +69,30 @@ pub(crate) fn decode(text: &[u8]) -> Result<String, FormError> {
     String::from_utf8(bytes).map_err(|_| FormError::Malformed)
 }
 
+/// A GUID with its hyphens: in braces, as a URN or without hyphens it is another text.
+pub(crate) fn guid(text: &str) -> Option<Uuid> {
+    let hyphenated = text.len() == uuid::fmt::Hyphenated::LENGTH;
+    hyphenated.then(|| Uuid::parse_str(text).ok()).flatten()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_guid_has_one_form() {
+        let id = Uuid::from_u128(0x3edd_1e00_0000_4000_8000_0000_0000_5000);
+        assert_eq!(guid(&id.to_string()), Some(id));
+        for other in [
+            id.braced().to_string(),
+            id.urn().to_string(),
+            id.simple().to_string(),
+            format!(" {id}"),
+            String::new(),
+        ] {
+            assert_eq!(guid(&other), None, "{other}");
+        }
+    }
 
     #[test]
     fn values_are_decoded_once() {

@@ -48,10 +48,10 @@
 //!
 //! # Driving the pages without a browser
 //!
-//! `GET .../authorize` answers with a page or a redirect. The sign-in form posts `flow` (a hidden field), `username` and `password`
-//! to `/{tenant}/sign-in`; the MFA form posts `flow` and `code` to `/{tenant}/mfa`; either may post `cancel` instead. Each answer is
-//! the next page or a 303 to the client. The session is in the cookie [`SESSION_COOKIE`], which is `Secure`: a client with a cookie
-//! jar that refuses such cookies over http sends it back by hand.
+//! `GET .../authorize` answers with a page or a redirect. Each page has a form with `flow`, a hidden field. The sign-in form posts it
+//! with `username` and `password` to `/{tenant}/sign-in`, the MFA form with `code` to `/{tenant}/mfa`, the consent form with `accept`
+//! to `/{tenant}/consent`; each may post `cancel` instead. Each answer is the next page or a 303 to the client. The session is in the
+//! cookie [`SESSION_COOKIE`], which is `Secure`: a client with a cookie jar that refuses such cookies over http sends it back by hand.
 //!
 //! # Randomness, time, memory
 //!
@@ -62,6 +62,7 @@ mod authorize;
 mod bounded;
 mod client;
 mod clock;
+mod connections;
 mod control;
 mod cookies;
 mod demands;

@@ -36,6 +36,22 @@ struct SecondFactor<'a> {
     username: &'a str,
 }
 
+/// What one application will be allowed.
+pub(crate) struct Permissions {
+    /// The application's name.
+    pub(crate) holder: String,
+    /// One sentence each.
+    pub(crate) words: Vec<String>,
+}
+
+#[derive(Template)]
+#[template(path = "consent.html")]
+struct Consent<'a> {
+    page: &'a Page<'a>,
+    username: &'a str,
+    groups: &'a [Permissions],
+}
+
 #[derive(Template)]
 #[template(path = "form_post.html")]
 struct FormPost<'a> {
@@ -56,6 +72,17 @@ pub(crate) fn sign_in(page: &Page<'_>, username: &str) -> Response {
 
 pub(crate) fn mfa(page: &Page<'_>, username: &str) -> Response {
     render(StatusCode::OK, &SecondFactor { page, username })
+}
+
+pub(crate) fn consent(page: &Page<'_>, username: &str, groups: &[Permissions]) -> Response {
+    render(
+        StatusCode::OK,
+        &Consent {
+            page,
+            username,
+            groups,
+        },
+    )
 }
 
 /// A form that sends itself to the client, or is sent by a button where scripts are off.
@@ -134,6 +161,16 @@ mod tests {
             SecondFactor {
                 page: &page,
                 username: evil,
+            }
+            .render()
+            .unwrap(),
+            Consent {
+                page: &page,
+                username: evil,
+                groups: &[Permissions {
+                    holder: evil.to_owned(),
+                    words: vec![evil.to_owned()],
+                }],
             }
             .render()
             .unwrap(),

@@ -1,6 +1,6 @@
 //! What the authority remembers: sessions, pages under way, codes, refresh tokens, and a record for each token.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use uuid::Uuid;
 
@@ -9,6 +9,9 @@ use crate::bounded::Expiring;
 use crate::policy::Authentication;
 use crate::random;
 use crate::tokens::ACCESS_TOKEN_LIFETIME;
+
+/// Wrong answers per user and kind within ten minutes, over all sign-ins.
+pub(crate) const MAX_TRIES: u8 = 5;
 
 /// Everything that expires.
 pub(crate) struct Stores {
@@ -22,6 +25,10 @@ pub(crate) struct Stores {
     families: Expiring<Box<Family>>,
     /// Grant records by `uti`.
     pub(crate) records: Expiring<Record>,
+    /// Names of the scopes that a user has granted to a client on an API.
+    consents: Expiring<BTreeSet<String>>,
+    /// Tries to guess a password or a second factor, by user and kind.
+    tries: Expiring<u8>,
     /// How often and when a user's sessions were revoked. Only users of the directory get in.
     revocations: HashMap<Uuid, Revocation>,
 }
@@ -33,6 +40,32 @@ pub(crate) struct Flow {
     /// Who has given the right password, once somebody has.
     pub(crate) authentication: Option<Authentication>,
     pub(crate) failures: u8,
+    /// The page that was drawn last: only its form is taken.
+    pub(crate) waiting: Waiting,
+    /// Whether the user has accepted what this request asks for.
+    pub(crate) consented: bool,
+}
+
+/// A page that waits for the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    Consent,
+    Mfa,
+    SignIn,
+}
+
+/// Who lets whom use what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grant {
+    pub(crate) user: Uuid,
+    pub(crate) client: Uuid,
+    pub(crate) resource: Uuid,
+}
+
+impl Grant {
+    fn key(self) -> String {
+        format!("{} {} {}", self.user, self.client, self.resource)
+    }
 }
 
 /// What a code stands for.
@@ -61,6 +94,29 @@ pub(crate) struct Record {
     pub(crate) authentication: Option<Authentication>,
 }
 
+/// What can be guessed. The second factor is counted on its own: a right password must not buy more tries at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Guess {
+    Code,
+    Password,
+}
+
+impl Guess {
+    fn key(self, user: Uuid) -> String {
+        format!("{self:?} {user}")
+    }
+}
+
+/// Whether a try is let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    /// If it is wrong, the user is locked.
+    Last,
+    /// Not even a right answer is taken.
+    Locked,
+    Open,
+}
+
 #[derive(Clone, Copy, Default)]
 struct Revocation {
     generation: u64,
@@ -85,8 +141,50 @@ impl Stores {
             codes: Expiring::new(300, 4096),
             families: Expiring::new(DAY, 50_000),
             records: Expiring::new(ACCESS_TOKEN_LIFETIME, 100_000),
+            consents: Expiring::new(365 * DAY, 50_000),
+            tries: Expiring::new(600, 10_000),
             revocations: HashMap::new(),
         }
+    }
+
+    /// Adds to what the user has granted before.
+    pub(crate) fn consent(&mut self, grant: Grant, names: BTreeSet<String>, now: u64) {
+        let key = grant.key();
+        match self.consents.get_mut(&key, now) {
+            Some(granted) => granted.extend(names),
+            None => self.consents.insert(key, names, now),
+        }
+    }
+
+    pub(crate) fn consented(&self, grant: Grant, now: u64) -> BTreeSet<String> {
+        let granted = self.consents.get(&grant.key(), now);
+        granted.cloned().unwrap_or_default()
+    }
+
+    /// Counts a try **before** its answer is looked at, so that tries at the same time are not let through together.
+    pub(crate) fn attempt(&mut self, guess: Guess, user: Uuid, now: u64) -> Attempt {
+        let key = guess.key(user);
+        let tries = match self.tries.get_mut(&key, now) {
+            Some(tries) => {
+                *tries = tries.saturating_add(1);
+                *tries
+            }
+            None => {
+                self.tries.remove(&key, now);
+                self.tries.insert(key, 1, now);
+                1
+            }
+        };
+        match tries {
+            ..MAX_TRIES => Attempt::Open,
+            MAX_TRIES => Attempt::Last,
+            _ => Attempt::Locked,
+        }
+    }
+
+    /// A right answer: earlier wrong ones no longer count.
+    pub(crate) fn forgive(&mut self, guess: Guess, user: Uuid, now: u64) {
+        self.tries.remove(&guess.key(user), now);
     }
 
     /// Ends all sessions and grants of a user.
@@ -212,6 +310,65 @@ mod tests {
             stores.family(&second, 0).err(),
             Some(BadRefreshToken::Unknown)
         );
+    }
+
+    #[test]
+    fn five_wrong_answers_lock_one_user_for_one_kind_until_the_time_is_over() {
+        let (alice, bob) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let mut stores = Stores::new();
+        let mut attempts = |guess, user, now| stores.attempt(guess, user, now);
+        for now in 0..4 {
+            assert_eq!(attempts(Guess::Code, alice, now), Attempt::Open);
+        }
+        assert_eq!(attempts(Guess::Code, alice, 4), Attempt::Last);
+        assert_eq!(attempts(Guess::Code, alice, 599), Attempt::Locked);
+        assert_eq!(attempts(Guess::Password, alice, 599), Attempt::Open);
+        assert_eq!(attempts(Guess::Code, bob, 599), Attempt::Open);
+        assert_eq!(attempts(Guess::Code, alice, 600), Attempt::Open);
+    }
+
+    #[test]
+    fn a_right_answer_forgives_wrong_ones_of_its_kind() {
+        let user = Uuid::from_u128(1);
+        let mut stores = Stores::new();
+        for _ in 0..4 {
+            stores.attempt(Guess::Code, user, 0);
+        }
+        stores.forgive(Guess::Password, user, 0);
+        assert_eq!(stores.attempt(Guess::Code, user, 0), Attempt::Last);
+        stores.forgive(Guess::Code, user, 0);
+        assert_eq!(stores.attempt(Guess::Code, user, 0), Attempt::Open);
+    }
+
+    #[test]
+    fn consent_is_for_one_user_one_client_and_one_api() {
+        let id = Uuid::from_u128;
+        let grant = Grant {
+            user: id(1),
+            client: id(2),
+            resource: id(3),
+        };
+        let names = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+        let mut stores = Stores::new();
+        stores.consent(grant, names(&["a"]), 0);
+        stores.consent(grant, names(&["b"]), 0);
+        assert_eq!(stores.consented(grant, 1), names(&["a", "b"]));
+        for other in [
+            Grant {
+                user: id(9),
+                ..grant
+            },
+            Grant {
+                client: id(9),
+                ..grant
+            },
+            Grant {
+                resource: id(9),
+                ..grant
+            },
+        ] {
+            assert!(stores.consented(other, 1).is_empty());
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::authority::{Authority, Shared};
 use crate::clock::{Clock, SystemClock};
+use crate::connections;
 use crate::directory::{Directory, DirectoryError, is_loopback};
 use crate::keys::{KeyRing, SigningKey};
 use crate::meter::{Counters, Endpoint, Fault, Meter};
@@ -172,7 +173,7 @@ impl LocalAuthority {
             skew: AtomicI64::new(0),
         });
         let (stop, stopped) = watch::channel(false);
-        let serving = tokio::spawn(server::serve(
+        let serving = tokio::spawn(connections::serve(
             listeners,
             server::router(authority.clone()),
             stopped,

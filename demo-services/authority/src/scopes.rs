@@ -1,6 +1,8 @@
 //! The `scope` parameter: one resource per request, and the OpenID Connect scopes beside it.
 
-use crate::directory::{App, Directory};
+use std::collections::BTreeSet;
+
+use crate::directory::{App, Consent, Directory};
 use crate::errors::Refusal;
 
 /// A scope parameter that was understood.
@@ -81,29 +83,50 @@ impl Requested {
         self.default && !self.openid && !self.offline_access
     }
 
-    /// What `client` gets for the request: everything that it was granted on the resource, as in Entra, if what it asks for is part of that.
+    /// Whether everything is asked for that the client is registered for.
+    pub(crate) fn is_default(&self) -> bool {
+        self.default
+    }
+
+    /// What `client` gets for the request: everything that it was granted on the resource, as in Entra, if what it asks for is part of
+    /// that. `consented` is what the user has granted; an administrator or the API may have granted everything.
     ///
     /// # Errors
     ///
     /// AADSTS65001 when it asks for more than it was granted.
-    pub(crate) fn granted(&self, client: &App) -> Result<Vec<String>, Refusal> {
+    pub(crate) fn granted(
+        &self,
+        client: &App,
+        consented: &BTreeSet<String>,
+    ) -> Result<Vec<String>, Refusal> {
         if self.names.is_empty() && !self.default {
             return Ok(["openid", "profile", "email"].map(str::to_owned).into());
         }
+        let by_others = client.consent == Consent::Granted
+            || self.resource.pre_authorized.contains(&client.client_id);
         let granted: Vec<String> = client
-            .delegated
-            .iter()
-            .filter_map(|permission| self.resource.permission(permission))
+            .permissions_on(&self.resource)
+            .filter(|name| by_others || consented.contains(*name))
             .map(str::to_owned)
             .collect();
-        let consented = client.consent == crate::directory::Consent::Granted
-            || self.resource.pre_authorized.contains(&client.client_id);
-        if consented && !granted.is_empty() && self.names.iter().all(|name| granted.contains(name))
-        {
+        if !granted.is_empty() && self.names.iter().all(|name| granted.contains(name)) {
             Ok(granted)
         } else {
             Err(Refusal::consent_required())
         }
+    }
+
+    /// What the user is to be asked for; `None` if `client` is not registered for it, so that asking would not help.
+    pub(crate) fn consentable(&self, client: &App) -> Option<BTreeSet<String>> {
+        let registered: BTreeSet<String> = client
+            .permissions_on(&self.resource)
+            .map(str::to_owned)
+            .collect();
+        if self.default {
+            return Some(registered).filter(|registered| !registered.is_empty());
+        }
+        let names: BTreeSet<String> = self.names.iter().cloned().collect();
+        Some(names).filter(|names| names.is_subset(&registered))
     }
 }
 
@@ -154,7 +177,7 @@ mod tests {
             assert_eq!(requested.text, scope);
             assert_eq!(
                 requested
-                    .granted(directory.app("spa-backend").unwrap())
+                    .granted(directory.app("spa-backend").unwrap(), &BTreeSet::new())
                     .unwrap(),
                 ["user_impersonation"]
             );
@@ -191,31 +214,42 @@ mod tests {
             Requested::parse(&directory, Some("api://downstream-api/user_impersonation")).unwrap();
         assert!(
             requested
-                .granted(directory.app("middle-tier").unwrap())
+                .granted(directory.app("middle-tier").unwrap(), &BTreeSet::new())
                 .is_ok()
         );
         assert_eq!(
             requested
-                .granted(directory.app("spa-backend").unwrap())
+                .granted(directory.app("spa-backend").unwrap(), &BTreeSet::new())
                 .unwrap_err()
                 .code,
             65_001
         );
-        directory.app_mut("middle-tier").unwrap().consent = crate::directory::Consent::Required;
+        directory.app_mut("middle-tier").unwrap().consent = Consent::Required;
         assert_eq!(
             requested
-                .granted(directory.app("middle-tier").unwrap())
+                .granted(directory.app("middle-tier").unwrap(), &BTreeSet::new())
                 .unwrap_err()
                 .code,
             65_001
         );
-        let id = directory.app("middle-tier").unwrap().client_id;
+        let middle = directory.app("middle-tier").unwrap();
+        let consented = requested.consentable(middle).unwrap();
+        assert_eq!(
+            requested.granted(middle, &consented).unwrap(),
+            ["user_impersonation"]
+        );
+        assert_eq!(
+            requested.consentable(directory.app("spa-backend").unwrap()),
+            None,
+            "not among its permissions"
+        );
+        let id = middle.client_id;
         directory.app_mut("downstream-api").unwrap().pre_authorized = vec![id];
         let requested =
             Requested::parse(&directory, Some("api://downstream-api/user_impersonation")).unwrap();
         assert!(
             requested
-                .granted(directory.app("middle-tier").unwrap())
+                .granted(directory.app("middle-tier").unwrap(), &BTreeSet::new())
                 .is_ok(),
             "pre-authorized clients need no consent"
         );

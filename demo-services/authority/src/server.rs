@@ -1,4 +1,4 @@
-//! Routes, the rules for every request, and the loop that accepts connections.
+//! Routes, and the rules for every request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +10,6 @@ use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use http::uri::Authority as HostAndPort;
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
@@ -27,14 +21,8 @@ use crate::meter::{Endpoint, meter};
 use crate::{authorize, control, discovery, grants, logout, pages};
 
 const MAX_BODY: usize = 64 * 1024;
-const MAX_HEADER_LIST: u32 = 32 * 1024;
-const MAX_CONNECTIONS: usize = 1024;
 /// Longer than the longest delay that `fail_next` can ask for.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// hyper counts idle time as well: longer than the 90 seconds for which client pools keep a connection, so that the client is the one
-/// to close it and no request meets a closing connection.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The directory that a request with a known tenant works on.
 #[derive(Clone)]
@@ -77,6 +65,7 @@ pub(crate) fn router(authority: Shared) -> Router {
         .route("/{tenant}/oauth2/v2.0/logout", get(logout::logout))
         .route("/{tenant}/sign-in", post(authorize::sign_in))
         .route("/{tenant}/mfa", post(authorize::mfa))
+        .route("/{tenant}/consent", post(authorize::consent))
         .route_layer(middleware::from_fn_with_state(
             authority.clone(),
             known_tenant,
@@ -187,84 +176,4 @@ pub(crate) fn is_own_origin(authority: &Authority, origin: &HeaderValue) -> bool
             .or_else(|| origin.strip_prefix("https://"))
     });
     host.is_some_and(|host| is_own_host(authority, host))
-}
-
-/// Accepts connections until told to stop, then lets those that are being answered finish.
-pub(crate) async fn serve(
-    listeners: Vec<TcpListener>,
-    router: Router,
-    stop: watch::Receiver<bool>,
-) {
-    let graceful = GracefulShutdown::new();
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut listeners = listeners.into_iter();
-    let next = |listener: Option<TcpListener>| {
-        let (graceful, permits, router, stop) = (&graceful, &permits, &router, stop.clone());
-        async move {
-            if let Some(listener) = listener {
-                accept(listener, router, graceful, permits, stop).await;
-            }
-        }
-    };
-    // At most two: `localhost` has two addresses.
-    tokio::join!(next(listeners.next()), next(listeners.next()));
-    let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, graceful.shutdown()).await;
-}
-
-async fn accept(
-    listener: TcpListener,
-    router: &Router,
-    graceful: &GracefulShutdown,
-    permits: &Arc<Semaphore>,
-    mut stop: watch::Receiver<bool>,
-) {
-    loop {
-        let connection = async {
-            let permit = permits.clone().acquire_owned().await;
-            (listener.accept().await, permit)
-        };
-        let (accepted, permit) = tokio::select! {
-            () = stopped(&mut stop) => return,
-            connection = connection => connection,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Out of file descriptors, most likely: trying again at once would spin.
-                tracing::warn!(%error, "accept failed");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let _ = stream.set_nodelay(true);
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .max_buf_size(MAX_HEADER_LIST as usize);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_header_list_size(MAX_HEADER_LIST)
-            .max_concurrent_streams(128);
-        let connection = builder
-            .serve_connection(
-                TokioIo::new(stream),
-                TowerToHyperService::new(router.clone()),
-            )
-            .into_owned();
-        let watched = graceful.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = watched.await {
-                tracing::debug!(%error, "connection ended");
-            }
-            drop(permit);
-        });
-    }
-}
-
-/// Told to stop, or nobody is left who could tell.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
 }

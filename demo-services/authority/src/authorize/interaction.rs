@@ -14,23 +14,22 @@ use uuid::Uuid;
 use super::{Origin, page, proceed, user};
 use crate::authority::{Authority, Shared};
 use crate::cookies;
-use crate::directory::Directory;
+use crate::directory::{Directory, User};
 use crate::errors::Refusal;
 use crate::form::Form;
 use crate::pages;
 use crate::policy::Authentication;
 use crate::random;
-use crate::records::Flow;
+use crate::records::{Attempt, Flow, Guess, MAX_TRIES, Waiting};
 use crate::server::{self, Known};
 
-/// Wrong answers per flow.
-const MAX_FAILURES: u8 = 5;
+const WRONG_CODE: &str = "That code is not right.";
 
 /// A form that belongs to a flow.
-struct Answer {
-    form: Form,
-    id: String,
-    flow: Flow,
+pub(super) struct Answer {
+    pub(super) form: Form,
+    pub(super) id: String,
+    pub(super) flow: Flow,
 }
 
 /// `POST /{tenant}/sign-in` with `flow`, `username`, `password`, or `cancel`.
@@ -40,25 +39,21 @@ pub(crate) async fn sign_in(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let Answer { form, id, mut flow } = match receive(&authority, &headers, &body, |flow| {
-        flow.authentication.is_none()
-    }) {
+    let Answer { form, id, mut flow } = match receive(&authority, &headers, &body, Waiting::SignIn)
+    {
         Ok(answer) => answer,
         Err(response) => return *response,
     };
     let typed = form.get("username").unwrap_or_default().trim().to_owned();
-    let user = directory
-        .user(&typed)
-        .filter(|user| same(user.password(), form.get("password").unwrap_or_default()));
-    let Some(user) = user else {
-        flow.request.login_hint = Some(typed).filter(|typed| typed.len() <= 256);
-        return failed(
-            &authority,
-            &directory,
-            flow,
-            id,
-            "That username or password is not right.",
-        );
+    let named = directory.user(&typed);
+    let right = |user: &User| same(user.password(), form.get("password").unwrap_or_default());
+    let user = match guess(&authority, Guess::Password, named, right) {
+        Ok(user) => user,
+        Err(wrong) => {
+            flow.request.login_hint = Some(typed).filter(|typed| typed.len() <= 256);
+            let complaint = "That username or password is not right.";
+            return failed(&authority, &directory, flow, id, wrong, complaint);
+        }
     };
     let now = authority.now();
     let generation = authority.stores().generation(user.oid);
@@ -80,20 +75,22 @@ pub(crate) async fn mfa(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let Answer { form, id, flow } = match receive(&authority, &headers, &body, |flow| {
-        flow.authentication.is_some()
-    }) {
+    let Answer { form, id, flow } = match receive(&authority, &headers, &body, Waiting::Mfa) {
         Ok(answer) => answer,
         Err(response) => return *response,
     };
-    let right = |authentication: &Authentication| {
-        let otp = user(&directory, authentication)
-            .filter(|user| user.can_mfa())
-            .and_then(crate::directory::User::otp);
-        otp.is_some_and(|otp| same(otp, form.get("code").unwrap_or_default().trim()))
+    let authentication = flow.authentication.clone();
+    let named = authentication
+        .as_ref()
+        .and_then(|authentication| user(&directory, authentication))
+        .filter(|user| user.can_mfa());
+    let right = |user: &User| {
+        user.otp()
+            .is_some_and(|otp| same(otp, form.get("code").unwrap_or_default().trim()))
     };
-    match flow.authentication.clone().filter(right) {
-        Some(authentication) => advance(
+    let answered = guess(&authority, Guess::Code, named, right).map(|_| authentication);
+    match answered {
+        Ok(Some(authentication)) => advance(
             &authority,
             &directory,
             &headers,
@@ -104,16 +101,45 @@ pub(crate) async fn mfa(
                 ..authentication
             },
         ),
-        None => failed(&authority, &directory, flow, id, "That code is not right."),
+        Ok(None) => failed(&authority, &directory, flow, id, Wrong::Retry, WRONG_CODE),
+        Err(wrong) => failed(&authority, &directory, flow, id, wrong, WRONG_CODE),
+    }
+}
+
+/// What a wrong answer leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wrong {
+    Locked,
+    Retry,
+}
+
+/// Counts a try against the user it is about, over all flows, and says who has answered right.
+fn guess<'a>(
+    authority: &Authority,
+    kind: Guess,
+    named: Option<&'a User>,
+    right: impl Fn(&User) -> bool,
+) -> Result<&'a User, Wrong> {
+    let user = named.ok_or(Wrong::Retry)?;
+    let now = authority.now();
+    let attempt = authority.stores().attempt(kind, user.oid, now);
+    match attempt {
+        Attempt::Locked => Err(Wrong::Locked),
+        Attempt::Last | Attempt::Open if right(user) => {
+            authority.stores().forgive(kind, user.oid, now);
+            Ok(user)
+        }
+        Attempt::Last => Err(Wrong::Locked),
+        Attempt::Open => Err(Wrong::Retry),
     }
 }
 
 /// Takes the flow out of the store; whoever wants to go on puts it back.
-fn receive(
+pub(super) fn receive(
     authority: &Authority,
     headers: &HeaderMap,
     body: &[u8],
-    expected: impl Fn(&Flow) -> bool,
+    page: Waiting,
 ) -> Result<Answer, Box<Response>> {
     if !is_own_form(authority, headers) {
         return Err(pages::error(
@@ -131,7 +157,7 @@ fn receive(
         let waiting = stores
             .flows
             .get(&id, now)
-            .is_some_and(|flow| expected(flow));
+            .is_some_and(|flow| flow.waiting == page);
         waiting.then(|| stores.flows.remove(&id, now)).flatten()
     };
     let Some(flow) = flow else {
@@ -142,7 +168,11 @@ fn receive(
         .into());
     };
     if form.get("cancel").is_some() {
-        let refusal = Refusal::new("access_denied", 65_004, "The user cancelled the sign-in.");
+        let refusal = Refusal::new(
+            "access_denied",
+            65_004,
+            "The user cancelled the sign-in or declined to consent to access the app.",
+        );
         return Err(flow
             .request
             .reply
@@ -176,7 +206,7 @@ fn advance(
             .sessions
             .insert(cookie.clone(), authentication.clone(), now);
     }
-    tracing::info!(oid = %authentication.user, mfa = authentication.mfa, trace_id = %flow.request.trace.trace_id, "signed in");
+    tracing::info!(mfa = authentication.mfa, trace_id = %flow.request.trace.trace_id, "signed in");
     let flow = Flow {
         authentication: Some(authentication),
         ..flow
@@ -198,11 +228,13 @@ fn failed(
     directory: &Directory,
     mut flow: Flow,
     id: String,
+    wrong: Wrong,
     complaint: &'static str,
 ) -> Response {
     flow.failures += 1;
     tracing::info!(failures = flow.failures, trace_id = %flow.request.trace.trace_id, "wrong answer");
-    if flow.failures >= MAX_FAILURES {
+    // A name that nobody has cannot be locked; it gets the same answer as one that somebody has.
+    if wrong == Wrong::Locked || flow.failures >= MAX_TRIES {
         let refusal = Refusal::new(
             "access_denied",
             50_053,

@@ -1,5 +1,6 @@
 //! The authorization endpoint: from a request and a session to a page, a code or a refusal.
 
+mod consent;
 mod interaction;
 mod reply;
 mod request;
@@ -10,6 +11,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
+pub(crate) use consent::consent;
 pub(crate) use interaction::{mfa, sign_in};
 pub(crate) use request::{AuthorizeRequest, RedirectKind, registered};
 
@@ -21,7 +23,7 @@ use crate::form::{Form, FormError};
 use crate::pages;
 use crate::policy::{self, Authentication, Question, Setting, Step, Verdict};
 use crate::random;
-use crate::records::{Code, Flow};
+use crate::records::{Code, Flow, Grant, Waiting};
 use crate::server::Known;
 use crate::tokens::client_info;
 use request::{Prompt, Rejected};
@@ -73,6 +75,8 @@ pub(crate) async fn authorize(
             request,
             authentication: session,
             failures: 0,
+            waiting: Waiting::SignIn,
+            consented: false,
         },
         Origin::Session,
         None,
@@ -91,6 +95,7 @@ enum Origin {
 
 /// What comes next.
 enum Next {
+    Consent,
     Grant(Authentication),
     Mfa,
     Refuse(Refusal),
@@ -111,16 +116,37 @@ fn proceed(
     let next = next(authority, directory, &flow, origin, now);
     match next {
         Next::Grant(authentication) => {
-            tracing::info!(oid = %authentication.user, client = %request.client.client_id, trace_id = %request.trace.trace_id, "code issued");
+            tracing::info!(trace_id = %request.trace.trace_id, "code issued");
             grant(authority, directory, flow, authentication, method)
         }
         Next::Refuse(refusal) => request.reply.refuse(&refusal, request.trace, now, method),
-        Next::Mfa => page(authority, directory, flow, id, None),
+        Next::Consent => page(
+            authority,
+            directory,
+            Flow {
+                waiting: Waiting::Consent,
+                ..flow
+            },
+            id,
+            None,
+        ),
+        Next::Mfa => page(
+            authority,
+            directory,
+            Flow {
+                waiting: Waiting::Mfa,
+                ..flow
+            },
+            id,
+            None,
+        ),
         Next::SignIn => page(
             authority,
             directory,
             Flow {
                 authentication: None,
+                consented: false,
+                waiting: Waiting::SignIn,
                 ..flow
             },
             id,
@@ -152,16 +178,30 @@ fn next(
     let Some((authentication, user)) = known else {
         return sign_in();
     };
-    if authority.stores().revoked_since(authentication).is_some() {
-        return sign_in();
-    }
+    let resource = &request.requested.resource;
+    let grant = Grant {
+        user: user.oid,
+        client: request.client.client_id,
+        resource: resource.client_id,
+    };
+    let consented = {
+        let stores = authority.stores();
+        if stores.revoked_since(authentication).is_some() {
+            drop(stores);
+            return sign_in();
+        }
+        stores.consented(grant, now)
+    };
     if origin == Origin::Session && !session_will_do(request, authentication, user, now) {
         return sign_in();
     }
-    if let Err(refusal) = request.requested.granted(&request.client) {
+    let granted = request.requested.granted(&request.client, &consented);
+    let asks = granted.is_err() || (request.prompt == Prompt::Consent && !flow.consented);
+    if let Err(refusal) = granted
+        && (silent || request.requested.consentable(&request.client).is_none())
+    {
         return Next::Refuse(refusal.error("consent_required"));
     }
-    let resource = &request.requested.resource;
     match (Question {
         directory,
         user,
@@ -172,6 +212,7 @@ fn next(
     })
     .decide(authentication)
     {
+        Verdict::Satisfied(_) if asks => Next::Consent,
         Verdict::Satisfied(contexts) => Next::Grant(Authentication {
             contexts,
             ..authentication.clone()
@@ -238,13 +279,19 @@ fn page(
         flow: &id,
         complaint,
     };
-    let response = match flow
+    let username = flow
         .authentication
         .as_ref()
         .and_then(|authentication| user(directory, authentication))
-    {
-        Some(user) => pages::mfa(&view, &user.username),
-        None => pages::sign_in(
+        .map_or("", |user| &user.username);
+    let response = match flow.waiting {
+        Waiting::Consent => pages::consent(
+            &view,
+            username,
+            &consent::in_words(directory, &flow.request),
+        ),
+        Waiting::Mfa => pages::mfa(&view, username),
+        Waiting::SignIn => pages::sign_in(
             &view,
             flow.request.login_hint.as_deref().unwrap_or_default(),
         ),

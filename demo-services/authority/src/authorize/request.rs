@@ -21,6 +21,7 @@ pub(crate) enum RedirectKind {
 /// OpenID Connect Core 3.1.2.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Prompt {
+    Consent,
     Login,
     None,
     SelectAccount,
@@ -136,6 +137,7 @@ impl AuthorizeRequest {
         }
         let prompt = match form.get("prompt") {
             None => Prompt::WhenNeeded,
+            Some("consent") => Prompt::Consent,
             Some("login") => Prompt::Login,
             Some("none") => Prompt::None,
             Some("select_account") => Prompt::SelectAccount,
@@ -197,17 +199,30 @@ pub(crate) fn registered(app: &App, presented: &str) -> Option<RedirectKind> {
     }
 }
 
+/// As text: a URL parser forgives spaces, tabs and capitals.
 fn differs_in_port_only(registered: &str, presented: &str) -> bool {
-    let (Ok(mut registered), Ok(mut presented)) = (Url::parse(registered), Url::parse(presented))
-    else {
-        return false;
+    let loopback = Url::parse(registered).is_ok_and(|url| is_loopback(&url));
+    let registered = without_port(registered);
+    loopback && registered.is_some() && registered == without_port(presented)
+}
+
+/// What stands before the port and after it in an `http` URL.
+fn without_port(url: &str) -> Option<(&str, &str)> {
+    let host_and_port = url.strip_prefix("http://")?;
+    let end = host_and_port
+        .find(['/', '?'])
+        .unwrap_or(host_and_port.len());
+    let (host_and_port, rest) = host_and_port.split_at(end);
+    // The colons of an IPv6 address stand within brackets.
+    let bare = host_and_port.ends_with(']') || !host_and_port.contains(':');
+    let host = if bare {
+        host_and_port
+    } else {
+        let (host, port) = host_and_port.rsplit_once(':')?;
+        let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+        (digits && port.parse::<u16>().is_ok()).then_some(host)?
     };
-    let loopback = |url: &Url| url.scheme() == "http" && is_loopback(url);
-    loopback(&registered)
-        && loopback(&presented)
-        && registered.set_port(None).is_ok()
-        && presented.set_port(None).is_ok()
-        && registered == presented
+    Some((host, rest))
 }
 
 #[cfg(test)]
@@ -220,7 +235,11 @@ mod tests {
         app.redirect_uris = RedirectUris {
             spa: vec!["https://spa.example/".into()],
             web: vec!["http://localhost:3000/auth/callback".into()],
-            native: vec!["http://localhost".into(), "http://127.0.0.1/cb".into()],
+            native: vec![
+                "http://localhost".into(),
+                "http://127.0.0.1/cb".into(),
+                "http://[::1]:9/cb?x".into(),
+            ],
         };
         app
     }
@@ -251,8 +270,27 @@ mod tests {
     fn only_the_port_of_a_native_loopback_is_free() {
         for (uri, kind) in [
             ("http://localhost:51234", Some(RedirectKind::Native)),
-            ("http://localhost:51234/", Some(RedirectKind::Native)),
             ("http://127.0.0.1:51234/cb", Some(RedirectKind::Native)),
+            ("http://[::1]:51234/cb?x", Some(RedirectKind::Native)),
+            ("http://[::1]/cb?x", Some(RedirectKind::Native)),
+            ("http://[::1]:51234/cb", None),
+            ("http://localhost:51234/", None),
+            ("http://localhost\t:7777", None),
+            ("http://local\nhost:7777", None),
+            (" http://localhost:7777", None),
+            ("http://localhost:7777 ", None),
+            ("HTTP://localhost:7777", None),
+            ("http://LOCALHOST:7777", None),
+            ("http:\\\\localhost:7777", None),
+            ("http:/localhost:7777", None),
+            ("http://localhost:", None),
+            ("http://localhost:+77", None),
+            ("http://localhost:65536", None),
+            ("http://localhost:7777#", None),
+            ("http://localhost:7777:8888", None),
+            ("http://localhost:7777@evil.example", None),
+            ("http://127.1:51234/cb", None),
+            ("http://[0::1]:51234/cb?x", None),
             ("http://127.0.0.1:51234/other", None),
             ("http://localhost:51234/cb", None),
             ("http://user@localhost:51234/", None),

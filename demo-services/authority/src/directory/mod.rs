@@ -12,7 +12,7 @@ use uuid::Uuid;
 pub use parse::DirectoryError;
 pub(crate) use validate::{is_auth_context, is_loopback};
 
-use crate::random;
+use crate::{form, random};
 
 /// Client id of the Graph-like API, which every directory has.
 pub(crate) const GRAPH: Uuid = Uuid::from_u128(0x0000_0003_0000_0000_c000_0000_0000_0000);
@@ -55,7 +55,7 @@ pub(crate) const GRAPH: Uuid = Uuid::from_u128(0x0000_0003_0000_0000_c000_0000_0
 /// redirect_uris = { web = ["http://localhost:3000/cb"], spa = [], native = [] }
 /// secrets = ["correct-horse-battery-staple"]
 /// delegated = ["api://my-api/read"]           # or "<client id>/read"
-/// consent = "granted"                         # or "required": AADSTS65001
+/// consent = "granted"                         # or "required": the user is asked, AADSTS65001 until then
 /// app_permissions = ["api://my-api/Run"]
 ///
 /// [[policies]]
@@ -185,8 +185,7 @@ pub struct App {
     /// Files of client certificates. None so far: clients prove themselves with a secret.
     #[serde(default)]
     pub certificates: Vec<String>,
-    /// Client ids whose users consent to this API and to those behind it at once. Kept; as long as there is no consent page,
-    /// nothing depends on it.
+    /// Client ids whose users consent to this API's own delegated permissions as well, when the client asks for `.default` of it.
     #[serde(default)]
     pub known_client_applications: Vec<Uuid>,
     /// Client ids that may use this API's scopes without the user's consent.
@@ -236,7 +235,7 @@ pub enum Consent {
     /// An administrator consented for everybody.
     #[default]
     Granted,
-    /// Nobody has: AADSTS65001.
+    /// Each user is asked on a page; until then AADSTS65001.
     Required,
 }
 
@@ -356,7 +355,7 @@ impl Directory {
     /// Whether `segment`, the first of a request's path, names this tenant.
     pub(crate) fn is_tenant(&self, segment: &str) -> bool {
         segment.eq_ignore_ascii_case(&self.tenant.domain)
-            || Uuid::parse_str(segment).is_ok_and(|id| id == self.tenant.id)
+            || form::guid(segment) == Some(self.tenant.id)
     }
 }
 
@@ -413,13 +412,20 @@ impl App {
         self.is_resource(resource).then_some(name)
     }
 
+    /// The short names of this client's delegated permissions on `resource`.
+    pub(crate) fn permissions_on(&self, resource: &App) -> impl Iterator<Item = &str> {
+        self.delegated
+            .iter()
+            .filter_map(|permission| resource.permission(permission))
+    }
+
     pub(crate) fn has_optional_claim(&self, claim: OptionalClaim) -> bool {
         self.optional_claims.contains(&claim)
     }
 
     fn is_resource(&self, name: &str) -> bool {
         self.identifier_uris.iter().any(|uri| uri == name)
-            || Uuid::parse_str(name).is_ok_and(|id| id == self.client_id)
+            || form::guid(name) == Some(self.client_id)
     }
 
     fn is(&self, name: &str) -> bool {

@@ -5,6 +5,7 @@ mod client_credentials;
 mod on_behalf_of;
 mod refresh_token;
 
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -21,6 +22,7 @@ use crate::errors::{Refusal, Trace, no_store};
 use crate::form::Form;
 use crate::meter::GrantType;
 use crate::policy::{self, Authentication, Question, Setting, Verdict};
+use crate::records::Grant;
 use crate::scopes::Requested;
 use crate::server::Known;
 use crate::tokens::{ACCESS_TOKEN_LIFETIME, AccessToken, IdToken, Stamp, Subject, client_info};
@@ -42,10 +44,12 @@ pub(crate) async fn token(
     Extension(Known(directory)): Extension<Known>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let query = Form::parse(query.unwrap_or_default().as_bytes()).unwrap_or_default();
-    let form = Form::parse(&body);
+    let form = body
+        .map_err(|rejection| Unreadable(rejection.status()))
+        .and_then(|body| Form::parse(&body).map_err(|_| Unreadable(StatusCode::BAD_REQUEST)));
     let id = form
         .as_ref()
         .ok()
@@ -53,8 +57,11 @@ pub(crate) async fn token(
         .or_else(|| query.get("client-request-id"));
     let trace = Trace::new(id.or_else(|| headers.get("client-request-id")?.to_str().ok()));
     let used_basic = headers.contains_key(header::AUTHORIZATION);
-    let mut response = match respond(&authority, &directory, &headers, form.map_err(|_| ())) {
-        Ok(answer) => Json(answer).into_response(),
+    let mut response = match respond(&authority, &directory, &headers, form) {
+        Ok((grant, answer)) => {
+            tracing::info!(?grant, trace_id = %trace.trace_id, "token issued");
+            Json(answer).into_response()
+        }
         Err(refusal) => {
             tracing::info!(error = refusal.error, code = refusal.code, trace_id = %trace.trace_id, "token refused");
             let mut response =
@@ -72,12 +79,15 @@ pub(crate) async fn token(
     response
 }
 
+/// The body is no form, or was not read to its end.
+struct Unreadable(StatusCode);
+
 fn respond(
     authority: &Authority,
     directory: &Directory,
     headers: &HeaderMap,
-    form: Result<Form, ()>,
-) -> Result<Value, Refusal> {
+    form: Result<Form, Unreadable>,
+) -> Result<(GrantType, Value), Refusal> {
     let content_type = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
@@ -94,11 +104,12 @@ fn respond(
             "The endpoint only accepts POST requests of type application/x-www-form-urlencoded.",
         ));
     }
-    let form = form.map_err(|()| {
+    let form = form.map_err(|Unreadable(status)| {
         Refusal::invalid_request(
             90_014,
-            "The request body is malformed or repeats a parameter.",
+            "The request body is malformed, too long, or repeats a parameter.",
         )
+        .status(status)
     })?;
     let grant = match form
         .get("grant_type")
@@ -132,8 +143,7 @@ fn respond(
         GrantType::OnBehalfOf => on_behalf_of::exchange(&request),
         GrantType::RefreshToken => refresh_token::refresh(&request),
     }?;
-    tracing::info!(?grant, client = %client.app.client_id, "token issued");
-    Ok(answer)
+    Ok((grant, answer))
 }
 
 /// A grant that nothing stands in the way of.
@@ -206,10 +216,19 @@ impl<'a> TokenRequest<'a> {
             .iter()
             .find(|user| user.oid == authentication.user)
             .ok_or_else(gone)?;
-        if let Some(at) = self.authority.stores().revoked_since(authentication) {
-            return Err(Refusal::revoked(at));
-        }
-        let scopes = requested.granted(self.client.app)?;
+        let grant = Grant {
+            user: user.oid,
+            client: self.client.app.client_id,
+            resource: requested.resource.client_id,
+        };
+        let consented = {
+            let stores = self.authority.stores();
+            if let Some(at) = stores.revoked_since(authentication) {
+                return Err(Refusal::revoked(at));
+            }
+            stores.consented(grant, self.now)
+        };
+        let scopes = requested.granted(self.client.app, &consented)?;
         let question = Question {
             directory: self.directory,
             user,

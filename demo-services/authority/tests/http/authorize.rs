@@ -72,6 +72,9 @@ async fn unknown_clients_and_redirects_stay_on_a_page() {
         ("client_id", ""),
         ("client_id", "nobody"),
         ("client_id", "00000000-0000-4000-8000-000000000000"),
+        ("client_id", "{5ba00000-0000-4000-8000-000000003000}"),
+        ("client_id", "urn:uuid:5ba00000-0000-4000-8000-000000003000"),
+        ("client_id", "5ba00000000040008000000000003000"),
         ("redirect_uri", ""),
         ("redirect_uri", "http://localhost:3000/auth/callback/"),
         ("redirect_uri", "http://localhost:3000/auth/callback?x"),
@@ -323,6 +326,38 @@ async fn a_wrong_one_time_code_can_be_repeated_and_proves_nothing() {
             .parameters()
             .contains_key("code")
     );
+}
+
+/// Wrong answers count against the user, however many sign-ins they are spread over.
+#[tokio::test]
+async fn guesses_are_counted_over_all_sign_ins() {
+    let authority = Harness::start().await;
+    let mfa_page = async |browser: &mut Browser, user: &str| {
+        let page = authority
+            .authorize(browser, &[("claims", crate::harness::C1)])
+            .await;
+        authority.sign_in(browser, &page, user).await
+    };
+    for _ in 0..5 {
+        let mut browser = Browser::default();
+        let page = mfa_page(&mut browser, "alice").await;
+        let flow = page.field("flow");
+        let wrong = [("flow", flow.as_str()), ("code", "000000")];
+        authority.submit(&mut browser, "mfa", &wrong).await;
+    }
+    let mut browser = Browser::default();
+    let page = mfa_page(&mut browser, "alice").await;
+    let locked = authority.confirm(&mut browser, &page).await.parameters();
+    assert_eq!(locked["error"], "access_denied");
+    assert!(locked["error_description"].starts_with("AADSTS50053: The account is locked"));
+    // Another user is not, nor is the first one ten minutes later.
+    for (user, later) in [("bob", 0), ("alice", 600)] {
+        authority.clock.advance(later);
+        let mut browser = Browser::default();
+        let page = mfa_page(&mut browser, user).await;
+        let answer = authority.confirm(&mut browser, &page).await.parameters();
+        assert!(answer.contains_key("code"), "{user}");
+    }
 }
 
 #[tokio::test]

@@ -77,6 +77,13 @@ async fn what_is_no_command_is_refused_without_being_quoted() {
         assert_eq!(answer.status, 400, "{command}");
         assert!(!answer.text.contains("hunter2"));
     }
+    for (endpoint, status) in [("me", 400), ("hunter2", 400), ("keys", 200)] {
+        let command = json!({ "do": "fail_next", "endpoint": endpoint, "n": 0, "status": 503 });
+        let answer = control(&authority, command).await;
+        assert_eq!(answer.status, status, "{endpoint}");
+        assert_eq!(answer.text.contains("no such endpoint"), status == 400);
+        assert!(!answer.text.contains("hunter2"));
+    }
     for command in [
         json!({ "do": "revoke", "user": "nobody" }),
         json!({ "do": "policy", "name": "nope", "enabled": true }),

@@ -78,6 +78,10 @@ impl Answer {
         self.status == 200 && self.text.contains("name=\"code\"")
     }
 
+    pub(crate) fn is_consent(&self) -> bool {
+        self.status == 200 && self.text.contains("name=\"accept\"")
+    }
+
     pub(crate) fn error_code(&self) -> u64 {
         self.json()["error_codes"][0].as_u64().unwrap()
     }
@@ -204,6 +208,12 @@ impl Harness {
             &[("flow", &page.field("flow")), ("code", "123456")],
         )
         .await
+    }
+
+    pub(crate) async fn accept(&self, browser: &mut Browser, page: &Answer) -> Answer {
+        let flow = page.field("flow");
+        self.submit(browser, "consent", &[("flow", &flow), ("accept", "1")])
+            .await
     }
 
     /// Signs alice in without a second factor and returns the code.

@@ -6,6 +6,8 @@ mod harness;
 #[cfg(test)]
 mod authorize;
 #[cfg(test)]
+mod consent;
+#[cfg(test)]
 mod control;
 #[cfg(test)]
 mod issue;

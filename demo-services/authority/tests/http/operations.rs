@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Answer, Browser, C1, Harness};
+use crate::harness::{Answer, Browser, C1, Harness, claims};
 use local_authority::{Directory, LocalAuthority, Options, StartError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -166,7 +166,20 @@ async fn long_bodies_and_headers_are_refused() {
         .post(authority.endpoint("oauth2/v2.0/token"))
         .header("content-type", "application/x-www-form-urlencoded")
         .body("a=".to_owned() + &"x".repeat(70_000));
-    assert_eq!(long.send().await.unwrap().status(), 413);
+    let long = Answer::of(long.send().await.unwrap()).await;
+    assert_eq!(
+        (long.status, long.json()["error"].as_str()),
+        (413, Some("invalid_request"))
+    );
+    assert_eq!(long.headers["cache-control"], "no-store");
+    assert_eq!(long.headers["access-control-allow-origin"], "*");
+    let fits = authority
+        .token(&[("grant_type", "nothing"), ("a", &"x".repeat(60_000))])
+        .await;
+    assert_eq!(
+        (fits.status, fits.json()["error"].as_str()),
+        (400, Some("unsupported_grant_type"))
+    );
     let wide = |length: usize| {
         authority
             .http
@@ -269,6 +282,7 @@ async fn nothing_secret_is_logged() {
     authority.on_behalf_of(&text("access_token"), &[]).await;
     authority.refresh(&text("refresh_token"), &[]).await;
     authority.refresh(&text("refresh_token"), &[]).await;
+    assert!(authority.running.revoke("alice"));
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     for event in [
         "wrong answer",
@@ -276,6 +290,7 @@ async fn nothing_secret_is_logged() {
         "code issued",
         "token issued",
         "token refused",
+        "revoked",
     ] {
         assert!(log.contains(event), "{event}: {log}");
     }
@@ -286,6 +301,24 @@ async fn nothing_secret_is_logged() {
         .unwrap()
         .1
         .to_owned();
+    // No value of any claim, beside the secrets.
+    let names = [text("access_token"), text("id_token")].map(|token| claims(&token));
+    let names: Vec<_> = names
+        .iter()
+        .flat_map(|claims| claims.as_object().unwrap().values())
+        .filter_map(|value| value.as_str().filter(|value| value.len() > 5))
+        .collect();
+    assert!(
+        names.contains(
+            &authority
+                .directory
+                .user("alice")
+                .unwrap()
+                .oid
+                .to_string()
+                .as_str()
+        )
+    );
     let secrets = [
         text("access_token"),
         text("id_token"),
@@ -295,13 +328,18 @@ async fn nothing_secret_is_logged() {
         cookie,
         authority.secret("spa-backend"),
     ];
-    for secret in secrets.iter().map(String::as_str).chain([
-        "alice-in-wonderland",
-        "wrong-password",
-        "wrong-secret",
-        "one-time",
-        "control-me",
-    ]) {
+    for secret in secrets
+        .iter()
+        .map(String::as_str)
+        .chain([
+            "alice-in-wonderland",
+            "wrong-password",
+            "wrong-secret",
+            "one-time",
+            "control-me",
+        ])
+        .chain(names)
+    {
         assert!(!log.contains(secret), "{secret}: {log}");
     }
 }

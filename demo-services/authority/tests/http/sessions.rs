@@ -183,25 +183,6 @@ async fn a_block_goes_back_with_53003() {
 }
 
 #[tokio::test]
-async fn missing_consent_goes_back_without_claims() {
-    let authority = Harness::with(|directory| {
-        directory.app_mut("spa-backend").unwrap().consent = local_authority::Consent::Required
-    })
-    .await;
-    let mut browser = Browser::default();
-    let page = authority.authorize(&browser, &[]).await;
-    let parameters = authority
-        .sign_in(&mut browser, &page, "alice")
-        .await
-        .parameters();
-    assert_eq!(parameters["error"], "consent_required");
-    assert!(
-        parameters["error_description"].starts_with("AADSTS65001: ")
-            && !parameters.contains_key("claims")
-    );
-}
-
-#[tokio::test]
 async fn sign_out_ends_the_session_and_redirects_only_where_it_may() {
     let authority = Harness::start().await;
     let spa = authority.id("spa-backend");

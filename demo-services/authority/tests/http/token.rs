@@ -375,9 +375,9 @@ async fn a_public_client_shows_no_secret_and_only_a_spa_comes_cross_origin() {
         ("https://spa.example/", true, false, 0),
         ("https://spa.example/", false, false, 9_002_327),
         ("https://spa.example/", true, true, 700_025),
-        ("http://localhost:51234/", false, false, 0),
-        ("http://localhost:51234/", false, true, 700_025),
-        ("http://localhost:51234/", true, false, 9_002_326),
+        ("http://localhost:51234", false, false, 0),
+        ("http://localhost:51234", false, true, 700_025),
+        ("http://localhost:51234", true, false, 9_002_326),
         (crate::harness::REDIRECT, true, true, 9_002_326),
     ] {
         let mut browser = Browser::default();
