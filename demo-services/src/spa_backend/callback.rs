@@ -25,7 +25,7 @@ pub(super) async fn receive(
     answer: Params,
 ) -> Response {
     let Some((transaction, spent)) = begun_here(&app, &headers, &answer) else {
-        return Message::sign_in_unknown().into_response();
+        return Message::sign_in_unknown(visitor.seat.is_some()).into_response();
     };
     let mut response = match finish(&app, &visitor, &transaction, &answer).await {
         Ok(target) => Redirect::to(&target).into_response(),

@@ -39,10 +39,7 @@ impl Message {
             title,
             text,
             code: None,
-            ways: vec![Way {
-                target: "/".into(),
-                label: "Back to the start page",
-            }],
+            ways: vec![Way::start()],
         }
     }
 
@@ -93,11 +90,22 @@ impl Message {
         .first(Way::sign_in())
     }
 
-    pub(super) fn sign_in_unknown() -> Self {
+    /// A sign-in that this browser does not have under way. The Back button leads here, too: then the person is signed in.
+    pub(super) fn sign_in_unknown(signed_in: bool) -> Self {
+        if signed_in {
+            return Self {
+                ways: vec![Way::start(), Way::sign_in()],
+                ..Self::new(
+                    StatusCode::BAD_REQUEST,
+                    "This sign-in is no longer valid",
+                    "It was finished already, and you are signed in. Nothing has been changed.",
+                )
+            };
+        }
         Self::new(
             StatusCode::BAD_REQUEST,
             "This sign-in is no longer valid",
-            "It was finished already, took longer than ten minutes, or was begun in another browser. Nothing has been changed.",
+            "It was finished already, took longer than ten minutes, was begun in another browser, or cookies are blocked. Nothing has been changed.",
         )
         .first(Way::sign_in())
     }
@@ -116,9 +124,11 @@ impl Message {
         let message = match error {
             "access_denied" => Self::new(
                 StatusCode::OK,
-                "The sign-in was cancelled",
-                "You left the sign-in page, or did not agree to what was asked. Nothing has been changed.",
-            ),
+                "The sign-in was not completed",
+                "It was cancelled, was tried too often, or this account cannot give what is asked for, such as a second factor. \
+                 Nothing has been changed.",
+            )
+            .first(Way::other_account()),
             "temporarily_unavailable" | "server_error" => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The sign-in service has a problem",
@@ -178,6 +188,20 @@ impl Way {
         Self {
             target: "/auth/sign-in".into(),
             label: "Sign in",
+        }
+    }
+
+    fn start() -> Self {
+        Self {
+            target: "/".into(),
+            label: "Back to the start page",
+        }
+    }
+
+    fn other_account() -> Self {
+        Self {
+            target: "/auth/sign-in?prompt=select_account".into(),
+            label: "Use another account",
         }
     }
 

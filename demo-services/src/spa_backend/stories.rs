@@ -241,7 +241,9 @@ async fn a_cancelled_sign_in_is_a_page_with_a_way_on_and_echoes_nothing() {
             "/auth/callback?state={state}&error=access_denied&error_description=%3Cscript%3Epwned"
         ))
         .await;
-    assert!(page.text.contains("The sign-in was cancelled") && page.text.contains("access_denied"));
+    assert!(
+        page.text.contains("The sign-in was not completed") && page.text.contains("access_denied")
+    );
     assert!(page.text.contains("/auth/sign-in?return_to=%2Fid-token"));
     assert!(!page.text.contains("pwned"));
     let state = param(&browser.get("/auth/sign-in").await.url(), "state");
