@@ -62,14 +62,11 @@ mod transactions;
 mod vault;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{any, get, post};
-use http::StatusCode;
 use tokio::sync::Semaphore;
-use tower_http::timeout::TimeoutLayer;
 
 pub use self::settings::ConfigError;
 
@@ -83,9 +80,6 @@ use crate::config::SpaBackendConfig;
 
 /// Memory that the bodies of all kept operations share, in bytes.
 const ROOM: usize = 64 * 1024 * 1024;
-
-/// Longest time that a request may take; the calls that it waits for have shorter limits of their own.
-const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A person of the local directory, shown on the page so that a newcomer can sign in.
 #[derive(Clone, Debug)]
@@ -155,10 +149,6 @@ pub fn router_with_demo_users(
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .fallback(pages::not_found)
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::GATEWAY_TIMEOUT,
-            DEADLINE,
-        ))
         // Before the session layer, which reads cookies more leniently than browsers write them.
         .layer(from_fn_with_state(Arc::clone(&app), guard::cookies))
         // Before anything looks at cookies: a foreign name has none of ours.
