@@ -1,0 +1,132 @@
+//! A binary of its own: the subscriber must be the process's, set before the first event. Beside other tests, events that
+//! another thread meets first are cached as unwanted and lost.
+
+#![cfg(test)]
+
+// Not all of it is used here.
+#[allow(dead_code)]
+#[path = "../http/harness.rs"]
+mod harness;
+
+use harness::{Browser, C1, Harness, claims};
+
+/// What the subscriber wrote.
+#[derive(Clone, Default)]
+struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn nothing_secret_is_logged() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter("local_authority=trace")
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let authority = Harness::with(|directory| {
+        directory.user_mut("alice").unwrap().otp = Some("one-time".to_owned().into());
+    })
+    .await;
+    let mut browser = Browser::default();
+    let page = authority.authorize(&browser, &[("claims", C1)]).await;
+    let page = authority
+        .submit(
+            &mut browser,
+            "sign-in",
+            &[
+                ("flow", &page.field("flow")),
+                ("username", "alice"),
+                ("password", "wrong-password"),
+            ],
+        )
+        .await;
+    let flow = page.field("flow");
+    let page = authority.sign_in(&mut browser, &page, "alice").await;
+    let answer = authority
+        .submit(
+            &mut browser,
+            "mfa",
+            &[("flow", &page.field("flow")), ("code", "one-time")],
+        )
+        .await;
+    let code = answer.parameters()["code"].clone();
+    authority
+        .redeem(&code, &[("client_secret", "wrong-secret")])
+        .await;
+    let body = authority.redeem(&code, &[]).await.json();
+    let text = |name: &str| body[name].as_str().unwrap().to_owned();
+    authority.on_behalf_of(&text("access_token"), &[]).await;
+    authority.refresh(&text("refresh_token"), &[]).await;
+    authority.refresh(&text("refresh_token"), &[]).await;
+    assert!(authority.running.revoke("alice"));
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    for event in [
+        "wrong answer",
+        "signed in",
+        "code issued",
+        "token issued",
+        "token refused",
+        "revoked",
+    ] {
+        assert!(log.contains(event), "{event}: {log}");
+    }
+    let cookie = browser
+        .cookie
+        .unwrap()
+        .split_once('=')
+        .unwrap()
+        .1
+        .to_owned();
+    // No value of any claim, beside the secrets.
+    let names = [text("access_token"), text("id_token")].map(|token| claims(&token));
+    let names: Vec<_> = names
+        .iter()
+        .flat_map(|claims| claims.as_object().unwrap().values())
+        .filter_map(|value| value.as_str().filter(|value| value.len() > 5))
+        .collect();
+    assert!(
+        names.contains(
+            &authority
+                .directory
+                .user("alice")
+                .unwrap()
+                .oid
+                .to_string()
+                .as_str()
+        )
+    );
+    let secrets = [
+        text("access_token"),
+        text("id_token"),
+        text("refresh_token"),
+        code,
+        flow,
+        cookie,
+        authority.secret("spa-backend"),
+    ];
+    for secret in secrets
+        .iter()
+        .map(String::as_str)
+        .chain([
+            "alice-in-wonderland",
+            "wrong-password",
+            "wrong-secret",
+            "one-time",
+            "control-me",
+        ])
+        .chain(names)
+    {
+        assert!(!log.contains(secret), "{secret}: {log}");
+    }
+}
