@@ -10,9 +10,12 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::error::causes;
+use crate::json;
 
-use super::{FetchError, FetchFuture, Fetched, KeySet, KeySource, parse_document};
+use super::{FetchError, FetchFuture, Fetched, KeySet, KeySource};
 
+/// Deepest nesting of metadata.
+const METADATA_DEPTH: usize = 32;
 /// Longest body of metadata or keys.
 const MAX_BODY: usize = 512 * 1024;
 /// Metadata is read again after this time, and at once after any failure.
@@ -95,7 +98,8 @@ impl DiscoverySource {
             .send()
             .await
             .map_err(unreachable)?;
-        let metadata = parse_document(&body(response).await?).ok_or(FetchError::Malformed)?;
+        let metadata = json::parse_object(&body(response).await?, METADATA_DEPTH)
+            .map_err(|_| FetchError::Malformed)?;
         if metadata.get("issuer").and_then(Value::as_str) != Some(&self.issuer) {
             return Err(FetchError::WrongIssuer);
         }

@@ -15,7 +15,6 @@ use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
 use crate::algorithm::{Algorithm, KeyType};
-use crate::json;
 
 pub(crate) use self::discovery::DiscoverySource;
 pub use self::jwks_client::JwksClientSource;
@@ -207,11 +206,6 @@ fn ed(x: &str) -> Option<DecodingKey> {
     right_length
         .then(|| DecodingKey::from_ed_components(x).ok())
         .flatten()
-}
-
-/// The members of a JSON object in a body that must not be ambiguous.
-fn parse_document(text: &[u8]) -> Option<Map<String, Value>> {
-    json::parse_object(text, 32).ok()
 }
 
 #[cfg(test)]

@@ -178,7 +178,7 @@ impl<S, B, R: Replay<B>> Operation<S, B, R> {
         let loops = self.demanded.contains(&claims) || self.demanded.len() >= MAX_ROUNDS;
         self.demanded.push(claims.clone());
         if loops {
-            return Err(self.relay());
+            return Err(self.relay(OnBehalfOfErrorKind::Blocked));
         }
         self.rewind();
         let refused = self.sent.take().map(|token| token.hash());
@@ -189,7 +189,7 @@ impl<S, B, R: Replay<B>> Operation<S, B, R> {
                 refused,
                 ..wanted
             })
-            .ok_or_else(|| self.relay())
+            .ok_or_else(|| self.relay(OnBehalfOfErrorKind::Blocked))
     }
 
     /// The next tier refuses the token without a reason: a fresh one may do, once.
@@ -224,35 +224,22 @@ impl<S, B, R: Replay<B>> Operation<S, B, R> {
                 challenge,
                 with_claims: false,
             } if self.demanded.is_empty() => challenge.into(),
-            ExchangeError::Challenge { .. } => self.relay(),
+            ExchangeError::Challenge { .. } => self.relay(OnBehalfOfErrorKind::Blocked),
         }
     }
 
-    /// The demand is met, but not for this request.
-    fn not_repeated(&self) -> BoxError {
-        match self.challenge() {
-            Some(challenge) => challenge.into(),
-            None => OnBehalfOfError::unavailable(1).into(),
-        }
-    }
-
-    fn relay(&self) -> BoxError {
-        match self.challenge() {
-            Some(challenge) => challenge.into(),
-            None => OnBehalfOfError::new(OnBehalfOfErrorKind::Blocked).into(),
-        }
-    }
-
-    /// The next tier's latest claims for the caller, if its client can answer them.
-    fn challenge(&self) -> Option<ChallengeRequired> {
+    /// The next tier's latest claims for the caller if its client can answer them, `otherwise` if it cannot.
+    fn relay(&self, otherwise: OnBehalfOfErrorKind) -> BoxError {
         let capable = self
             .wanted
             .as_ref()
             .is_some_and(|wanted| wanted.caller.accepts_claims_challenge());
-        let claims = self.demanded.last().filter(|_| capable)?;
-        Some(ChallengeRequired::new(Answer::InsufficientClaims(
-            claims.clone(),
-        )))
+        match self.demanded.last() {
+            Some(claims) if capable => {
+                ChallengeRequired::new(Answer::InsufficientClaims(claims.clone())).into()
+            }
+            _ => OnBehalfOfError::new(otherwise).into(),
+        }
     }
 }
 
@@ -272,7 +259,9 @@ where
                 StateProj::Acquire { token } => match ready!(token.as_mut().poll(cx)) {
                     Ok(token) if operation.next.is_some() => State::Ready { token: Some(token) },
                     // The stronger token is in the cache, but this request cannot be sent again.
-                    Ok(_) => return Poll::Ready(Err(operation.not_repeated())),
+                    Ok(_) => {
+                        return Poll::Ready(Err(operation.relay(OnBehalfOfErrorKind::Unavailable)));
+                    }
                     Err(error) => return Poll::Ready(Err(operation.unmet(error))),
                 },
                 StateProj::Ready { token } => {

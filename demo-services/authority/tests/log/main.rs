@@ -3,8 +3,10 @@
 
 #![cfg(test)]
 
-// Not all of it is used here.
-#[allow(dead_code)]
+#[expect(
+    dead_code,
+    reason = "shared with the tests over HTTP, which use more of it"
+)]
 #[path = "../http/harness.rs"]
 mod harness;
 
