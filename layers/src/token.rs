@@ -22,6 +22,14 @@ struct AssertionInner {
     hash: TokenHash,
 }
 
+/// The token of a request, in the request's own header value: a clone is a reference count.
+#[derive(Clone)]
+pub(crate) struct PresentedToken {
+    value: HeaderValue,
+    start: usize,
+    end: usize,
+}
+
 /// An access token for the next tier, ready to be injected.
 #[derive(Clone)]
 pub(crate) struct AccessToken {
@@ -32,13 +40,17 @@ pub(crate) struct AccessToken {
 
 impl TokenHash {
     pub(crate) fn of(token: &str) -> Self {
-        let digest = digest::digest(&digest::SHA256, token.as_bytes());
-        let mut bytes = [0; 32];
-        for (to, from) in bytes.iter_mut().zip(digest.as_ref()) {
-            *to = *from;
-        }
-        Self(bytes)
+        Self(sha256(token.as_bytes()))
     }
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let digest = digest::digest(&digest::SHA256, bytes);
+    let mut array = [0; 32];
+    for (to, from) in array.iter_mut().zip(digest.as_ref()) {
+        *to = *from;
+    }
+    array
 }
 
 impl fmt::Debug for TokenHash {
@@ -67,6 +79,26 @@ impl Assertion {
 impl fmt::Debug for Assertion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Assertion(..)")
+    }
+}
+
+impl PresentedToken {
+    /// The part of an `Authorization` value from `start` to `end`.
+    pub(crate) fn in_header(value: &HeaderValue, start: usize, end: usize) -> Self {
+        let mut value = value.clone();
+        value.set_sensitive(true);
+        Self { value, start, end }
+    }
+
+    /// `None` if the text cannot stand in a header, and so is no token either.
+    pub(crate) fn new(token: &str) -> Option<Self> {
+        let value = HeaderValue::from_str(token).ok()?;
+        Some(Self::in_header(&value, 0, token.len()))
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        let bytes = self.value.as_bytes().get(self.start..self.end);
+        std::str::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
     }
 }
 

@@ -15,19 +15,25 @@ use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
 use crate::algorithm::{Algorithm, KeyType};
+use crate::token::sha256;
 
-pub(crate) use self::discovery::DiscoverySource;
+pub(crate) use self::discovery::{DiscoverySource, Expected};
 pub use self::jwks_client::JwksClientSource;
-pub(crate) use self::remote::{Attempts, Lookup, RemoteKeySet, Unavailable};
+pub(crate) use self::remote::{Attempts, Bounds, Generation, Lookup, RemoteKeySet, Unavailable};
+pub use self::remote::{KeyState, KeyStatus};
 pub use self::source::{FetchError, FetchFuture, Fetched, KeySource};
 
 /// A set with more entries than this is refused as a whole.
 pub const MAX_KEYS: usize = 200;
 
-/// An immutable set of verification keys, looked up by `kid`.
+/// An immutable set of verification keys, looked up by `kid`, with what the metadata say of whose they are.
 #[derive(Clone, Default)]
 pub struct KeySet {
     by_kid: HashMap<Box<str>, Arc<Key>>,
+    /// SHA-256 of what it was read from.
+    digest: [u8; 32],
+    issuer: Option<Box<str>>,
+    cloud_instance: Option<Box<str>>,
 }
 
 /// The text is not a JWK set, or holds more than [`MAX_KEYS`].
@@ -42,6 +48,8 @@ pub(crate) struct Key {
     pub(crate) algorithm: Option<Algorithm>,
     /// Entra: the issuer that this key signs for, perhaps with `{tenantid}` in it.
     pub(crate) issuer: Option<Box<str>>,
+    /// Entra: the cloud that this key belongs to.
+    pub(crate) cloud_instance: Option<Box<str>>,
     pub(crate) decoding: DecodingKey,
 }
 
@@ -63,11 +71,30 @@ impl KeySet {
             return Err(InvalidKeySet);
         }
         Ok(Self::from_entries(
+            text,
             entries.iter().filter_map(Value::as_object),
         ))
     }
 
-    fn from_entries<'a>(entries: impl Iterator<Item = &'a Map<String, Value>>) -> Self {
+    /// States the `issuer` of the metadata that led to these keys, perhaps with `{tenantid}` in it: they then verify no token
+    /// of another. For a [`KeySource`]; needed where the issuer is only known from the metadata (Entra External ID).
+    #[must_use]
+    pub fn of_issuer(mut self, issuer: &str) -> Self {
+        self.issuer = Some(issuer.into());
+        self
+    }
+
+    /// States the `cloud_instance_name` of Entra's metadata: a key that names another is not used. For a [`KeySource`].
+    #[must_use]
+    pub fn of_cloud_instance(mut self, name: &str) -> Self {
+        self.cloud_instance = Some(name.into());
+        self
+    }
+
+    fn from_entries<'a>(
+        text: &[u8],
+        entries: impl Iterator<Item = &'a Map<String, Value>>,
+    ) -> Self {
         let mut first_of: HashMap<&str, &Map<String, Value>> = HashMap::new();
         let mut by_kid: HashMap<Box<str>, Arc<Key>> = HashMap::new();
         let mut ambiguous: Vec<&str> = Vec::new();
@@ -91,7 +118,27 @@ impl KeySet {
         for kid in ambiguous {
             by_kid.remove(kid);
         }
-        Self { by_kid }
+        Self {
+            by_kid,
+            digest: sha256(text),
+            issuer: None,
+            cloud_instance: None,
+        }
+    }
+
+    /// Were both read from the same text? Then a token that one of them verified, the other verifies too.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.digest == other.digest
+            && self.issuer == other.issuer
+            && self.cloud_instance == other.cloud_instance
+    }
+
+    pub(crate) fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
+    pub(crate) fn cloud_instance(&self) -> Option<&str> {
+        self.cloud_instance.as_deref()
     }
 
     /// The key of a token: by its `kid`, or the only key of the set for a token without one (OpenID Connect Core 10.1).
@@ -153,14 +200,17 @@ impl Key {
         if algorithm.is_some_and(|algorithm| algorithm.key_type() != key_type) {
             return None;
         }
-        let issuer = match jwk.get("issuer") {
-            None => None,
-            Some(issuer) => Some(issuer.as_str()?.into()),
+        let scope = |name: &str| match jwk.get(name) {
+            None => Some(None),
+            Some(value) => value.as_str().map(|text| Some(text.into())),
         };
+        let issuer = scope("issuer")?;
+        let cloud_instance = scope("cloud_instance_name")?;
         Some(Self {
             key_type,
             algorithm,
             issuer,
+            cloud_instance,
             decoding,
         })
     }
@@ -262,6 +312,7 @@ mod tests {
                 with("n", json!(format!("{}=", rsa_jwk()["n"].as_str().unwrap()))),
             ),
             ("issuer of wrong type", with("issuer", json!(["x"]))),
+            ("cloud of wrong type", with("cloud_instance_name", json!(1))),
             ("not an object", json!("x")),
             (
                 "short EC",

@@ -6,7 +6,7 @@ use aws_lc_rs::signature::{
     RSA_PKCS1_SHA384, RSA_PSS_SHA256, RsaKeyPair, RsaPublicKeyComponents,
 };
 use aws_lc_rs::{rsa, signature::RsaEncoding};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::algorithm::Algorithm;
