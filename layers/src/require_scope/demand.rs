@@ -83,3 +83,77 @@ pub(super) fn words<'a>(
         Ok(words)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::authority::Authority;
+    use crate::challenge::RefusalKind;
+    use crate::resource::Resource;
+    use crate::signer;
+
+    static RESOURCE: LazyLock<Resource> = LazyLock::new(|| {
+        let authority = Authority::entra("11111111-2222-3333-4444-555555555555").unwrap();
+        authority.resource("api://x").unwrap()
+    });
+
+    /// A demand that passes, one that nothing helps against, and one that can be answered.
+    fn leaf(kind: usize) -> (Demand, Option<RefusalKind>) {
+        let scope = |text: &str| Demand::Scopes {
+            scopes: words([text]).unwrap(),
+            all: false,
+        };
+        match kind {
+            0 => (scope("read"), None),
+            1 => (
+                Demand::Clients(words(["other"]).unwrap()),
+                Some(RefusalKind::Forbidden),
+            ),
+            2 => (scope("write"), Some(RefusalKind::InsufficientScope)),
+            _ => (
+                Demand::auth_context("c1").unwrap(),
+                Some(RefusalKind::InsufficientClaims),
+            ),
+        }
+    }
+
+    type Expected = Option<RefusalKind>;
+
+    fn both(one: Expected, two: Expected) -> Expected {
+        one.or(two)
+    }
+
+    fn either(one: Expected, two: Expected) -> Expected {
+        match (one, two) {
+            (None, _) | (_, None) => None,
+            (Some(RefusalKind::Forbidden), two) => two,
+            (one, _) => one,
+        }
+    }
+
+    #[test]
+    fn every_combination_of_three_demands() {
+        let caller = signer::caller(&RESOURCE, &json!({"scp": "read", "xms_cc": ["cp1"]}));
+        let pair = |how: usize, one: (Demand, Expected), two: (Demand, Expected)| {
+            let [left, right] = [one.0, two.0].map(Box::new);
+            match how {
+                0 => (Demand::Both(left, right), both(one.1, two.1)),
+                _ => (Demand::Either(left, right), either(one.1, two.1)),
+            }
+        };
+        let mut seen = 0;
+        for n in 0..4 * 4 * 4 * 4 {
+            let (a, b, c) = (n % 4, n / 4 % 4, n / 16 % 4);
+            let (inner, outer) = (n / 64 % 2, n / 128);
+            let (demand, expected) = pair(outer, leaf(a), pair(inner, leaf(b), leaf(c)));
+            let refused = demand.check(&caller).err().map(|answer| answer.kind());
+            assert_eq!(refused, expected, "{demand:?}");
+            seen += usize::from(refused.is_none());
+        }
+        assert!(seen > 0);
+    }
+}

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use http::header::AUTHORIZATION;
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -54,6 +55,10 @@ struct Next<S, B> {
 
 /// The only place that puts a principal into a request.
 pub(super) fn admit<B>(request: &mut Request<B>, caller: Principal) {
+    // So that no handler or layer further in can log it by accident.
+    if let Some(value) = request.headers_mut().get_mut(AUTHORIZATION) {
+        value.set_sensitive(true);
+    }
     if let Some(accepted_by) = request.extensions().get::<AcceptedBy>() {
         accepted_by.set(caller.resource());
     }

@@ -15,3 +15,4 @@ mod readiness;
 mod relay;
 mod resource_server;
 mod support;
+mod verified_tokens;
