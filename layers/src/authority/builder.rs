@@ -33,7 +33,7 @@ pub struct AuthorityBuilder {
 enum Kind {
     Entra(Vec<String>),
     EntraAnyTenant,
-    ExternalId { host: String, tenant: String },
+    ExternalId { instance: String, tenant: String },
     Issuer(String),
 }
 
@@ -88,11 +88,11 @@ impl AuthorityBuilder {
         Self::new(Kind::EntraAnyTenant, vec![Algorithm::Rs256])
     }
 
-    /// A tenant of Microsoft Entra External ID: its host (`contoso.ciamlogin.com`, or a custom domain) and its GUID. The
-    /// issuer is taken from the metadata of that host; it must end in `/<tenant>/v2.0`.
-    pub fn external_id(host: &str, tenant: &str) -> Self {
+    /// A tenant of Microsoft Entra External ID: the URL of its host (`https://contoso.ciamlogin.com`, or a custom domain) and
+    /// its GUID. The issuer is taken from the metadata of that host; its path must be `/<tenant>/v2.0`.
+    pub fn external_id(instance: &str, tenant: &str) -> Self {
         let kind = Kind::ExternalId {
-            host: host.to_owned(),
+            instance: instance.trim_end_matches('/').to_owned(),
             tenant: tenant.to_ascii_lowercase(),
         };
         Self::new(kind, vec![Algorithm::Rs256])
@@ -271,17 +271,18 @@ impl AuthorityBuilder {
                 };
                 Ok((None, vec![(IssuerRule::Exact(issuer.clone()), metadata)]))
             }
-            Kind::ExternalId { host, tenant } => {
-                let instance = format!("https://{host}");
-                let named = Url::parse(&instance).map_err(|_| ConfigError::Insecure)?;
-                if named.host_str() != Some(host) || !is_guid(tenant) {
+            Kind::ExternalId { instance, tenant } => {
+                if !is_guid(tenant) {
                     return Err(ConfigError::Tenant);
+                }
+                if self.secure(instance)?.path() != "/" {
+                    return Err(ConfigError::Insecure);
                 }
                 let metadata = self.metadata(&format!("{instance}/{tenant}/v2.0"))?;
                 let rule = IssuerRule::Published {
                     tenant: tenant.clone(),
                 };
-                let entra = Entra::new(&instance, Some(tenant));
+                let entra = Entra::new(instance, Some(tenant));
                 Ok((Some(entra), vec![(rule, metadata)]))
             }
             Kind::Entra(tenants) if tenants.is_empty() => Err(ConfigError::Tenant),
@@ -506,19 +507,19 @@ mod tests {
                 Some(ConfigError::Tenant),
             ),
             (
-                AuthorityBuilder::external_id("contoso.ciamlogin.com", TENANT),
+                AuthorityBuilder::external_id("https://contoso.ciamlogin.com", TENANT),
                 None,
             ),
             (
-                AuthorityBuilder::external_id("contoso.ciamlogin.com/x", TENANT),
+                AuthorityBuilder::external_id("https://contoso.ciamlogin.com/x", TENANT),
+                Some(ConfigError::Insecure),
+            ),
+            (
+                AuthorityBuilder::external_id("https://contoso.ciamlogin.com", "contoso"),
                 Some(ConfigError::Tenant),
             ),
             (
-                AuthorityBuilder::external_id("contoso.ciamlogin.com", "contoso"),
-                Some(ConfigError::Tenant),
-            ),
-            (
-                AuthorityBuilder::external_id("contoso.ciamlogin.com", TENANT).v1_tokens(),
+                AuthorityBuilder::external_id("https://contoso.ciamlogin.com", TENANT).v1_tokens(),
                 Some(ConfigError::Instance),
             ),
         ];

@@ -188,7 +188,7 @@ fn v1_tokens_pass_where_they_are_expected() {
 fn issuer_of_external_id_is_the_one_in_the_metadata() {
     let world = world();
     let external = policy(AuthorityBuilder::external_id(
-        "contoso.ciamlogin.com",
+        "https://contoso.ciamlogin.com",
         TENANT,
     ));
     let issuer = format!("https://{TENANT}.ciamlogin.com/{TENANT}/v2.0");
