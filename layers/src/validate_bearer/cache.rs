@@ -127,6 +127,7 @@ impl Hasher for TagHasher {
 mod tests {
     use super::*;
     use crate::authority::Authority;
+    use crate::campaign::volume;
     use crate::facts::{FactsBuilder, Marks, Piece};
 
     fn entry(subject: &str) -> Entry {
@@ -158,6 +159,23 @@ mod tests {
         assert!(cache.tag(&[&token[..], b"\0"].concat()) != Some(tag));
         let another_process = VerifiedTokens::new(10).unwrap();
         assert!(another_process.tag(&token) != Some(tag));
+    }
+
+    #[test]
+    fn two_tokens_never_share_a_tag() {
+        use proptest::prelude::*;
+        use proptest::test_runner::{Config, TestRunner};
+
+        let cache = VerifiedTokens::new(10).unwrap();
+        let token = || "[a-b.]{0,40}";
+        let config = Config::with_cases(volume(1_000_000));
+        TestRunner::new(config)
+            .run(&(token(), token()), |(one, two)| {
+                let same = cache.tag(one.as_bytes()) == cache.tag(two.as_bytes());
+                prop_assert_eq!(same, one == two);
+                Ok(())
+            })
+            .unwrap();
     }
 
     #[test]
