@@ -22,12 +22,16 @@ struct AssertionInner {
     hash: TokenHash,
 }
 
-/// The token of a request, in the request's own header value: a clone is a reference count.
+/// The token of a request: where it stands in the request's own header value, so that a clone is a reference count. Or
+/// its text, where it came another way.
 #[derive(Clone)]
-pub(crate) struct PresentedToken {
-    value: HeaderValue,
-    start: usize,
-    end: usize,
+pub(crate) enum PresentedToken {
+    InHeader {
+        value: HeaderValue,
+        start: usize,
+        end: usize,
+    },
+    Text(SecretString),
 }
 
 /// An access token for the next tier, ready to be injected.
@@ -87,18 +91,21 @@ impl PresentedToken {
     pub(crate) fn in_header(value: &HeaderValue, start: usize, end: usize) -> Self {
         let mut value = value.clone();
         value.set_sensitive(true);
-        Self { value, start, end }
+        Self::InHeader { value, start, end }
     }
 
-    /// `None` if the text cannot stand in a header, and so is no token either.
-    pub(crate) fn new(token: &str) -> Option<Self> {
-        let value = HeaderValue::from_str(token).ok()?;
-        Some(Self::in_header(&value, 0, token.len()))
+    pub(crate) fn new(token: &str) -> Self {
+        Self::Text(SecretString::from(token))
     }
 
     pub(crate) fn expose(&self) -> &str {
-        let bytes = self.value.as_bytes().get(self.start..self.end);
-        std::str::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
+        match self {
+            Self::InHeader { value, start, end } => {
+                let bytes = value.as_bytes().get(*start..*end);
+                std::str::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
+            }
+            Self::Text(text) => text.expose_secret(),
+        }
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use base64_simd::URL_SAFE_NO_PAD;
 
 use super::claims::{Claim, Claims};
 use super::header::Header;
@@ -76,11 +75,13 @@ pub fn verify(
     policy: &Policy,
     now: u64,
 ) -> Result<Principal, VerifyError> {
-    let presented = PresentedToken::new(token).ok_or(VerifyError::Malformed)?;
     let parts = Parts::new(token, policy)?;
     let accepted = parts.accept(policy, now)?;
     let verified = accepted.check_signature(keys)?;
-    Ok(Principal::new(presented, Arc::new(verified)))
+    Ok(Principal::new(
+        PresentedToken::new(token),
+        Arc::new(verified),
+    ))
 }
 
 /// A token cut into its parts and decoded from base64url.
@@ -105,17 +106,15 @@ impl<'a> Parts<'a> {
         if token.len() > policy.resource().longest_token() {
             return Err(VerifyError::Malformed);
         }
-        let mut parts = token.split('.');
-        let (Some(header), Some(payload), Some(signature), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(VerifyError::Malformed);
-        };
-        let signed = token.len() - signature.len() - 1;
-        let message = token
-            .as_bytes()
-            .get(..signed)
+        // A third dot would stand in the payload, where it is no base64url.
+        let dots = token.find('.').zip(token.rfind('.'));
+        let (first, last) = dots
+            .filter(|(first, last)| first < last)
             .ok_or(VerifyError::Malformed)?;
+        let part = |start, end| token.get(start..end).unwrap_or_default();
+        let (header, payload) = (part(0, first), part(first + 1, last));
+        let signature = part(last + 1, token.len());
+        let message = part(0, last).as_bytes();
         Ok(Self {
             message,
             header: decode(header)?,
@@ -215,8 +214,8 @@ impl Accepted<'_> {
 }
 
 fn decode(part: &str) -> Result<Vec<u8>, VerifyError> {
-    BASE64_URL_SAFE_NO_PAD
-        .decode(part)
+    URL_SAFE_NO_PAD
+        .decode_to_vec(part)
         .map_err(|_| VerifyError::Malformed)
 }
 

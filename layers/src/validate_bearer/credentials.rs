@@ -8,7 +8,7 @@ use crate::challenge::Answer;
 /// Where the token stands: a header value, from one byte to another. Or how its absence is answered: no or another scheme's
 /// credential asks for one, an unusable header is a bad request.
 ///
-/// That these bytes are a b64token is left to [`is_b64token`]: a token that was verified before need not be looked through.
+/// That these bytes are a b64token is left to [`is_b64token`]: a token that verifies is one.
 pub(super) fn presented(headers: &HeaderMap) -> Result<(&HeaderValue, usize, usize), Answer> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else {

@@ -104,13 +104,14 @@ impl Verifier {
     }
 
     fn verify(&self, token: &[u8], tag: Option<Tag>) -> Result<Arc<Verified>, Failure> {
-        if !is_b64token(token) {
-            return Err(self.refuse(Answer::InvalidRequest));
-        }
-        let token = std::str::from_utf8(token).unwrap_or_default();
-        let (verified, generation) = verify_now(token, &self.policy).map_err(|unverified| {
+        let text = std::str::from_utf8(token).unwrap_or_default();
+        let (verified, generation) = verify_now(text, &self.policy).map_err(|unverified| {
             match unverified {
                 Unverified::KeysNeeded(keys, seen) => Failure::KeysNeeded(keys, seen),
+                // What is no token at all is the fault of the request (RFC 6750 3.1).
+                Unverified::Refused(VerifyError::Malformed) if !is_b64token(token) => {
+                    self.refuse(Answer::InvalidRequest)
+                }
                 Unverified::Refused(error) => {
                     tracing::debug!(kind = "token_refused", reason = %error, "a bearer token was refused");
                     Failure::Refused(Refusal {
@@ -218,7 +219,6 @@ impl Resource {
 }
 
 async fn verify_or_wait(token: &str, policy: &Policy) -> Result<Principal, VerifyError> {
-    let presented = PresentedToken::new(token).ok_or(VerifyError::Malformed)?;
     let verified = match verify_now(token, policy) {
         Err(Unverified::KeysNeeded(keys, seen)) => {
             let newer = keys.newer_than(seen).await;
@@ -228,7 +228,10 @@ async fn verify_or_wait(token: &str, policy: &Policy) -> Result<Principal, Verif
         decided => decided,
     };
     match verified {
-        Ok((verified, _)) => Ok(Principal::new(presented, Arc::new(verified))),
+        Ok((verified, _)) => Ok(Principal::new(
+            PresentedToken::new(token),
+            Arc::new(verified),
+        )),
         Err(Unverified::Refused(error)) => Err(error),
         Err(Unverified::KeysNeeded(..)) => Err(VerifyError::UnknownKey),
     }

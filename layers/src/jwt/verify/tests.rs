@@ -8,6 +8,8 @@ use aws_lc_rs::signature::{
     RSA_PKCS1_SHA384, RSA_PSS_SHA256, RsaKeyPair, RsaPublicKeyComponents,
 };
 use aws_lc_rs::{rsa, signature::RsaEncoding};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::*;
