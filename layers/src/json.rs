@@ -217,7 +217,7 @@ impl<'de> Visitor<'de> for Name {
 struct Names<'a> {
     seen: Vec<Cow<'a, str>>,
     /// A bit per name among the first [`FEW_NAMES`]: a new bit is a new name.
-    marks: u64,
+    marks: u128,
 }
 
 /// Up to so many names are compared as they come; more are sorted at the end, which hostile objects cannot make slow.
@@ -226,7 +226,7 @@ const FEW_NAMES: usize = 48;
 impl<'a> Names<'a> {
     fn add<E: serde::de::Error>(&mut self, name: Cow<'a, str>) -> Result<(), E> {
         if self.seen.len() < FEW_NAMES {
-            let mark = 1 << (mix(name.as_bytes()) % 64);
+            let mark = 1 << (mix(name.as_bytes()) % 128);
             if self.marks & mark != 0 && self.seen.contains(&name) {
                 return Err(E::custom("duplicate member"));
             }

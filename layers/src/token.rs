@@ -31,7 +31,7 @@ pub(crate) enum PresentedToken {
         start: usize,
         end: usize,
     },
-    Text(SecretString),
+    Text(Box<str>),
 }
 
 /// An access token for the next tier, ready to be injected.
@@ -95,7 +95,7 @@ impl PresentedToken {
     }
 
     pub(crate) fn new(token: &str) -> Self {
-        Self::Text(SecretString::from(token))
+        Self::Text(token.into())
     }
 
     pub(crate) fn expose(&self) -> &str {
@@ -104,7 +104,7 @@ impl PresentedToken {
                 let bytes = value.as_bytes().get(*start..*end);
                 std::str::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
             }
-            Self::Text(text) => text.expose_secret(),
+            Self::Text(text) => text,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod discovery;
 mod jwks_client;
+mod key;
 mod remote;
 mod source;
 
@@ -9,16 +10,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
-use crate::algorithm::{Algorithm, KeyType};
+use self::key::same_material;
 use crate::token::sha256;
 
 pub(crate) use self::discovery::{DiscoverySource, Expected};
 pub use self::jwks_client::JwksClientSource;
+pub(crate) use self::key::Key;
 pub(crate) use self::remote::{Attempts, Bounds, Generation, Lookup, RemoteKeySet, Unavailable};
 pub use self::remote::{KeyState, KeyStatus};
 pub use self::source::{FetchError, FetchFuture, Fetched, KeySource};
@@ -40,18 +39,6 @@ pub struct KeySet {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a JWK set (RFC 7517 5) of at most 200 keys")]
 pub struct InvalidKeySet;
-
-/// One usable key.
-pub(crate) struct Key {
-    pub(crate) key_type: KeyType,
-    /// The only algorithm of this key, when its JWK names one.
-    pub(crate) algorithm: Option<Algorithm>,
-    /// Entra: the issuer that this key signs for, perhaps with `{tenantid}` in it.
-    pub(crate) issuer: Option<Box<str>>,
-    /// Entra: the cloud that this key belongs to.
-    pub(crate) cloud_instance: Option<Box<str>>,
-    pub(crate) decoding: DecodingKey,
-}
 
 impl KeySet {
     /// Reads a JWK set (RFC 7517 5), key by key: a key that cannot be used to verify signatures is left out and never spoils the rest.
@@ -169,97 +156,10 @@ impl fmt::Debug for KeySet {
     }
 }
 
-impl Key {
-    fn from_jwk(jwk: &Map<String, Value>) -> Option<Self> {
-        let text = |name: &str| jwk.get(name).and_then(Value::as_str);
-        let private = ["d", "p", "q", "dp", "dq", "qi", "k", "oth"]
-            .iter()
-            .any(|name| jwk.contains_key(*name));
-        let for_signatures = jwk.get("use").is_none_or(|usage| usage == "sig");
-        let may_verify = match jwk.get("key_ops") {
-            None => true,
-            Some(Value::Array(operations)) => {
-                operations.iter().any(|operation| operation == "verify")
-            }
-            Some(_) => false,
-        };
-        if private || !for_signatures || !may_verify {
-            return None;
-        }
-        let algorithm = match jwk.get("alg") {
-            None => None,
-            Some(name) => Some(Algorithm::from_name(name.as_str()?)?),
-        };
-        let (key_type, decoding) = match (text("kty")?, text("crv")) {
-            ("RSA", _) => (KeyType::Rsa, rsa(text("n")?, text("e")?)?),
-            ("EC", Some("P-256")) => (KeyType::P256, ec(text("x")?, text("y")?, 32)?),
-            ("EC", Some("P-384")) => (KeyType::P384, ec(text("x")?, text("y")?, 48)?),
-            ("OKP", Some("Ed25519")) => (KeyType::Ed25519, ed(text("x")?)?),
-            _ => return None,
-        };
-        if algorithm.is_some_and(|algorithm| algorithm.key_type() != key_type) {
-            return None;
-        }
-        let scope = |name: &str| match jwk.get(name) {
-            None => Some(None),
-            Some(value) => value.as_str().map(|text| Some(text.into())),
-        };
-        let issuer = scope("issuer")?;
-        let cloud_instance = scope("cloud_instance_name")?;
-        Some(Self {
-            key_type,
-            algorithm,
-            issuer,
-            cloud_instance,
-            decoding,
-        })
-    }
-}
-
-fn same_material(a: &Map<String, Value>, b: &Map<String, Value>) -> bool {
-    ["kty", "crv", "n", "e", "x", "y"]
-        .iter()
-        .all(|name| a.get(*name) == b.get(*name))
-}
-
-fn rsa(n: &str, e: &str) -> Option<DecodingKey> {
-    let modulus = BASE64_URL_SAFE_NO_PAD.decode(n).ok()?;
-    let exponent = BASE64_URL_SAFE_NO_PAD.decode(e).ok()?;
-    let [modulus, exponent] = [modulus, exponent].map(|bytes| {
-        bytes
-            .into_iter()
-            .skip_while(|byte| *byte == 0)
-            .collect::<Vec<u8>>()
-    });
-    let bits = modulus.len() * 8 - usize::try_from(modulus.first()?.leading_zeros()).ok()?;
-    let odd = exponent.last().is_some_and(|byte| byte % 2 == 1);
-    let large = exponent.len() > 1 || exponent.first().is_some_and(|byte| *byte >= 3);
-    ((2048..=8192).contains(&bits) && odd && large)
-        .then(|| DecodingKey::from_rsa_raw_components(&modulus, &exponent))
-}
-
-fn ec(x: &str, y: &str, length: usize) -> Option<DecodingKey> {
-    let right_length = |text: &str| {
-        BASE64_URL_SAFE_NO_PAD
-            .decode(text)
-            .is_ok_and(|bytes| bytes.len() == length)
-    };
-    (right_length(x) && right_length(y))
-        .then(|| DecodingKey::from_ec_components(x, y).ok())
-        .flatten()
-}
-
-fn ed(x: &str) -> Option<DecodingKey> {
-    let right_length = BASE64_URL_SAFE_NO_PAD
-        .decode(x)
-        .is_ok_and(|bytes| bytes.len() == 32);
-    right_length
-        .then(|| DecodingKey::from_ed_components(x).ok())
-        .flatten()
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::prelude::BASE64_URL_SAFE_NO_PAD;
     use serde_json::json;
 
     use super::*;
