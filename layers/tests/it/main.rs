@@ -8,6 +8,7 @@
 )]
 
 mod compositions;
+mod examples;
 mod grpc;
 mod keys;
 mod on_behalf_of;

@@ -1,0 +1,52 @@
+//! What the examples are told by the environment.
+
+use std::env;
+use std::fmt::Display;
+
+use tower_bearer::{Algorithm, AuthorityBuilder, RequireScopeLayer, Resource};
+
+pub(crate) struct Settings {
+    pub(crate) port: u16,
+    pub(crate) api: Resource,
+    pub(crate) scope: RequireScopeLayer,
+}
+
+/// Whatever an OpenID Connect issuer may sign with.
+const ALGORITHMS: [Algorithm; 9] = [
+    Algorithm::EdDsa,
+    Algorithm::Es256,
+    Algorithm::Es384,
+    Algorithm::Ps256,
+    Algorithm::Ps384,
+    Algorithm::Ps512,
+    Algorithm::Rs256,
+    Algorithm::Rs384,
+    Algorithm::Rs512,
+];
+
+impl Settings {
+    /// Ends the program with status 2 and the variable's name where one is missing or cannot be used.
+    pub(crate) fn from_env() -> Self {
+        let authority = variable("ISSUER", |issuer| {
+            let issuer = AuthorityBuilder::issuer(issuer, ALGORITHMS);
+            issuer.dangerous_loopback_http().build()
+        });
+        Self {
+            port: variable("PORT", str::parse),
+            api: variable("AUDIENCE", |audience| authority.resource(audience)),
+            scope: variable("SCOPE", RequireScopeLayer::new),
+        }
+    }
+}
+
+fn variable<T, E: Display>(name: &str, read: impl FnOnce(&str) -> Result<T, E>) -> T {
+    let text = env::var(name).map_err(|error| error.to_string());
+    let value = text.and_then(|text| read(&text).map_err(|error| error.to_string()));
+    value.unwrap_or_else(|error| {
+        #[expect(clippy::print_stderr, reason = "a command says what it misses")]
+        {
+            eprintln!("{name}: {error}");
+        }
+        std::process::exit(2)
+    })
+}

@@ -1,0 +1,168 @@
+//! The examples as processes, against an authority on a socket.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tower_bearer::clock::{Clock as _, SystemClock};
+use wiremock::matchers::{method, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use crate::support::{jwks, sign};
+
+const AUDIENCE: &str = "api://orders";
+
+fn example(name: &str) -> Command {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().unwrap().parent().unwrap();
+    let binary: PathBuf = profile.join("examples").join(name);
+    assert!(
+        binary.exists(),
+        "cargo build --examples --all-features (a plain `cargo test` does)"
+    );
+    let mut command = Command::new(binary);
+    command
+        .env_clear()
+        .kill_on_drop(true)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+async fn authority() -> MockServer {
+    let server = MockServer::start().await;
+    let metadata =
+        json!({"issuer": server.uri(), "jwks_uri": format!("{}/keys", server.uri())}).to_string();
+    for (at, body) in [
+        ("/.well-known/openid-configuration", metadata),
+        ("/keys", jwks()),
+    ] {
+        let answer = ResponseTemplate::new(200).set_body_raw(body, "application/json");
+        Mock::given(method("GET"))
+            .and(path(at))
+            .respond_with(answer)
+            .mount(&server)
+            .await;
+    }
+    server
+}
+
+fn token(authority: &MockServer, changes: &[(&str, &str)]) -> String {
+    let mut claims = json!({
+        "iss": authority.uri(), "aud": AUDIENCE, "sub": "alice", "scope": "read", "exp": SystemClock.now() + 600,
+    });
+    for (name, value) in changes {
+        claims[*name] = Value::from(*value);
+    }
+    sign(
+        &json!({"alg": "RS256", "typ": "at+jwt", "kid": "k1"}),
+        &claims,
+    )
+}
+
+/// The process and where it listens.
+async fn start(name: &str, authority: &MockServer) -> (Child, String) {
+    let mut child = example(name)
+        .envs([("PORT", "0"), ("AUDIENCE", AUDIENCE), ("SCOPE", "read")])
+        .env("ISSUER", authority.uri())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = lines.next_line().await.unwrap().unwrap();
+    let address = line.strip_prefix("listening on ").unwrap().to_owned();
+    (child, address)
+}
+
+async fn stops_when_it_is_told_to(mut child: Child) {
+    let id = child.id().unwrap().to_string();
+    let told = Command::new("kill").args(["-INT", &id]).status().await;
+    assert!(told.unwrap().success());
+    assert!(child.wait().await.unwrap().success());
+}
+
+#[tokio::test]
+async fn http_servers_answer_and_refuse() {
+    let authority = authority().await;
+    for name in ["resource_server", "resource_server_axum"] {
+        let (child, address) = start(name, &authority).await;
+        let client = reqwest::Client::new();
+        let get = async |path: &str, token: Option<String>| {
+            let mut request = client.get(format!("{address}{path}"));
+            if let Some(token) = token {
+                request = request.bearer_auth(token);
+            }
+            let response = request.send().await.unwrap();
+            (response.status().as_u16(), response.text().await.unwrap())
+        };
+        let alice = || Some(token(&authority, &[]));
+        let answer = r#"{"sub":"alice"}"#.to_owned();
+        assert_eq!(get("/api", alice()).await, (200, answer), "{name}");
+        assert_eq!(get("/other", alice()).await.0, 404, "{name}");
+        assert_eq!(get("/api", None).await.0, 401, "{name}");
+        for (changes, status) in [([("aud", "x")], 401), ([("scope", "x")], 403)] {
+            let token = token(&authority, &changes);
+            assert_eq!(
+                get("/api", Some(token)).await.0,
+                status,
+                "{name}: {changes:?}"
+            );
+        }
+        stops_when_it_is_told_to(child).await;
+    }
+}
+
+#[tokio::test]
+async fn the_grpc_server_answers_and_refuses() {
+    let authority = authority().await;
+    let (child, address) = start("resource_server_tonic", &authority).await;
+    let channel = tonic::transport::Endpoint::new(address).unwrap();
+    let mut client = HealthClient::new(channel.connect().await.unwrap());
+    for (changes, code) in [
+        (&[][..], Code::Ok),
+        (&[("aud", "x")], Code::Unauthenticated),
+        (&[("scope", "x")], Code::PermissionDenied),
+    ] {
+        let mut request = tonic::Request::new(HealthCheckRequest::default());
+        let token = format!("Bearer {}", token(&authority, changes));
+        request
+            .metadata_mut()
+            .insert("authorization", token.parse().unwrap());
+        let answer = client.check(request).await;
+        assert_eq!(answer.map_or_else(|s| s.code(), |_| Code::Ok), code);
+    }
+    drop(client);
+    stops_when_it_is_told_to(child).await;
+}
+
+#[tokio::test]
+async fn a_missing_or_bad_variable_is_named() {
+    let good = [
+        ("PORT", "0"),
+        ("ISSUER", "http://127.0.0.1:9"),
+        ("AUDIENCE", AUDIENCE),
+        ("SCOPE", "read"),
+    ];
+    let bad = [
+        ("PORT", "x"),
+        ("ISSUER", "http://login.example"),
+        ("AUDIENCE", " "),
+        ("SCOPE", "a b"),
+    ];
+    for (name, value) in bad {
+        let mut missing = example("resource_server");
+        missing.envs(good).env_remove(name);
+        let mut wrong = example("resource_server");
+        wrong.envs(good).env(name, value);
+        for mut command in [missing, wrong] {
+            let output = command.output().await.unwrap();
+            assert_eq!(output.status.code(), Some(2), "{name}");
+            let text = String::from_utf8(output.stderr).unwrap();
+            assert!(text.starts_with(&format!("{name}: ")), "{text}");
+        }
+    }
+}
