@@ -28,8 +28,12 @@ impl Settings {
     /// Ends the program with status 2 and the variable's name where one is missing or cannot be used.
     pub(crate) fn from_env() -> Self {
         let authority = variable("ISSUER", |issuer| {
-            let issuer = AuthorityBuilder::issuer(issuer, ALGORITHMS);
-            issuer.dangerous_loopback_http().build()
+            let builder = AuthorityBuilder::issuer(issuer, ALGORITHMS).dangerous_loopback_http();
+            match env::var("METADATA_URL") {
+                Ok(url) => builder.metadata_url(&url),
+                Err(_) => builder,
+            }
+            .build()
         });
         Self {
             port: variable("PORT", str::parse),
