@@ -187,9 +187,10 @@ impl AuthorityBuilder {
         self
     }
 
-    /// For how long known keys serve while the authority cannot be reached; 24 h by default. After that every token is a 503.
+    /// For how long known keys serve while the authority cannot be reached; 24 h by default, and never less than the time
+    /// between two refreshes. After that every token is a 503.
     pub fn last_known_good(mut self, duration: Duration) -> Self {
-        self.bounds.last_known_good = duration;
+        self.bounds.serve_in_outages(duration);
         self
     }
 
