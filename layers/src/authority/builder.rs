@@ -37,6 +37,13 @@ enum Kind {
     Issuer(String),
 }
 
+/// What the settings come to.
+struct Plan {
+    entra: Option<Entra>,
+    /// With the URLs of their metadata, v2.0 first.
+    issuers: Vec<(IssuerRule, Url)>,
+}
+
 /// A cloud of Microsoft Entra ID.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -204,7 +211,7 @@ impl AuthorityBuilder {
         if self.algorithms.is_empty() {
             return Err(ConfigError::Algorithms);
         }
-        let (entra, mut issuers) = self.issuers()?;
+        let Plan { entra, issuers } = self.plan()?;
         let http = self.http()?;
         let name = match issuers.first() {
             Some((rule, metadata)) => rule.in_metadata().unwrap_or_else(|| metadata.to_string()),
@@ -212,7 +219,7 @@ impl AuthorityBuilder {
         };
         let mut sources = [&self.key_source, &self.v1_key_source].into_iter();
         let mut built = Vec::new();
-        for (rule, metadata) in issuers.drain(..) {
+        for (rule, metadata) in issuers {
             let source = match sources.next().and_then(Option::as_ref) {
                 Some(source) if entra.is_some() && !source.supplies_issuer() => {
                     return Err(ConfigError::KeyIssuer);
@@ -248,8 +255,7 @@ impl AuthorityBuilder {
         })))
     }
 
-    /// The issuers with the URLs of their metadata, v2.0 first.
-    fn issuers(&self) -> Result<(Option<Entra>, Vec<(IssuerRule, Url)>), ConfigError> {
+    fn plan(&self) -> Result<Plan, ConfigError> {
         let of_entra = matches!(self.kind, Kind::Entra(_) | Kind::EntraAnyTenant);
         let named_by_issuer = matches!(self.kind, Kind::Issuer(_));
         if (self.instance.is_some() || self.cloud != Cloud::Global || self.v1) && !of_entra {
@@ -270,7 +276,10 @@ impl AuthorityBuilder {
                     Some(url) => self.located(url)?,
                     None => self.metadata(issuer)?,
                 };
-                Ok((None, vec![(IssuerRule::Exact(issuer.clone()), metadata)]))
+                Ok(Plan {
+                    entra: None,
+                    issuers: vec![(IssuerRule::Exact(issuer.clone()), metadata)],
+                })
             }
             Kind::ExternalId { instance, tenant } => {
                 if !is_guid(tenant) {
@@ -283,8 +292,10 @@ impl AuthorityBuilder {
                 let rule = IssuerRule::Published {
                     tenant: tenant.clone(),
                 };
-                let entra = Entra::new(instance, Some(tenant));
-                Ok((Some(entra), vec![(rule, metadata)]))
+                Ok(Plan {
+                    entra: Some(Entra::new(instance, Some(tenant))),
+                    issuers: vec![(rule, metadata)],
+                })
             }
             Kind::Entra(tenants) if tenants.is_empty() => Err(ConfigError::Tenant),
             Kind::Entra(tenants) if !tenants.iter().all(|tenant| is_guid(tenant)) => {
@@ -298,10 +309,7 @@ impl AuthorityBuilder {
         }
     }
 
-    fn entra_issuers(
-        &self,
-        tenants: Tenants,
-    ) -> Result<(Option<Entra>, Vec<(IssuerRule, Url)>), ConfigError> {
+    fn entra_issuers(&self, tenants: Tenants) -> Result<Plan, ConfigError> {
         let instance = self.instance.as_deref().unwrap_or(self.cloud.instance());
         let only = match &tenants {
             Tenants::One(tenant) => Some(tenant.as_str()),
@@ -323,7 +331,10 @@ impl AuthorityBuilder {
             };
             issuers.push((rule, self.metadata(&base)?));
         }
-        Ok((Some(Entra::new(instance, only)), issuers))
+        Ok(Plan {
+            entra: Some(Entra::new(instance, only)),
+            issuers,
+        })
     }
 
     fn metadata(&self, issuer: &str) -> Result<Url, ConfigError> {
