@@ -175,7 +175,8 @@ impl AuthorityBuilder {
         self
     }
 
-    /// Takes the keys of [`v1_tokens`](Self::v1_tokens) from `source` in place of discovery.
+    /// Takes the keys of [`v1_tokens`](Self::v1_tokens) from `source` in place of discovery; Entra publishes those without an
+    /// issuer each.
     pub fn v1_key_source(mut self, source: impl KeySource) -> Self {
         self.v1_key_source = Some(Arc::new(source));
         self
@@ -213,44 +214,40 @@ impl AuthorityBuilder {
         }
         let Plan { entra, issuers } = self.plan()?;
         let http = self.http()?;
+        // The keys of v1.0 tokens are published without an issuer each.
+        if let Some(source) = &self.key_source
+            && entra.is_some()
+            && !source.supplies_issuer()
+        {
+            return Err(ConfigError::KeyIssuer);
+        }
         let name = match issuers.first() {
-            Some((rule, metadata)) => rule.in_metadata().unwrap_or_else(|| metadata.to_string()),
+            Some((rule, metadata)) => match rule.in_metadata() {
+                Expected::Exactly(issuer) => issuer,
+                Expected::EndingIn(_) => metadata.to_string(),
+            },
             None => return Err(ConfigError::Tenant),
         };
-        let mut sources = [&self.key_source, &self.v1_key_source].into_iter();
-        let mut built = Vec::new();
-        for (rule, metadata) in issuers {
-            let source = match sources.next().and_then(Option::as_ref) {
-                Some(source) if entra.is_some() && !source.supplies_issuer() => {
-                    return Err(ConfigError::KeyIssuer);
-                }
-                Some(source) => Arc::clone(source),
-                None => {
-                    let expected = match (&rule, rule.in_metadata()) {
-                        (_, Some(issuer)) => Expected::Exactly(issuer),
-                        (IssuerRule::Published { tenant }, None) => {
-                            Expected::EndingIn(format!("/{tenant}/v2.0"))
-                        }
-                        (_, None) => return Err(ConfigError::Insecure),
-                    };
-                    let http = http.clone();
-                    Arc::new(DiscoverySource::new(
-                        http,
-                        metadata,
-                        expected,
-                        self.loopback_http,
-                    ))
-                }
-            };
-            let keys = RemoteKeySet::new(source, self.bounds);
-            built.push(Issuer { rule, keys });
-        }
+        let sources = [self.key_source, self.v1_key_source];
+        let issuers = issuers
+            .into_iter()
+            .zip(sources)
+            .map(|((rule, metadata), source)| {
+                let discovery = || -> Arc<dyn KeySource> {
+                    let (http, expected) = (http.clone(), rule.in_metadata());
+                    let source = DiscoverySource::new(http, metadata, expected, self.loopback_http);
+                    Arc::new(source)
+                };
+                let keys = RemoteKeySet::new(source.unwrap_or_else(discovery), self.bounds);
+                Issuer { rule, keys }
+            })
+            .collect();
         Ok(Authority(Arc::new(Inner {
             algorithms: self.algorithms,
             clock: self.clock,
             entra,
             http,
-            issuers: built,
+            issuers,
             name,
         })))
     }
