@@ -10,12 +10,14 @@
 mod compositions;
 mod credentials;
 mod examples;
+mod faults;
 mod grpc;
 mod keys;
 mod on_behalf_of;
 mod readiness;
 mod relay;
 mod resource_server;
+mod scripted;
 mod support;
 mod tenants;
 mod verified_tokens;
