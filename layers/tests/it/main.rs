@@ -7,12 +7,15 @@
     reason = "helpers of tests fail by panicking"
 )]
 
+mod campaign;
 mod compositions;
 mod credentials;
 mod examples;
 mod faults;
+mod floods;
 mod grpc;
 mod keys;
+mod lifecycle;
 mod on_behalf_of;
 mod readiness;
 mod relay;
