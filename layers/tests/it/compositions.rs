@@ -24,7 +24,7 @@ use tower_bearer::{
 
 use crate::support::*;
 
-async fn serve<S>(service: S) -> SocketAddr
+pub(crate) async fn serve<S>(service: S) -> SocketAddr
 where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
         + Clone

@@ -7,15 +7,22 @@
     reason = "helpers of tests fail by panicking"
 )]
 
+mod campaign;
 mod compositions;
 mod credentials;
 mod examples;
+mod extraction;
+mod faults;
+mod floods;
 mod grpc;
 mod keys;
+mod lifecycle;
 mod on_behalf_of;
 mod readiness;
 mod relay;
 mod resource_server;
+mod routes;
+mod scripted;
 mod support;
 mod tenants;
 mod verified_tokens;
