@@ -681,6 +681,35 @@ mod tests {
     }
 
     #[test]
+    fn what_a_token_says_and_what_it_leaves_open() {
+        let caller = principal(&json!({
+            "sub": "s", "oid": "o", "azp": "c", "sid": "session", "acr": "1", "auth_time": NOW - 5, "iat": NOW - 3,
+            "exp": NOW + 7, "scp": "a b", "roles": ["r"], "acrs": ["c7"],
+        }));
+        assert_eq!(caller.subject(), Some("s"));
+        assert_eq!(caller.object_id(), Some("o"));
+        assert_eq!(caller.tenant_id(), Some(TENANT));
+        assert_eq!(caller.client_id(), Some("c"));
+        assert_eq!(caller.session_id(), Some("session"));
+        assert_eq!(caller.authentication_class(), Some("1"));
+        assert_eq!(caller.authenticated_at(), Some(NOW - 5));
+        assert_eq!(caller.issued_at(), Some(NOW - 3));
+        assert_eq!(caller.expires_at(), NOW + 7);
+        assert_eq!(caller.scopes().collect::<Vec<_>>(), ["a", "b"]);
+        assert!(caller.has_role("r") && !caller.has_role("R"));
+        assert!(caller.has_auth_context("c7") && !caller.has_auth_context("c"));
+        let silent = principal(&json!({}));
+        assert_eq!(silent.subject(), None);
+        assert_eq!(silent.object_id(), None);
+        assert_eq!(silent.session_id(), None);
+        assert_eq!(silent.authentication_class(), None);
+        assert_eq!(silent.authenticated_at(), None);
+        assert_eq!(silent.issued_at(), None);
+        assert_eq!(silent.scopes().count(), 0);
+        assert!(!silent.is_app() && !silent.is_user());
+    }
+
+    #[test]
     fn client_is_compared_whole() {
         let clients = ["spa", "daemon"].map(|id| Scope::new(id).unwrap());
         for (id, admitted) in [
