@@ -1,13 +1,17 @@
 //! An authority that comes and goes, callers who give up, and the end.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair, RsaPublicKeyComponents};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
+use futures_util::FutureExt as _;
+use http::Request;
 use serde_json::json;
-use tower::ServiceExt as _;
+use tower::{ServiceBuilder, ServiceExt as _, service_fn};
+use tower_bearer::clock::ManualClock;
 
 use crate::campaign::volume;
 use crate::scripted::*;
@@ -110,6 +114,30 @@ async fn an_outage_of_a_day_is_survived_and_no_longer() {
 }
 
 #[tokio::test]
+async fn a_time_of_day_that_jumps_fetches_nothing_and_locks_nobody_out() {
+    let scripted = Scripted::start().await;
+    let clock = ManualClock::new(NOW);
+    let service = protected(&scripted.builder(clock.clone()).build().unwrap());
+    let known = scripted.token("k1");
+    assert_eq!(call(&service, &known).await.status(), 200);
+    // The token is good from NOW for an hour, with a minute at both ends.
+    for (now, status) in [
+        (NOW + 300, 200),
+        (NOW + 2 * 3600, 401),
+        (NOW - 3600, 401),
+        (0, 401),
+        (u64::MAX, 401),
+        (NOW, 200),
+    ] {
+        clock.set(now);
+        assert_eq!(call_now(&service, &known), status, "{now}");
+        let unknown = call(&service, &scripted.token("k2")).await;
+        assert_eq!(unknown.status(), 401, "{now}");
+    }
+    assert_eq!(scripted.requests(), 2);
+}
+
+#[tokio::test]
 async fn one_kid_of_two_authorities_is_two_keys() {
     let other = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
     let public: RsaPublicKeyComponents<Vec<u8>> = other.public_key().into();
@@ -138,6 +166,27 @@ async fn one_kid_of_two_authorities_is_two_keys() {
     }
     assert_eq!(call(&at_a, &for_a).await.status(), 401, "swapped");
     assert_eq!(call(&at_b, &for_b).await.status(), 200, "swapped");
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_costs_its_own_request_only() {
+    let world = World::new();
+    let service = ServiceBuilder::new()
+        .layer(world.api.protect())
+        .service(service_fn(async |request: Request<Body>| {
+            assert_ne!(request.uri().path(), "/panic", "a handler that panics");
+            hello(request).await
+        }));
+    let token = world.token(json!({}));
+    for _ in 0..3 {
+        let mut fatal = request(&token);
+        *fatal.uri_mut() = "/panic".parse().unwrap();
+        let service = service.clone();
+        let spoiled = AssertUnwindSafe(service.clone().oneshot(fatal));
+        assert!(spoiled.catch_unwind().await.is_err());
+        let response = service.oneshot(request(&token)).await.unwrap();
+        assert_eq!(response.status(), 200);
+    }
 }
 
 #[tokio::test]

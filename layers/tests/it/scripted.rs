@@ -255,13 +255,15 @@ impl Scripted {
     }
 
     pub(crate) fn authority_within(&self, deadline: Duration) -> Authority {
+        let builder = self.builder(ManualClock::new(NOW));
+        builder.timeout(deadline).build().unwrap()
+    }
+
+    pub(crate) fn builder(&self, clock: ManualClock) -> AuthorityBuilder {
         AuthorityBuilder::entra(TENANT)
             .instance(&self.uri())
             .dangerous_loopback_http()
-            .clock(ManualClock::new(NOW))
-            .timeout(deadline)
-            .build()
-            .unwrap()
+            .clock(clock)
     }
 
     /// A good token but for what its `kid` leads to.
