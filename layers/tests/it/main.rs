@@ -25,4 +25,5 @@ mod routes;
 mod scripted;
 mod support;
 mod tenants;
+mod tokens;
 mod verified_tokens;
