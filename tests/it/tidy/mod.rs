@@ -2,6 +2,7 @@
 
 mod dependencies;
 mod imports;
+mod threats;
 
 use std::{
     fs,
