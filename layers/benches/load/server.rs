@@ -1,0 +1,155 @@
+//! The contestants: one handler on one server, protected in different ways.
+
+use std::convert::Infallible;
+use std::env;
+use std::io::Read as _;
+use std::sync::Arc;
+
+use http::header::AUTHORIZATION;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::runtime::Builder;
+use tower::{Service, ServiceBuilder, service_fn};
+use tower_bearer::{AuthorityBuilder, Principal, RequireScopeLayer, Resource};
+
+use super::authority::Authority;
+use super::support::by_hand::ByHand;
+use super::support::{CLIENT, SCOPE, TENANT};
+
+type Body = Full<Bytes>;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Contestant {
+    /// hyper, and whoever calls.
+    Bare,
+    /// These layers.
+    Layers,
+    /// `jsonwebtoken` for each request.
+    ByHand,
+}
+
+impl Contestant {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "bare",
+            Self::Layers => "layers",
+            Self::ByHand => "by-hand",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        [Self::Bare, Self::Layers, Self::ByHand]
+            .into_iter()
+            .find(|contestant| contestant.name() == name)
+    }
+
+    pub(crate) fn of_this_process() -> Option<Self> {
+        Self::named(&env::var("LOAD_SERVER").ok()?)
+    }
+
+    /// What its process is told.
+    pub(crate) fn variables(self, authority: &Authority) -> [(&'static str, String); 3] {
+        [
+            ("LOAD_SERVER", self.name().to_owned()),
+            ("LOAD_INSTANCE", authority.instance.clone()),
+            ("LOAD_KEYS", authority.keys().to_string()),
+        ]
+    }
+}
+
+/// Until standard input ends.
+pub(crate) fn run(contestant: Contestant) {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    println!("{}", listener.local_addr().unwrap());
+    let instance = env::var("LOAD_INSTANCE").unwrap();
+    match contestant {
+        Contestant::Bare => runtime.spawn(serve(listener, service_fn(bare))),
+        Contestant::Layers => {
+            let stack = ServiceBuilder::new()
+                .layer(api(&instance).protect())
+                .layer(RequireScopeLayer::new(SCOPE).unwrap());
+            runtime.spawn(serve(listener, stack.service(service_fn(protected))))
+        }
+        Contestant::ByHand => {
+            let keys = serde_json::from_str(&env::var("LOAD_KEYS").unwrap()).unwrap();
+            let issuer = format!("{instance}/{TENANT}/v2.0");
+            let keys = Arc::new(ByHand::new(&keys, &issuer));
+            let service = service_fn(move |request| by_hand(Arc::clone(&keys), request));
+            runtime.spawn(serve(listener, service))
+        }
+    };
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+}
+
+async fn serve<S>(listener: TcpListener, service: S)
+where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send + 'static,
+{
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let service = TowerToHyperService::new(service.clone());
+        tokio::spawn(async move {
+            let server = auto::Builder::new(TokioExecutor::new());
+            let _ = server.serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+fn api(instance: &str) -> Resource {
+    let authority = AuthorityBuilder::entra(TENANT)
+        .instance(instance)
+        .dangerous_loopback_http();
+    authority.build().unwrap().resource(CLIENT).unwrap()
+}
+
+#[derive(Serialize)]
+struct Caller<'a> {
+    sub: &'a str,
+}
+
+/// The work that all of them do.
+fn hello(sub: &str) -> Result<Response<Body>, Infallible> {
+    let body = serde_json::to_vec(&Caller { sub }).unwrap();
+    Ok(Response::new(Body::from(body)))
+}
+
+async fn bare(_: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    hello("0000000000000000000000000000000000000000000")
+}
+
+async fn protected(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let caller = request.extensions().get::<Principal>();
+    hello(caller.and_then(Principal::subject).unwrap())
+}
+
+async fn by_hand(
+    keys: Arc<ByHand>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let credential = request.headers().get(AUTHORIZATION);
+    let token = credential.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    match token.ok_or(401).and_then(|token| keys.caller(token)) {
+        Ok(claims) => hello(&claims.sub),
+        Err(status) => {
+            let mut response = Response::<Body>::default();
+            *response.status_mut() = status.try_into().unwrap();
+            Ok(response)
+        }
+    }
+}
