@@ -33,6 +33,18 @@ pub(crate) enum KeyType {
     Ed25519,
 }
 
+impl KeyType {
+    /// What its keys mostly sign with; Entra's RSA keys name no algorithm and sign with RS256 only.
+    pub(crate) fn usual_algorithm(self) -> Algorithm {
+        match self {
+            Self::Rsa => Algorithm::Rs256,
+            Self::P256 => Algorithm::Es256,
+            Self::P384 => Algorithm::Es384,
+            Self::Ed25519 => Algorithm::EdDsa,
+        }
+    }
+}
+
 impl Algorithm {
     /// By the exact name in a JOSE header or JWK.
     pub(crate) fn from_name(name: &str) -> Option<Self> {

@@ -14,6 +14,9 @@ pub enum ConfigError {
         "audience, client id and application ID URI must be non-empty visible ASCII without quotes"
     )]
     Audience,
+    /// No authentication class and no age was demanded, or a class has a space or quote in it.
+    #[error("demand at least one acr value (visible ASCII without spaces and quotes) or a max_age")]
+    Authentication,
     /// An authentication context is not `c1` to `c99`.
     #[error("an authentication context is written c1 to c99")]
     AuthenticationContext,
@@ -26,23 +29,35 @@ pub enum ConfigError {
     /// The authority has no On-Behalf-Of token endpoint.
     #[error("On-Behalf-Of needs an authority of the kind of Microsoft Entra ID")]
     OnBehalfOf,
-    /// Another instance was named for an authority that is not of Entra's kind.
-    #[error("an instance belongs to an authority that is named by its tenant")]
+    /// Instance, cloud or v1.0 tokens were named for an authority that is not named by its tenants.
+    #[error("instance, cloud and v1.0 tokens belong to an authority that is named by its tenants")]
     Instance,
     /// The key source does not tell each key's own issuer, which Entra's rules need.
     #[error("an authority of Entra's kind needs a key source that supplies each key's issuer")]
     KeyIssuer,
+    /// A source of v2.0 keys without one of v1.0 keys, or the reverse.
+    #[error("v1_tokens() needs two key sources or none, and v1_key_source() needs v1_tokens()")]
+    KeySource,
+    /// A metadata URL was named for an authority whose own is known.
+    #[error("a metadata URL belongs to an authority that is named by its issuer")]
+    Metadata,
     /// An origin is not `scheme://host[:port]`.
     #[error("an origin is scheme://host[:port], http or https, without path, query or user name")]
     Origin,
+    /// Two resources that are accepted side by side trust the same authority.
+    #[error("resources that are accepted side by side need different authorities")]
+    SameAuthority,
+    /// RFC 9068 was demanded of Entra, whose access tokens follow another profile.
+    #[error("Microsoft Entra ID issues no tokens of RFC 9068")]
+    Rfc9068,
     /// Not a scope-token of RFC 6749 3.3.
     #[error("a scope is one scope-token (RFC 6749 3.3), without spaces")]
     Scope,
     /// A client secret is empty.
     #[error("the client secret is empty")]
     Secret,
-    /// A tenant is not a GUID.
-    #[error("a tenant is written as its GUID")]
+    /// A tenant is not a GUID, or there is none.
+    #[error("tenants are written as their GUIDs, and there must be one")]
     Tenant,
 }
 

@@ -3,6 +3,7 @@
 //! RFC 7515 4 and RFC 7519 4 let a parser take the last of two equal members; two parsers that differ there can be
 //! played against each other, so a duplicate is refused instead.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -26,17 +27,17 @@ pub(crate) fn parse_object(text: &[u8], depth: usize) -> Result<Map<String, Valu
 
 /// A NumericDate (RFC 7519 2) after the epoch, in whole seconds: a fraction is cut off, and what exceeds 64 bits is as
 /// far as we can count.
-pub(crate) fn numeric_date(value: &Value) -> Option<u64> {
-    if let Some(whole) = value.as_u64() {
-        return (whole > 0).then_some(whole);
-    }
-    let real = value.as_f64().filter(|real| *real >= 1.0)?;
+fn whole_date(whole: u64) -> Option<u64> {
+    (whole > 0).then_some(whole)
+}
+
+fn real_date(real: f64) -> Option<u64> {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "a cast of a float saturates"
     )]
-    Some(real as u64)
+    (real >= 1.0).then_some(real as u64)
 }
 
 #[derive(Clone, Copy)]
@@ -120,9 +121,257 @@ impl<'de> Visitor<'de> for Strict {
     }
 }
 
+/// A value as far as a reader of claims needs it: the rest is checked for form and dropped.
+pub(crate) enum Node<'a> {
+    /// A string; borrowed unless it was written with escapes.
+    Text(Cow<'a, str>),
+    /// A number that is a NumericDate.
+    Date(u64),
+    /// An array.
+    List(Vec<Node<'a>>),
+    /// Anything else.
+    Other,
+}
+
+/// Takes the members of an object, one by one.
+pub(crate) trait Members<'a> {
+    /// Is this member's value needed? Values that are not are checked and handed over as [`Node::Other`].
+    fn wants(&self, name: &str) -> bool;
+
+    /// One member.
+    fn take(&mut self, name: &str, value: Node<'a>);
+}
+
+/// Reads one object under the same rules as [`parse_object`], in one pass and without building a tree.
+pub(crate) fn read_object<'a>(
+    text: &'a [u8],
+    depth: usize,
+    members: &mut impl Members<'a>,
+) -> Result<(), NotAnObject> {
+    // One look at all of the text is cheaper than one at each string in it.
+    let text = std::str::from_utf8(text).map_err(|_| NotAnObject)?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    deserializer
+        .deserialize_map(Outermost { depth, members })
+        .and_then(|()| deserializer.end())
+        .map_err(|_| NotAnObject)
+}
+
+struct Outermost<'m, M> {
+    depth: usize,
+    members: &'m mut M,
+}
+
+impl<'de, M: Members<'de>> Visitor<'de> for Outermost<'_, M> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("one JSON object without duplicate members")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
+        let deeper = (Strict { depth: self.depth }).deeper()?;
+        let mut names = Names::default();
+        while let Some(name) = access.next_key_seed(Name)? {
+            let keep = self.members.wants(&name);
+            let value = access.next_value_seed(Skim {
+                strict: deeper,
+                keep,
+            })?;
+            self.members.take(&name, value);
+            names.add(name)?;
+        }
+        names.end()
+    }
+}
+
+/// Member names are borrowed where they were written without escapes.
+struct Name;
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a member name")
+    }
+
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(name))
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(name.to_owned()))
+    }
+}
+
+/// The names of one object, to find one that stands there twice.
+#[derive(Default)]
+struct Names<'a> {
+    seen: Vec<Cow<'a, str>>,
+    /// A bit per name among the first [`FEW_NAMES`]: a new bit is a new name.
+    marks: u128,
+}
+
+/// Up to so many names are compared as they come; more are sorted at the end, which hostile objects cannot make slow.
+const FEW_NAMES: usize = 48;
+
+impl<'a> Names<'a> {
+    fn add<E: serde::de::Error>(&mut self, name: Cow<'a, str>) -> Result<(), E> {
+        if self.seen.len() < FEW_NAMES {
+            let mark = 1 << (mix(name.as_bytes()) % 128);
+            if self.marks & mark != 0 && self.seen.contains(&name) {
+                return Err(E::custom("duplicate member"));
+            }
+            self.marks |= mark;
+        }
+        if self.seen.is_empty() {
+            self.seen.reserve(FEW_NAMES);
+        }
+        self.seen.push(name);
+        Ok(())
+    }
+
+    fn end<E: serde::de::Error>(mut self) -> Result<(), E> {
+        if self.seen.len() <= FEW_NAMES {
+            return Ok(());
+        }
+        self.seen.sort_unstable();
+        let twice = self
+            .seen
+            .iter()
+            .zip(self.seen.iter().skip(1))
+            .any(|(a, b)| a == b);
+        if twice {
+            Err(E::custom("duplicate member"))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Enough to tell most names of claims apart.
+fn mix(name: &[u8]) -> usize {
+    let first = name.first().copied().unwrap_or_default();
+    let last = name.last().copied().unwrap_or_default();
+    name.len() * 17 + usize::from(first) * 5 + usize::from(last)
+}
+
+#[derive(Clone, Copy)]
+struct Skim {
+    strict: Strict,
+    keep: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Skim {
+    type Value = Node<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node<'de>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Skim {
+    type Value = Node<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON without duplicate members")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Node<'de>, E> {
+        Ok(Node::Other)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Node<'de>, E> {
+        Ok(Node::Other)
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Node<'de>, E> {
+        Ok(whole_date(value).map_or(Node::Other, Node::Date))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Node<'de>, E> {
+        Ok(real_date(value).map_or(Node::Other, Node::Date))
+    }
+
+    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Node<'de>, E> {
+        Ok(Node::Text(Cow::Borrowed(value)))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Node<'de>, E> {
+        Ok(if self.keep {
+            Node::Text(Cow::Owned(value.to_owned()))
+        } else {
+            Node::Other
+        })
+    }
+
+    fn visit_unit<E>(self) -> Result<Node<'de>, E> {
+        Ok(Node::Other)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Node<'de>, A::Error> {
+        let deeper = Self {
+            strict: self.strict.deeper()?,
+            keep: self.keep,
+        };
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element_seed(deeper)? {
+            if self.keep {
+                items.push(item);
+            }
+        }
+        Ok(Node::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Node<'de>, A::Error> {
+        let deeper = Self {
+            strict: self.strict.deeper()?,
+            keep: false,
+        };
+        let mut names = Names::default();
+        while let Some(name) = access.next_key_seed(Name)? {
+            access.next_value_seed(deeper)?;
+            names.add(name)?;
+        }
+        names.end()?;
+        Ok(Node::Other)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::parse_object;
+    use super::*;
+
+    struct Nothing;
+
+    impl Members<'_> for Nothing {
+        fn wants(&self, _: &str) -> bool {
+            false
+        }
+
+        fn take(&mut self, _: &str, _: Node<'_>) {}
+    }
+
+    /// Both readers must agree on what is an object.
+    fn parse_object(text: &[u8], depth: usize) -> Result<Map<String, Value>, NotAnObject> {
+        let parsed = super::parse_object(text, depth);
+        let read = read_object(text, depth, &mut Nothing);
+        assert_eq!(
+            parsed.is_ok(),
+            read.is_ok(),
+            "{:?}",
+            String::from_utf8_lossy(text)
+        );
+        parsed
+    }
 
     #[test]
     fn fail_what_is_not_one_strict_object() {
@@ -158,5 +407,28 @@ mod tests {
         assert!(parse_object(nested(8).as_bytes(), 8).is_ok());
         assert!(parse_object(nested(9).as_bytes(), 8).is_err());
         assert!(parse_object(nested(100_000).as_bytes(), 8).is_err());
+    }
+
+    #[test]
+    fn duplicates_are_found_among_few_names_and_among_many() {
+        for count in [2, FEW_NAMES - 1, FEW_NAMES, FEW_NAMES + 1, 500] {
+            let object = |twice: Option<usize>| {
+                let mut members: Vec<String> = (0..count).map(|n| format!("\"m{n}\":0")).collect();
+                members.extend(twice.map(|n| format!("\"m{n}\":1")));
+                format!("{{{}}}", members.join(","))
+            };
+            assert!(parse_object(object(None).as_bytes(), 4).is_ok(), "{count}");
+            for twice in [0, count / 2, count - 1] {
+                let nested = format!("{{\"a\":[{}]}}", object(Some(twice)));
+                assert!(
+                    parse_object(object(Some(twice)).as_bytes(), 4).is_err(),
+                    "{count}"
+                );
+                assert!(
+                    parse_object(nested.as_bytes(), 4).is_err(),
+                    "{count} nested"
+                );
+            }
+        }
     }
 }

@@ -67,6 +67,7 @@ pub mod challenge;
 mod claims;
 pub mod clock;
 mod error;
+mod facts;
 mod json;
 pub mod jwks;
 pub mod jwt;
@@ -92,13 +93,15 @@ mod tonic;
 
 #[cfg(test)]
 mod campaign;
+#[cfg(test)]
+mod signer;
 
 #[cfg(all(doctest, feature = "axum", feature = "reqwest"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
 pub use self::algorithm::Algorithm;
-pub use self::authority::{Authority, AuthorityBuilder};
+pub use self::authority::{Authority, AuthorityBuilder, Cloud};
 #[cfg(feature = "axum")]
 pub use self::axum::NoPrincipal;
 pub use self::challenge::{ChallengeRequired, RefusalKind};
@@ -120,4 +123,6 @@ pub use self::require_scope::{RequireScope, RequireScopeFuture, RequireScopeLaye
 #[cfg(feature = "reqwest")]
 pub use self::reqwest::HttpClient;
 pub use self::resource::Resource;
-pub use self::validate_bearer::{ValidateBearer, ValidateBearerFuture, ValidateBearerLayer};
+pub use self::validate_bearer::{
+    Revocations, ValidateBearer, ValidateBearerFuture, ValidateBearerLayer,
+};

@@ -14,7 +14,7 @@ use tower_service::Service;
 
 use crate::challenge::{Answer, Carried, find};
 use crate::refusal::{BoxError, RefusalBody, Refused, amend, is_grpc, respond};
-use crate::resource::Resource;
+use crate::resource::{AcceptedBy, Resource};
 
 /// Turns a demand from below into the answer that this resource's caller understands: the last link of the chain at every tier.
 ///
@@ -94,6 +94,7 @@ pin_project! {
         #[pin]
         inner: F,
         resource: Resource,
+        accepted_by: Option<AcceptedBy>,
         grpc: bool,
         errors: PhantomData<fn() -> M>,
     }
@@ -162,11 +163,16 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Req>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Req>) -> Self::Future {
         let grpc = is_grpc(request.headers());
+        let accepted_by = self.resource.is_one_of_several().then(AcceptedBy::default);
+        if let Some(accepted_by) = &accepted_by {
+            request.extensions_mut().insert(accepted_by.clone());
+        }
         PropagateChallengeFuture {
             inner: self.inner.call(request),
             resource: self.resource.clone(),
+            accepted_by,
             grpc,
             errors: PhantomData,
         }
@@ -183,16 +189,14 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        Poll::Ready(match ready!(this.inner.poll(cx)) {
+        let answered = ready!(this.inner.poll(cx));
+        let accepted_by = this.accepted_by.as_ref().and_then(AcceptedBy::get);
+        let resource = accepted_by.unwrap_or(this.resource);
+        Poll::Ready(match answered {
             Ok(mut response) => {
                 if let Some(carried) = carried_by(&response) {
                     log(&carried);
-                    amend(
-                        &mut response,
-                        carried.answer(),
-                        Some(this.resource),
-                        *this.grpc,
-                    );
+                    amend(&mut response, carried.answer(), Some(resource), *this.grpc);
                 } else if response.extensions().get::<Refused>().is_none()
                     && response.headers_mut().remove(WWW_AUTHENTICATE).is_some()
                 {
@@ -206,7 +210,7 @@ where
             Err(error) => match find(error.cause()) {
                 Some(carried) => {
                     log(&carried);
-                    Ok(respond(carried.answer(), Some(this.resource), *this.grpc))
+                    Ok(respond(carried.answer(), Some(resource), *this.grpc))
                 }
                 None => Err(error),
             },

@@ -1,7 +1,8 @@
 //! Whom we accept tokens for, and how this resource introduces itself in a challenge.
 
 use std::fmt;
-use std::sync::Arc;
+use std::iter;
+use std::sync::{Arc, OnceLock};
 
 use crate::authority::{Authority, is_guid};
 use crate::challenge::{Answer, Challenge};
@@ -22,6 +23,24 @@ struct Inner {
     assume_cp1: bool,
     leeway: u64,
     max_token_bytes: usize,
+    strict_rfc9068: bool,
+    others: Vec<Resource>,
+}
+
+/// Which of several resources accepted the request's token: set inside by `ValidateBearer`, read outside by
+/// `PropagateChallenge`, so that a demand is printed for the authority that the caller knows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AcceptedBy(Arc<OnceLock<Resource>>);
+
+impl AcceptedBy {
+    pub(crate) fn set(&self, resource: &Resource) {
+        // A second validation inside of the first says the same or is for another resource.
+        let _ = self.0.set(resource.clone());
+    }
+
+    pub(crate) fn get(&self) -> Option<&Resource> {
+        self.0.get()
+    }
 }
 
 impl Authority {
@@ -38,6 +57,8 @@ impl Authority {
             assume_cp1: false,
             leeway: 60,
             max_token_bytes: MAX_TOKEN_BYTES,
+            strict_rfc9068: false,
+            others: Vec::new(),
         };
         Ok(Resource(Arc::new(inner)))
     }
@@ -80,6 +101,38 @@ impl Resource {
         self.change(|inner| inner.max_token_bytes = bytes)
     }
 
+    /// Accepts only access tokens that follow RFC 9068 to the letter: `typ` is `at+jwt`, and `sub`, `client_id`, `iat` and
+    /// `jti` are there.
+    ///
+    /// # Errors
+    /// An authority of Entra's kind, whose tokens do neither.
+    pub fn strict_rfc9068(self) -> Result<Self, ConfigError> {
+        if self.0.authority.as_entra().is_some() {
+            return Err(ConfigError::Rfc9068);
+        }
+        Ok(self.change(|inner| inner.strict_rfc9068 = true))
+    }
+
+    /// Accepts what `other` accepts as well: tokens of another authority, under the rules of `other` and with its keys. Which
+    /// one decides is a matter of `iss` alone. Where there is no token yet, the challenge is that of the first.
+    ///
+    /// # Errors
+    /// The same authority twice: use [`audience`](Self::audience) for a second audience.
+    pub fn or(self, other: Self) -> Result<Self, ConfigError> {
+        let mut names = self.trusted().map(|resource| resource.authority().name());
+        let twice = names.any(|name| other.trusted().any(|two| two.authority().name() == name));
+        drop(names);
+        if twice {
+            return Err(ConfigError::SameAuthority);
+        }
+        Ok(self.change(|inner| {
+            let mut added = Arc::unwrap_or_clone(other.0);
+            let others = std::mem::take(&mut added.others);
+            inner.others.push(Self(Arc::new(added)));
+            inner.others.extend(others);
+        }))
+    }
+
     fn change(mut self, change: impl FnOnce(&mut Inner)) -> Self {
         change(Arc::make_mut(&mut self.0));
         self
@@ -89,6 +142,19 @@ impl Resource {
     #[must_use]
     pub fn authority(&self) -> &Authority {
         &self.0.authority
+    }
+
+    /// This resource and those that are accepted beside it.
+    pub(crate) fn trusted(&self) -> impl Iterator<Item = &Self> {
+        iter::once(self).chain(&self.0.others)
+    }
+
+    pub(crate) fn is_one_of_several(&self) -> bool {
+        !self.0.others.is_empty()
+    }
+
+    pub(crate) fn is_strict_rfc9068(&self) -> bool {
+        self.0.strict_rfc9068
     }
 
     pub(crate) fn audiences(&self) -> &[String] {
@@ -131,9 +197,10 @@ impl Resource {
     /// The challenge of an answer; `None` for answers that carry none.
     pub(crate) fn challenge(&self, answer: &Answer) -> Option<Challenge> {
         let entra = self.0.authority.as_entra();
-        let realm = entra
-            .map(|entra| entra.tenant.as_str())
-            .or_else(|| self.0.audiences.first().map(String::as_str));
+        let realm = match entra {
+            Some(entra) => entra.tenant.as_deref(),
+            None => self.0.audiences.first().map(String::as_str),
+        };
         let bearer = Challenge::new("Bearer").with("realm", realm.unwrap_or_default());
         Some(match answer {
             Answer::MissingToken => bearer,
@@ -209,6 +276,7 @@ fn checked(text: &str) -> Result<String, ConfigError> {
 mod tests {
     use super::*;
     use crate::algorithm::Algorithm;
+    use crate::authority::AuthorityBuilder;
     use crate::challenge::StepUp;
     use crate::claims::ClaimsRequest;
 
@@ -281,6 +349,48 @@ mod tests {
         for (answer, expected) in rows {
             assert_eq!(printed(&resource, &answer), expected, "{answer:?}");
         }
+    }
+
+    #[test]
+    fn a_resource_of_several_tenants_names_none_and_the_common_endpoint() {
+        let resource = AuthorityBuilder::entra_tenants([TENANT, CLIENT])
+            .build()
+            .unwrap()
+            .resource(CLIENT)
+            .unwrap();
+        assert_eq!(
+            printed(&resource, &Answer::MissingToken).unwrap(),
+            "Bearer realm=\"\""
+        );
+        let claims = ClaimsRequest::acrs("c1").unwrap();
+        let demand = printed(&resource, &Answer::InsufficientClaims(claims)).unwrap();
+        assert!(
+            demand.starts_with(
+                "Bearer realm=\"\", authorization_uri=\"https://login.microsoftonline.com/common/oauth2/v2.0/authorize\", "
+            ),
+            "{demand}"
+        );
+    }
+
+    #[test]
+    fn an_authority_is_accepted_once() {
+        let of = |issuer: &str| {
+            let authority = Authority::issuer(issuer, [Algorithm::Es256]).unwrap();
+            authority.resource("api://x").unwrap()
+        };
+        let both = of("https://a").or(of("https://b")).unwrap();
+        assert_eq!(both.trusted().count(), 2);
+        assert_eq!(
+            both.clone().or(of("https://b")).err(),
+            Some(ConfigError::SameAuthority)
+        );
+        assert_eq!(of("https://c").or(both).unwrap().trusted().count(), 3);
+    }
+
+    #[test]
+    fn entra_issues_no_tokens_of_rfc9068() {
+        let entra = Authority::entra(TENANT).unwrap().resource(CLIENT).unwrap();
+        assert_eq!(entra.strict_rfc9068().err(), Some(ConfigError::Rfc9068));
     }
 
     #[test]

@@ -22,6 +22,18 @@ struct AssertionInner {
     hash: TokenHash,
 }
 
+/// The token of a request: where it stands in the request's own header value, so that a clone is a reference count. Or
+/// its text, where it came another way.
+#[derive(Clone)]
+pub(crate) enum PresentedToken {
+    InHeader {
+        value: HeaderValue,
+        start: usize,
+        end: usize,
+    },
+    Text(Box<str>),
+}
+
 /// An access token for the next tier, ready to be injected.
 #[derive(Clone)]
 pub(crate) struct AccessToken {
@@ -32,13 +44,17 @@ pub(crate) struct AccessToken {
 
 impl TokenHash {
     pub(crate) fn of(token: &str) -> Self {
-        let digest = digest::digest(&digest::SHA256, token.as_bytes());
-        let mut bytes = [0; 32];
-        for (to, from) in bytes.iter_mut().zip(digest.as_ref()) {
-            *to = *from;
-        }
-        Self(bytes)
+        Self(sha256(token.as_bytes()))
     }
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let digest = digest::digest(&digest::SHA256, bytes);
+    let mut array = [0; 32];
+    for (to, from) in array.iter_mut().zip(digest.as_ref()) {
+        *to = *from;
+    }
+    array
 }
 
 impl fmt::Debug for TokenHash {
@@ -67,6 +83,29 @@ impl Assertion {
 impl fmt::Debug for Assertion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Assertion(..)")
+    }
+}
+
+impl PresentedToken {
+    /// The part of an `Authorization` value from `start` to `end`.
+    pub(crate) fn in_header(value: &HeaderValue, start: usize, end: usize) -> Self {
+        let mut value = value.clone();
+        value.set_sensitive(true);
+        Self::InHeader { value, start, end }
+    }
+
+    pub(crate) fn new(token: &str) -> Self {
+        Self::Text(token.into())
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        match self {
+            Self::InHeader { value, start, end } => {
+                let bytes = value.as_bytes().get(*start..*end);
+                std::str::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
+            }
+            Self::Text(text) => text,
+        }
     }
 }
 

@@ -25,30 +25,73 @@ const METADATA_AGE: Duration = Duration::from_secs(3600);
 pub(crate) struct DiscoverySource {
     http: reqwest::Client,
     metadata_url: Url,
-    issuer: String,
+    expected: Expected,
     loopback_http: bool,
     known: Mutex<Option<Known>>,
 }
 
+/// The issuer that the metadata must name.
+pub(crate) enum Expected {
+    /// To the byte (OpenID Connect Discovery 4.3).
+    Exactly(String),
+    /// An https URL with this path, where only the metadata know the host (Entra External ID).
+    EndingIn(String),
+}
+
 #[derive(Clone)]
 struct Known {
-    jwks_uri: Url,
+    metadata: Metadata,
     read_at: Instant,
     etag: Option<HeaderValue>,
 }
 
+/// What is needed of the metadata.
+#[derive(Clone, Debug)]
+pub(crate) struct Metadata {
+    issuer: String,
+    jwks_uri: Url,
+    cloud_instance: Option<String>,
+}
+
+impl Metadata {
+    pub(crate) fn parse(
+        text: &[u8],
+        expected: &Expected,
+        loopback_http: bool,
+    ) -> Result<Self, FetchError> {
+        let metadata =
+            json::parse_object(text, METADATA_DEPTH).map_err(|_| FetchError::Malformed)?;
+        let text = |name: &str| metadata.get(name).and_then(Value::as_str);
+        let secure = |url: &Url| {
+            url.scheme() == "https" || (loopback_http && crate::origin::is_loopback_http(url))
+        };
+        let issuer = text("issuer")
+            .filter(|issuer| match expected {
+                Expected::Exactly(exact) => exact == issuer,
+                Expected::EndingIn(path) => Url::parse(issuer)
+                    .is_ok_and(|url| secure(&url) && url.path() == path && issuer.ends_with(path)),
+            })
+            .ok_or(FetchError::WrongIssuer)?;
+        let jwks_uri = text("jwks_uri").and_then(|uri| Url::parse(uri).ok());
+        Ok(Self {
+            issuer: issuer.to_owned(),
+            jwks_uri: jwks_uri.filter(secure).ok_or(FetchError::Malformed)?,
+            cloud_instance: text("cloud_instance_name").map(str::to_owned),
+        })
+    }
+}
+
 impl DiscoverySource {
-    /// `issuer` is what the metadata must name, to the byte.
     pub(crate) fn new(
         http: reqwest::Client,
         metadata_url: Url,
-        issuer: String,
+        expected: Expected,
         loopback_http: bool,
     ) -> Self {
         Self {
             http,
             metadata_url,
-            issuer,
+            expected,
             loopback_http,
             known: Mutex::new(None),
         }
@@ -61,12 +104,12 @@ impl DiscoverySource {
         let mut known = match remembered {
             Some(known) => known,
             None => Known {
-                jwks_uri: self.jwks_uri().await?,
+                metadata: self.metadata().await?,
                 read_at: Instant::now(),
                 etag: None,
             },
         };
-        let mut request = self.http.get(known.jwks_uri.clone());
+        let mut request = self.http.get(known.metadata.jwks_uri.clone());
         if let Some(etag) = known.etag.clone() {
             request = request.header(IF_NONE_MATCH, etag);
         }
@@ -81,7 +124,11 @@ impl DiscoverySource {
             if keys.is_empty() {
                 return Err(FetchError::NoKeys);
             }
-            Fetched::keys(keys)
+            let keys = keys.of_issuer(&known.metadata.issuer);
+            Fetched::keys(match &known.metadata.cloud_instance {
+                Some(name) => keys.of_cloud_instance(name),
+                None => keys,
+            })
         };
         // Only a success is remembered, so any failure starts from the metadata again.
         self.remember(|slot| *slot = Some(known));
@@ -91,30 +138,14 @@ impl DiscoverySource {
         })
     }
 
-    async fn jwks_uri(&self) -> Result<Url, FetchError> {
+    async fn metadata(&self) -> Result<Metadata, FetchError> {
         let response = self
             .http
             .get(self.metadata_url.clone())
             .send()
             .await
             .map_err(unreachable)?;
-        let metadata = json::parse_object(&body(response).await?, METADATA_DEPTH)
-            .map_err(|_| FetchError::Malformed)?;
-        if metadata.get("issuer").and_then(Value::as_str) != Some(&self.issuer) {
-            return Err(FetchError::WrongIssuer);
-        }
-        let uri = metadata
-            .get("jwks_uri")
-            .and_then(Value::as_str)
-            .ok_or(FetchError::Malformed)?;
-        let uri = Url::parse(uri).map_err(|_| FetchError::Malformed)?;
-        let secure = uri.scheme() == "https"
-            || (self.loopback_http && crate::origin::is_loopback_http(&uri));
-        if secure {
-            Ok(uri)
-        } else {
-            Err(FetchError::Malformed)
-        }
+        Metadata::parse(&body(response).await?, &self.expected, self.loopback_http)
     }
 
     fn remember<T>(&self, change: impl FnOnce(&mut Option<Known>) -> T) -> T {
@@ -187,7 +218,28 @@ fn max_age(value: &HeaderValue) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn metadata_of_a_tenant_whose_issuer_only_they_know() {
+        let expected = Expected::EndingIn("/t/v2.0".to_owned());
+        let rows = [
+            ("https://t.ciamlogin.com/t/v2.0", true),
+            ("https://t.ciamlogin.com/t/v2.0/", false),
+            ("https://t.ciamlogin.com/u/v2.0", false),
+            ("https://t.ciamlogin.com/x/t/v2.0", false),
+            ("https://t.ciamlogin.com/t/v2.0?x", false),
+            ("http://t.ciamlogin.com/t/v2.0", false),
+            ("/t/v2.0", false),
+        ];
+        for (issuer, good) in rows {
+            let text = json!({"issuer": issuer, "jwks_uri": "https://t/keys"}).to_string();
+            let parsed = Metadata::parse(text.as_bytes(), &expected, false);
+            assert_eq!(parsed.is_ok(), good, "{issuer}");
+        }
+    }
 
     #[test]
     fn cache_control() {

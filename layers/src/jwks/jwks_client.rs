@@ -25,7 +25,8 @@ impl<S: JwksSource + Send + Sync + 'static> KeySource for JwksClientSource<S> {
         Box::pin(async {
             let set = self.0.fetch_keys().await.map_err(|_| FetchError::Source)?;
             let entries: Vec<Map<String, Value>> = set.keys().iter().filter_map(to_jwk).collect();
-            let keys = KeySet::from_entries(entries.iter());
+            let text = serde_json::to_vec(&entries).map_err(|_| FetchError::Source)?;
+            let keys = KeySet::from_entries(&text, entries.iter());
             if keys.is_empty() {
                 Err(FetchError::NoKeys)
             } else {

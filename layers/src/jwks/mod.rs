@@ -2,6 +2,7 @@
 
 mod discovery;
 mod jwks_client;
+mod key;
 mod remote;
 mod source;
 
@@ -9,41 +10,35 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
-use crate::algorithm::{Algorithm, KeyType};
+use self::key::same_material;
+use crate::token::sha256;
 
-pub(crate) use self::discovery::DiscoverySource;
+pub(crate) use self::discovery::{DiscoverySource, Expected};
 pub use self::jwks_client::JwksClientSource;
-pub(crate) use self::remote::{Attempts, Lookup, RemoteKeySet, Unavailable};
+pub(crate) use self::key::Key;
+pub(crate) use self::remote::{Attempts, Bounds, Generation, Lookup, RemoteKeySet, Unavailable};
+pub use self::remote::{KeyState, KeyStatus};
 pub use self::source::{FetchError, FetchFuture, Fetched, KeySource};
 
 /// A set with more entries than this is refused as a whole.
 pub const MAX_KEYS: usize = 200;
 
-/// An immutable set of verification keys, looked up by `kid`.
+/// An immutable set of verification keys, looked up by `kid`, with what the metadata say of whose they are.
 #[derive(Clone, Default)]
 pub struct KeySet {
     by_kid: HashMap<Box<str>, Arc<Key>>,
+    /// SHA-256 of what it was read from.
+    digest: [u8; 32],
+    issuer: Option<Box<str>>,
+    cloud_instance: Option<Box<str>>,
 }
 
 /// The text is not a JWK set, or holds more than [`MAX_KEYS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a JWK set (RFC 7517 5) of at most 200 keys")]
 pub struct InvalidKeySet;
-
-/// One usable key.
-pub(crate) struct Key {
-    pub(crate) key_type: KeyType,
-    /// The only algorithm of this key, when its JWK names one.
-    pub(crate) algorithm: Option<Algorithm>,
-    /// Entra: the issuer that this key signs for, perhaps with `{tenantid}` in it.
-    pub(crate) issuer: Option<Box<str>>,
-    pub(crate) decoding: DecodingKey,
-}
 
 impl KeySet {
     /// Reads a JWK set (RFC 7517 5), key by key: a key that cannot be used to verify signatures is left out and never spoils the rest.
@@ -63,11 +58,30 @@ impl KeySet {
             return Err(InvalidKeySet);
         }
         Ok(Self::from_entries(
+            text,
             entries.iter().filter_map(Value::as_object),
         ))
     }
 
-    fn from_entries<'a>(entries: impl Iterator<Item = &'a Map<String, Value>>) -> Self {
+    /// States the `issuer` of the metadata that led to these keys, perhaps with `{tenantid}` in it: they then verify no token
+    /// of another. For a [`KeySource`]; needed where the issuer is only known from the metadata (Entra External ID).
+    #[must_use]
+    pub fn of_issuer(mut self, issuer: &str) -> Self {
+        self.issuer = Some(issuer.into());
+        self
+    }
+
+    /// States the `cloud_instance_name` of Entra's metadata: a key that names another is not used. For a [`KeySource`].
+    #[must_use]
+    pub fn of_cloud_instance(mut self, name: &str) -> Self {
+        self.cloud_instance = Some(name.into());
+        self
+    }
+
+    fn from_entries<'a>(
+        text: &[u8],
+        entries: impl Iterator<Item = &'a Map<String, Value>>,
+    ) -> Self {
         let mut first_of: HashMap<&str, &Map<String, Value>> = HashMap::new();
         let mut by_kid: HashMap<Box<str>, Arc<Key>> = HashMap::new();
         let mut ambiguous: Vec<&str> = Vec::new();
@@ -91,7 +105,27 @@ impl KeySet {
         for kid in ambiguous {
             by_kid.remove(kid);
         }
-        Self { by_kid }
+        Self {
+            by_kid,
+            digest: sha256(text),
+            issuer: None,
+            cloud_instance: None,
+        }
+    }
+
+    /// Were both read from the same text? Then a token that one of them verified, the other verifies too.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.digest == other.digest
+            && self.issuer == other.issuer
+            && self.cloud_instance == other.cloud_instance
+    }
+
+    pub(crate) fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
+    pub(crate) fn cloud_instance(&self) -> Option<&str> {
+        self.cloud_instance.as_deref()
     }
 
     /// The key of a token: by its `kid`, or the only key of the set for a token without one (OpenID Connect Core 10.1).
@@ -122,94 +156,10 @@ impl fmt::Debug for KeySet {
     }
 }
 
-impl Key {
-    fn from_jwk(jwk: &Map<String, Value>) -> Option<Self> {
-        let text = |name: &str| jwk.get(name).and_then(Value::as_str);
-        let private = ["d", "p", "q", "dp", "dq", "qi", "k", "oth"]
-            .iter()
-            .any(|name| jwk.contains_key(*name));
-        let for_signatures = jwk.get("use").is_none_or(|usage| usage == "sig");
-        let may_verify = match jwk.get("key_ops") {
-            None => true,
-            Some(Value::Array(operations)) => {
-                operations.iter().any(|operation| operation == "verify")
-            }
-            Some(_) => false,
-        };
-        if private || !for_signatures || !may_verify {
-            return None;
-        }
-        let algorithm = match jwk.get("alg") {
-            None => None,
-            Some(name) => Some(Algorithm::from_name(name.as_str()?)?),
-        };
-        let (key_type, decoding) = match (text("kty")?, text("crv")) {
-            ("RSA", _) => (KeyType::Rsa, rsa(text("n")?, text("e")?)?),
-            ("EC", Some("P-256")) => (KeyType::P256, ec(text("x")?, text("y")?, 32)?),
-            ("EC", Some("P-384")) => (KeyType::P384, ec(text("x")?, text("y")?, 48)?),
-            ("OKP", Some("Ed25519")) => (KeyType::Ed25519, ed(text("x")?)?),
-            _ => return None,
-        };
-        if algorithm.is_some_and(|algorithm| algorithm.key_type() != key_type) {
-            return None;
-        }
-        let issuer = match jwk.get("issuer") {
-            None => None,
-            Some(issuer) => Some(issuer.as_str()?.into()),
-        };
-        Some(Self {
-            key_type,
-            algorithm,
-            issuer,
-            decoding,
-        })
-    }
-}
-
-fn same_material(a: &Map<String, Value>, b: &Map<String, Value>) -> bool {
-    ["kty", "crv", "n", "e", "x", "y"]
-        .iter()
-        .all(|name| a.get(*name) == b.get(*name))
-}
-
-fn rsa(n: &str, e: &str) -> Option<DecodingKey> {
-    let modulus = BASE64_URL_SAFE_NO_PAD.decode(n).ok()?;
-    let exponent = BASE64_URL_SAFE_NO_PAD.decode(e).ok()?;
-    let [modulus, exponent] = [modulus, exponent].map(|bytes| {
-        bytes
-            .into_iter()
-            .skip_while(|byte| *byte == 0)
-            .collect::<Vec<u8>>()
-    });
-    let bits = modulus.len() * 8 - usize::try_from(modulus.first()?.leading_zeros()).ok()?;
-    let odd = exponent.last().is_some_and(|byte| byte % 2 == 1);
-    let large = exponent.len() > 1 || exponent.first().is_some_and(|byte| *byte >= 3);
-    ((2048..=8192).contains(&bits) && odd && large)
-        .then(|| DecodingKey::from_rsa_raw_components(&modulus, &exponent))
-}
-
-fn ec(x: &str, y: &str, length: usize) -> Option<DecodingKey> {
-    let right_length = |text: &str| {
-        BASE64_URL_SAFE_NO_PAD
-            .decode(text)
-            .is_ok_and(|bytes| bytes.len() == length)
-    };
-    (right_length(x) && right_length(y))
-        .then(|| DecodingKey::from_ec_components(x, y).ok())
-        .flatten()
-}
-
-fn ed(x: &str) -> Option<DecodingKey> {
-    let right_length = BASE64_URL_SAFE_NO_PAD
-        .decode(x)
-        .is_ok_and(|bytes| bytes.len() == 32);
-    right_length
-        .then(|| DecodingKey::from_ed_components(x).ok())
-        .flatten()
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::prelude::BASE64_URL_SAFE_NO_PAD;
     use serde_json::json;
 
     use super::*;
@@ -262,6 +212,7 @@ mod tests {
                 with("n", json!(format!("{}=", rsa_jwk()["n"].as_str().unwrap()))),
             ),
             ("issuer of wrong type", with("issuer", json!(["x"]))),
+            ("cloud of wrong type", with("cloud_instance_name", json!(1))),
             ("not an object", json!("x")),
             (
                 "short EC",

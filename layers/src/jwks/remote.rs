@@ -19,19 +19,57 @@ const COOLDOWN: Duration = Duration::from_secs(30);
 /// The first pause after a failed fetch; it doubles up to [`MAX_BACKOFF`].
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
-/// Bounds of what a source's own max-age can ask for; without one the longer holds.
+/// A source's own max-age cannot ask for less.
 const MIN_REFRESH: Duration = Duration::from_secs(60);
-const MAX_REFRESH: Duration = Duration::from_secs(600);
-/// Keys are served for this long after the last good fetch when the authority is down.
-const LAST_KNOWN_GOOD: Duration = Duration::from_secs(24 * 3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// Keys of one issuer.
 #[derive(Clone)]
 pub(crate) struct RemoteKeySet(Arc<Inner>);
 
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// A whole fetch.
+    pub(crate) deadline: Duration,
+    /// Between two fetches; also the most of a source's own max-age.
+    max_refresh: Duration,
+    /// Keys are served for this long after the last good fetch when the authority is down.
+    pub(crate) last_known_good: Duration,
+}
+
+/// The state of the keys of one issuer, for operators and readiness probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyStatus {
+    /// Whether tokens can be verified.
+    pub state: KeyState,
+    /// How many usable keys there are.
+    pub keys: usize,
+    /// Since the last fetch that succeeded.
+    pub age: Option<Duration>,
+    /// An unknown key causes no fetch now: the last one ended a short while ago.
+    pub cooling_down: bool,
+    /// The last fetch failed.
+    pub failing: bool,
+}
+
+/// See [`KeyStatus`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyState {
+    /// None were obtained yet, or they are older than the bound for outages: tokens are answered with 503.
+    Missing,
+    /// No older than a refresh may be.
+    Fresh,
+    /// Overdue, because the authority cannot be reached: known keys still serve.
+    Stale,
+}
+
 /// What a request finds.
 pub(crate) enum Lookup {
     /// Keys to verify with; pass the attempt on to [`RemoteKeySet::newer_than`] if the key is not among them.
-    Keys(Arc<KeySet>, Attempts),
+    Keys(Arc<KeySet>, Generation, Attempts),
     /// No keys were ever obtained, or they are too old.
     Nothing(Attempts),
 }
@@ -57,14 +95,19 @@ struct Shared {
     snapshot: ArcSwapOption<Snapshot>,
     last: watch::Sender<Attempt>,
     wake: Notify,
-    /// A whole fetch takes no longer.
-    deadline: Duration,
+    bounds: Bounds,
 }
 
 struct Snapshot {
     keys: Arc<KeySet>,
+    /// Grows when the keys change, and only then.
+    generation: Generation,
     confirmed_at: Instant,
 }
+
+/// Which keys a token was verified with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Generation(u64);
 
 /// The last fetch that ended.
 #[derive(Clone, Copy)]
@@ -76,7 +119,7 @@ struct Attempt {
 }
 
 impl RemoteKeySet {
-    pub(crate) fn new(source: Arc<dyn KeySource>, deadline: Duration) -> Self {
+    pub(crate) fn new(source: Arc<dyn KeySource>, bounds: Bounds) -> Self {
         let none = Attempt {
             number: 0,
             good: false,
@@ -87,7 +130,7 @@ impl RemoteKeySet {
             snapshot: ArcSwapOption::empty(),
             last: watch::Sender::new(none),
             wake: Notify::new(),
-            deadline,
+            bounds,
         };
         Self(Arc::new(Inner {
             shared: Arc::new(shared),
@@ -97,18 +140,52 @@ impl RemoteKeySet {
 
     /// Never waits.
     pub(crate) fn look(&self) -> Lookup {
-        let shared = &self.0.shared;
         // The number is read first: a fetch that ends in between only makes the look-up newer than it says.
-        let attempts = Attempts(shared.last.borrow().number);
-        match &*shared.snapshot.load() {
-            Some(snapshot) if snapshot.confirmed_at.elapsed() < LAST_KNOWN_GOOD => {
-                // Overdue: the authority is down, or the runtime that refreshed went away and another is to.
-                if snapshot.confirmed_at.elapsed() > MAX_REFRESH * 2 {
-                    let _ = self.start();
-                }
-                Lookup::Keys(Arc::clone(&snapshot.keys), attempts)
-            }
-            _ => Lookup::Nothing(attempts),
+        let attempts = Attempts(self.0.shared.last.borrow().number);
+        let found = |snapshot: &Snapshot| {
+            Lookup::Keys(Arc::clone(&snapshot.keys), snapshot.generation, attempts)
+        };
+        self.usable(found).unwrap_or(Lookup::Nothing(attempts))
+    }
+
+    /// Is a token that was verified with keys of this generation still as good as then?
+    pub(crate) fn is_current(&self, generation: Generation) -> bool {
+        self.usable(|snapshot| snapshot.generation == generation)
+            .unwrap_or(false)
+    }
+
+    fn usable<T>(&self, read: impl FnOnce(&Snapshot) -> T) -> Option<T> {
+        let shared = &self.0.shared;
+        let snapshot = shared.snapshot.load();
+        let snapshot = snapshot.as_ref()?;
+        let age = snapshot.confirmed_at.elapsed();
+        if age >= shared.bounds.last_known_good {
+            return None;
+        }
+        // Overdue: the authority is down, or the runtime that refreshed went away and another is to.
+        if age > shared.bounds.max_refresh * 2 {
+            let _ = self.start();
+        }
+        Some(read(snapshot))
+    }
+
+    pub(crate) fn status(&self) -> KeyStatus {
+        let shared = &self.0.shared;
+        let last = *shared.last.borrow();
+        let snapshot = shared.snapshot.load();
+        let age = snapshot
+            .as_ref()
+            .map(|snapshot| snapshot.confirmed_at.elapsed());
+        KeyStatus {
+            state: match age {
+                Some(age) if age <= shared.bounds.longest_pause() => KeyState::Fresh,
+                Some(age) if age < shared.bounds.last_known_good => KeyState::Stale,
+                _ => KeyState::Missing,
+            },
+            keys: snapshot.as_ref().map_or(0, |snapshot| snapshot.keys.len()),
+            age,
+            cooling_down: last.is_quiet(),
+            failing: last.number > 0 && !last.good,
         }
     }
 
@@ -124,13 +201,13 @@ impl RemoteKeySet {
         if last.number > seen.0 {
             return last.outcome();
         }
-        if last.quiet_until.is_some_and(|until| Instant::now() < until) {
+        if last.is_quiet() {
             return last.outcome();
         }
         shared.wake.notify_one();
         // The fetch has its own deadline; this one covers a runtime that went away underneath it.
         match timeout(
-            shared.deadline * 2,
+            shared.bounds.deadline * 2,
             attempts.wait_for(|attempt| attempt.number > seen.0),
         )
         .await
@@ -174,7 +251,32 @@ impl fmt::Debug for RemoteKeySet {
     }
 }
 
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(5),
+            max_refresh: Duration::from_secs(600),
+            last_known_good: DAY,
+        }
+    }
+}
+
+impl Bounds {
+    pub(crate) fn refresh(&mut self, longest: Duration) {
+        self.max_refresh = longest.clamp(MIN_REFRESH, DAY);
+    }
+
+    /// Between two fetches that succeed: a refresh is late by its jitter and by its own duration.
+    fn longest_pause(&self) -> Duration {
+        self.max_refresh * 11 / 10 + self.deadline
+    }
+}
+
 impl Attempt {
+    fn is_quiet(&self) -> bool {
+        self.quiet_until.is_some_and(|until| Instant::now() < until)
+    }
+
     fn outcome(&self) -> Result<(), Unavailable> {
         if self.good {
             return Ok(());
@@ -199,8 +301,8 @@ async fn refresh(shared: Arc<Shared>) {
                     true,
                     jitter(
                         max_age
-                            .unwrap_or(MAX_REFRESH)
-                            .clamp(MIN_REFRESH, MAX_REFRESH),
+                            .unwrap_or(shared.bounds.max_refresh)
+                            .clamp(MIN_REFRESH, shared.bounds.max_refresh),
                     ),
                 )
             }
@@ -237,19 +339,19 @@ async fn refresh(shared: Arc<Shared>) {
 async fn fetch(shared: &Shared) -> Result<Option<Duration>, FetchError> {
     // A source of the user's own may panic; that is a failed fetch, and the task lives on.
     let fetched = AssertUnwindSafe(async { shared.source.fetch().await }).catch_unwind();
-    let Fetched { keys, max_age } = timeout(shared.deadline, fetched)
+    let Fetched { keys, max_age } = timeout(shared.bounds.deadline, fetched)
         .await
         .map_err(|_| FetchError::Timeout)?
         .map_err(|_| FetchError::Source)??;
-    let keys = match keys {
-        Some(keys) if keys.is_empty() => return Err(FetchError::NoKeys),
-        Some(keys) => Arc::new(keys),
-        None => shared
-            .snapshot
-            .load()
-            .as_ref()
-            .map(|old| Arc::clone(&old.keys))
-            .ok_or(FetchError::NoKeys)?,
+    let old = shared.snapshot.load_full();
+    let (keys, generation) = match (keys, &old) {
+        (Some(keys), _) if keys.is_empty() => return Err(FetchError::NoKeys),
+        (Some(keys), Some(old)) if !keys.is_same(&old.keys) => {
+            (Arc::new(keys), Generation(old.generation.0 + 1))
+        }
+        (Some(keys), None) => (Arc::new(keys), Generation::default()),
+        (_, Some(old)) => (Arc::clone(&old.keys), old.generation),
+        (None, None) => return Err(FetchError::NoKeys),
     };
     tracing::debug!(
         kind = "keys_fetched",
@@ -258,6 +360,7 @@ async fn fetch(shared: &Shared) -> Result<Option<Duration>, FetchError> {
     );
     shared.snapshot.store(Some(Arc::new(Snapshot {
         keys,
+        generation,
         confirmed_at: Instant::now(),
     })));
     Ok(max_age)
@@ -281,6 +384,7 @@ mod tests {
     use super::*;
 
     const DEADLINE: Duration = Duration::from_secs(5);
+    const REFRESH: Duration = Duration::from_secs(600);
     const KEY_A: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
     const KEY_B: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"b","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
@@ -318,7 +422,7 @@ mod tests {
                 ..Script::default()
             });
             Self {
-                keys: RemoteKeySet::new(Arc::new(Arc::clone(&script)), DEADLINE),
+                keys: RemoteKeySet::new(Arc::new(Arc::clone(&script)), Bounds::default()),
                 script,
             }
         }
@@ -335,7 +439,7 @@ mod tests {
         async fn request(&self, kid: &str) -> Result<bool, Unavailable> {
             for last in [false, true] {
                 let (found, seen) = match self.keys.look() {
-                    Lookup::Keys(keys, seen) => (keys.key(Some(kid)).is_some(), seen),
+                    Lookup::Keys(keys, _, seen) => (keys.key(Some(kid)).is_some(), seen),
                     Lookup::Nothing(seen) => (false, seen),
                 };
                 if found || last {
@@ -404,7 +508,7 @@ mod tests {
         let world = World::new(Some(KEY_A));
         assert_eq!(world.request("a").await, Ok(true));
         world.publish(None);
-        tokio::time::advance(LAST_KNOWN_GOOD - Duration::from_secs(1)).await;
+        tokio::time::advance(DAY - Duration::from_secs(1)).await;
         assert_eq!(world.request("a").await, Ok(true));
         assert!(
             world.request("b").await.is_err(),
@@ -449,7 +553,7 @@ mod tests {
         let world = World::new(Some(KEY_A));
         assert_eq!(world.request("a").await, Ok(true));
         world.publish(Some(r#"{"keys":[]}"#));
-        tokio::time::advance(MAX_REFRESH * 2).await;
+        tokio::time::advance(REFRESH * 2).await;
         assert!(world.request("b").await.is_err());
         assert_eq!(world.request("a").await, Ok(true));
     }
@@ -480,7 +584,7 @@ mod tests {
         assert_eq!(runtime().block_on(world.request("a")), Ok(true));
         world.publish(Some(KEY_B));
         runtime().block_on(async {
-            tokio::time::advance(MAX_REFRESH * 3).await;
+            tokio::time::advance(REFRESH * 3).await;
             assert_eq!(world.request("a").await, Ok(true), "known so far");
             tokio::task::yield_now().await;
             assert_eq!(world.request("b").await, Ok(true));

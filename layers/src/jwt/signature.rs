@@ -8,9 +8,24 @@ use crate::jwks::Key;
 
 /// Does `signature` over `message` verify under `key` with exactly this algorithm?
 ///
+/// By the parsed key if it was parsed for this algorithm, which spares a tenth of the time, else by jsonwebtoken.
+pub(crate) fn verifies(algorithm: Algorithm, key: &Key, message: &[u8], signature: &[u8]) -> bool {
+    let (parsed_for, parsed) = &key.parsed;
+    if *parsed_for == algorithm {
+        parsed.verify_sig(message, signature).is_ok()
+    } else {
+        verifies_by_jsonwebtoken(algorithm, key, message, signature)
+    }
+}
+
 /// The provider is called directly: the crate's own entry points use a process-wide provider, which panics when cargo's feature
 /// unification enables two.
-pub(crate) fn verifies(algorithm: Algorithm, key: &Key, message: &[u8], signature: &[u8]) -> bool {
+fn verifies_by_jsonwebtoken(
+    algorithm: Algorithm,
+    key: &Key,
+    message: &[u8],
+    signature: &[u8],
+) -> bool {
     let name = match algorithm {
         Algorithm::EdDsa => Name::EdDSA,
         Algorithm::Es256 => Name::ES256,

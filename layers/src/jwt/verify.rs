@@ -1,19 +1,21 @@
 //! The checklist.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use serde_json::{Map, Value};
+use std::sync::Arc;
 
+use base64_simd::URL_SAFE_NO_PAD;
+
+use super::claims::{Claim, Claims};
 use super::header::Header;
 use super::policy::{Kind, Policy};
 use super::signature;
-use crate::json::{self, numeric_date};
+use crate::authority::{Issuer, IssuerRule, fills};
+use crate::claims::CP1;
+use crate::facts::{Facts, FactsBuilder, Marks, Piece, TokenKind};
+use crate::json;
 use crate::jwks::{Key, KeySet};
-use crate::principal::Principal;
-use crate::token::Assertion;
-
-/// Deepest nesting of header and claims.
-const MAX_DEPTH: usize = 32;
+use crate::principal::{MAX_DEPTH, Principal, Verified};
+use crate::resource::Resource;
+use crate::token::PresentedToken;
 
 /// Why a token is refused. Says which rule, never what the token holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -31,7 +33,7 @@ pub enum VerifyError {
     /// The JOSE header is not that of a plain signed access token.
     #[error("the token's header is not accepted")]
     Header,
-    /// `iss` is not our authority, the key may not sign for it, or the tenant differs.
+    /// `iss` is none that we accept, the key may not sign for it, or the tenant differs.
     #[error("the token is of another issuer")]
     Issuer,
     /// Keys that might decide cannot be fetched: the token may be good.
@@ -40,7 +42,7 @@ pub enum VerifyError {
     /// Not a compact JWS of strict base64url and JSON, or too long.
     #[error("the token is malformed")]
     Malformed,
-    /// An ID token, or nothing that says which client it was issued to.
+    /// An ID token, nothing that says which client it was issued to, or not what RFC 9068 asks for where that is demanded.
     #[error("the token is no access token")]
     NotAccessToken,
     /// `nbf` or `iat` lies in the future, or is malformed.
@@ -57,13 +59,13 @@ pub enum VerifyError {
     UnknownKey,
 }
 
-/// Verifies a token (RFC 7519 7.2, RFC 8725): `now` in seconds since the epoch.
+/// Verifies a token (RFC 7519 7.2, RFC 8725): `now` in seconds since the epoch, `keys` those of the token's issuer.
 ///
 /// In this order: size; three parts of unpadded base64url; header (algorithm accepted, `typ` absent, `JWT` or
 /// `at+jwt`, nothing critical, embedded or compressed); claims (`iss` exact, `aud` holds ours, `exp`, `nbf` and
-/// `iat` within the leeway, no `cnf`; for Entra `tid` equal to the tenant and, in an access token, the client that
-/// it was issued to); key by `kid`, its own algorithm and issuer; signature. A token that no key could save is
-/// refused before a key is looked for.
+/// `iat` within the leeway, no `cnf`; for Entra `tid` a trusted tenant and the one in `iss` and, in an access token, the
+/// client that it was issued to); key by `kid`, its own algorithm, issuer and cloud; signature. A token that no key could
+/// save is refused before a key is looked for.
 ///
 /// # Errors
 /// The first rule that is broken.
@@ -73,130 +75,260 @@ pub fn verify(
     policy: &Policy,
     now: u64,
 ) -> Result<Principal, VerifyError> {
-    if token.len() > policy.resource().longest_token() {
-        return Err(VerifyError::Malformed);
-    }
-    let mut parts = token.split('.');
-    let (Some(header), Some(payload), Some(signature), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(VerifyError::Malformed);
-    };
-    let signed = token.len() - signature.len() - 1;
-    let message = token
-        .as_bytes()
-        .get(..signed)
-        .ok_or(VerifyError::Malformed)?;
-    let signature = BASE64_URL_SAFE_NO_PAD
-        .decode(signature)
-        .map_err(|_| VerifyError::Malformed)?;
-    let header = Header::new(&object(header)?)?;
-    if !policy
-        .resource()
-        .authority()
-        .algorithms()
-        .contains(&header.algorithm)
-    {
-        return Err(VerifyError::Algorithm);
-    }
-    let claims = object(payload)?;
-    check_claims(&claims, policy, now)?;
-
-    let key = keys
-        .key(header.kid.as_deref())
-        .ok_or(VerifyError::UnknownKey)?;
-    let of_this_key = key
-        .algorithm
-        .is_none_or(|algorithm| algorithm == header.algorithm);
-    if !of_this_key || key.key_type != header.algorithm.key_type() {
-        return Err(VerifyError::Algorithm);
-    }
-    check_key_issuer(&claims, key)?;
-    if !signature::verifies(header.algorithm, key, message, &signature) {
-        return Err(VerifyError::Signature);
-    }
+    let parts = Parts::new(token, policy)?;
+    let accepted = parts.accept(policy, now)?;
+    let verified = accepted.check_signature(keys)?;
     Ok(Principal::new(
-        Assertion::new(token),
-        claims,
-        policy.resource().clone(),
+        PresentedToken::new(token),
+        Arc::new(verified),
     ))
 }
 
-fn object(part: &str) -> Result<Map<String, Value>, VerifyError> {
-    let text = BASE64_URL_SAFE_NO_PAD
-        .decode(part)
-        .map_err(|_| VerifyError::Malformed)?;
-    json::parse_object(&text, MAX_DEPTH).map_err(|_| VerifyError::Malformed)
+/// A token cut into its parts and decoded from base64url.
+pub(crate) struct Parts<'a> {
+    message: &'a [u8],
+    header: Vec<u8>,
+    payload: Vec<u8>,
+    signature: Vec<u8>,
 }
 
-fn check_claims(claims: &Map<String, Value>, policy: &Policy, now: u64) -> Result<(), VerifyError> {
-    let resource = policy.resource();
-    let authority = resource.authority();
+/// A token that passes every rule but the signature: what is left is a matter of its issuer's keys.
+pub(crate) struct Accepted<'a> {
+    parts: &'a Parts<'a>,
+    header: Header<'a>,
+    claims: Claims<'a>,
+    resource: &'a Resource,
+    issuer: (usize, &'a Issuer),
+}
+
+impl<'a> Parts<'a> {
+    pub(crate) fn new(token: &'a str, policy: &Policy) -> Result<Self, VerifyError> {
+        if token.len() > policy.resource().longest_token() {
+            return Err(VerifyError::Malformed);
+        }
+        // A third dot would stand in the payload, where it is no base64url.
+        let dots = token.find('.').zip(token.rfind('.'));
+        let (first, last) = dots
+            .filter(|(first, last)| first < last)
+            .ok_or(VerifyError::Malformed)?;
+        let part = |start, end| token.get(start..end).unwrap_or_default();
+        let (header, payload) = (part(0, first), part(first + 1, last));
+        let signature = part(last + 1, token.len());
+        let message = part(0, last).as_bytes();
+        Ok(Self {
+            message,
+            header: decode(header)?,
+            payload: decode(payload)?,
+            signature: decode(signature)?,
+        })
+    }
+
+    /// Checks everything that needs no key.
+    pub(crate) fn accept(
+        &'a self,
+        policy: &'a Policy,
+        now: u64,
+    ) -> Result<Accepted<'a>, VerifyError> {
+        let header = Header::read(&self.header, MAX_DEPTH)?;
+        // An algorithm that nobody accepts is not worth reading the claims.
+        let accepts = |resource: &Resource| resource.authority().accepts(header.algorithm);
+        if !policy.resource().trusted().any(accepts) {
+            return Err(VerifyError::Algorithm);
+        }
+        let mut claims = Claims::default();
+        json::read_object(&self.payload, MAX_DEPTH, &mut claims)
+            .map_err(|_| VerifyError::Malformed)?;
+        let (resource, issuer) = policy
+            .resource()
+            .trusted()
+            .find_map(|resource| {
+                let issuers = resource.authority().issuers().iter().enumerate();
+                let mut issuers = issuers.filter(|(_, issuer)| is_issuer(&claims, &issuer.rule));
+                issuers.next().map(|issuer| (resource, issuer))
+            })
+            .ok_or(VerifyError::Issuer)?;
+        if !accepts(resource) {
+            return Err(VerifyError::Algorithm);
+        }
+        check_kind(&header, &claims, policy.kind(), resource)?;
+        check_claims(&claims, resource, now)?;
+        Ok(Accepted {
+            parts: self,
+            header,
+            claims,
+            resource,
+            issuer,
+        })
+    }
+}
+
+impl Accepted<'_> {
+    /// Whose keys decide.
+    pub(crate) fn issuer(&self) -> &Issuer {
+        self.issuer.1
+    }
+
+    pub(crate) fn check_signature(&self, keys: &KeySet) -> Result<Verified, VerifyError> {
+        let key = keys
+            .key(self.header.kid.as_deref())
+            .ok_or(VerifyError::UnknownKey)?;
+        let algorithm = self.header.algorithm;
+        let of_this_key = key.algorithm.is_none_or(|only| only == algorithm);
+        if !of_this_key || key.key_type != algorithm.key_type() {
+            return Err(VerifyError::Algorithm);
+        }
+        self.check_key(keys, key)?;
+        if !signature::verifies(algorithm, key, self.parts.message, &self.parts.signature) {
+            return Err(VerifyError::Signature);
+        }
+        Ok(Verified {
+            facts: facts(&self.claims),
+            resource: self.resource.clone(),
+            issuer: self.issuer.0,
+        })
+    }
+
+    /// Keys sign only for the issuer that their metadata name, and Entra's only for their own issuer and cloud besides, perhaps
+    /// with `{tenantid}` in the issuer.
+    fn check_key(&self, keys: &KeySet, key: &Key) -> Result<(), VerifyError> {
+        let issuer = self.claims.iss.text().unwrap_or_default();
+        let tenant = self.claims.tid.text().unwrap_or_default();
+        let published = match keys.issuer() {
+            Some(template) => fills(template, tenant, issuer),
+            None => !matches!(self.issuer().rule, IssuerRule::Published { .. }),
+        };
+        let own_issuer = key
+            .issuer
+            .as_deref()
+            .is_none_or(|template| fills(template, tenant, issuer));
+        let own_cloud = match (key.cloud_instance.as_deref(), keys.cloud_instance()) {
+            (Some(of_key), Some(of_metadata)) => of_key == of_metadata,
+            _ => true,
+        };
+        if published && own_issuer && own_cloud {
+            Ok(())
+        } else {
+            Err(VerifyError::Issuer)
+        }
+    }
+}
+
+fn decode(part: &str) -> Result<Vec<u8>, VerifyError> {
+    URL_SAFE_NO_PAD
+        .decode_to_vec(part)
+        .map_err(|_| VerifyError::Malformed)
+}
+
+fn is_issuer(claims: &Claims<'_>, rule: &IssuerRule) -> bool {
+    claims
+        .iss
+        .text()
+        .is_some_and(|issuer| rule.admits(issuer, claims.tid.text()))
+}
+
+fn check_kind(
+    header: &Header<'_>,
+    claims: &Claims<'_>,
+    kind: Kind,
+    resource: &Resource,
+) -> Result<(), VerifyError> {
+    if kind == Kind::IdToken {
+        return Ok(());
+    }
+    // An ID token for an API's own client id differs from its access tokens in this alone.
+    let names_client = claims.azp.text().is_some() || claims.appid.text().is_some();
+    if resource.authority().as_entra().is_some() && !names_client {
+        return Err(VerifyError::NotAccessToken);
+    }
+    let complete = header.is_at_jwt
+        && claims.iat.is_present()
+        && [&claims.sub, &claims.client_id, &claims.jti]
+            .into_iter()
+            .all(|claim| claim.text().is_some_and(|text| !text.is_empty()));
+    if resource.is_strict_rfc9068() && !complete {
+        return Err(VerifyError::NotAccessToken);
+    }
+    Ok(())
+}
+
+fn check_claims(claims: &Claims<'_>, resource: &Resource, now: u64) -> Result<(), VerifyError> {
     let leeway = resource.leeway_seconds();
-    let text = |name: &str| claims.get(name).and_then(Value::as_str);
-
-    if text("iss") != Some(authority.name()) {
-        return Err(VerifyError::Issuer);
-    }
-    if let Some(entra) = authority.as_entra() {
-        if text("tid") != Some(&entra.tenant) {
-            return Err(VerifyError::Issuer);
+    let ours = |audience: &str| resource.audiences().iter().any(|our| our == audience);
+    let for_us = match &claims.aud {
+        Claim::Text(audience) => ours(audience),
+        Claim::List(audiences) => {
+            claims.aud.texts().count() == audiences.len() && claims.aud.texts().any(ours)
         }
-        // An ID token for an API's own client id differs from its access tokens in this alone.
-        if policy.kind() == Kind::AccessToken && text("azp").or_else(|| text("appid")).is_none() {
-            return Err(VerifyError::NotAccessToken);
-        }
-    }
-
-    let ours = |audience: &Value| {
-        audience
-            .as_str()
-            .is_some_and(|audience| resource.audiences().iter().any(|our| our == audience))
-    };
-    let for_us = match claims.get("aud") {
-        Some(Value::Array(audiences)) => {
-            audiences.iter().all(Value::is_string) && audiences.iter().any(ours)
-        }
-        Some(audience) => ours(audience),
-        None => false,
+        _ => false,
     };
     if !for_us {
         return Err(VerifyError::Audience);
     }
-
-    let expires = claims
-        .get("exp")
-        .and_then(numeric_date)
-        .ok_or(VerifyError::Expired)?;
+    let expires = claims.exp.date().ok_or(VerifyError::Expired)?;
     if now >= expires.saturating_add(leeway) {
         return Err(VerifyError::Expired);
     }
-    for name in ["nbf", "iat"] {
-        if let Some(value) = claims.get(name) {
-            let begins = numeric_date(value).ok_or(VerifyError::NotYetValid)?;
+    for claim in [&claims.nbf, &claims.iat] {
+        if claim.is_present() {
+            let begins = claim.date().ok_or(VerifyError::NotYetValid)?;
             if begins > now.saturating_add(leeway) {
                 return Err(VerifyError::NotYetValid);
             }
         }
     }
-    if claims.contains_key("cnf") {
+    if claims.cnf.is_present() {
         return Err(VerifyError::SenderConstrained);
     }
     Ok(())
 }
 
-/// Entra's keys name the issuer that they sign for, perhaps with `{tenantid}` in it.
-fn check_key_issuer(claims: &Map<String, Value>, key: &Key) -> Result<(), VerifyError> {
-    let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
-    let may_sign = match &key.issuer {
-        Some(of_key) => of_key.replace("{tenantid}", text("tid")) == text("iss"),
-        None => true,
+fn facts(claims: &Claims<'_>) -> Facts {
+    let client = [&claims.azp, &claims.appid, &claims.client_id]
+        .into_iter()
+        .find_map(Claim::text);
+    let marks = Marks {
+        scope_claim: claims.scp.is_present() || claims.scope.is_present(),
+        kind: match &claims.idtyp {
+            Claim::Absent => TokenKind::Unmarked,
+            Claim::Text(kind) if kind == "app" => TokenKind::App,
+            Claim::Text(kind) if kind == "user" => TokenKind::User,
+            _ => TokenKind::Other,
+        },
+        claims_capable: claims
+            .xms_cc
+            .texts()
+            .any(|capability| capability.eq_ignore_ascii_case(CP1)),
     };
-    if may_sign {
-        Ok(())
-    } else {
-        Err(VerifyError::Issuer)
-    }
+    let whole = |entry: &&str| !entry.is_empty() && !entry.contains(' ');
+    FactsBuilder::new()
+        .text(Piece::Subject, claims.sub.text())
+        .text(Piece::ObjectId, claims.oid.text())
+        .text(Piece::Tenant, claims.tid.text())
+        .text(Piece::Client, client)
+        .text(Piece::Session, claims.sid.text())
+        .list(Piece::Scopes, granted_scopes(claims))
+        .list(Piece::Roles, Some(claims.roles.texts().filter(whole)))
+        .list(Piece::Contexts, Some(claims.acrs.texts().filter(whole)))
+        .text(Piece::AuthenticationClass, claims.acr.text())
+        .build(
+            marks,
+            claims.exp.date().unwrap_or_default(),
+            claims.iat.date().unwrap_or_default(),
+            claims.auth_time.date().unwrap_or_default(),
+        )
+}
+
+/// Only SP separates scopes (RFC 6749 3.3). Where `scp` and `scope` both stand, a scope must stand in both.
+fn granted_scopes<'a>(claims: &'a Claims<'_>) -> Option<impl Iterator<Item = &'a str>> {
+    let (list, other) = match (&claims.scp, &claims.scope) {
+        (Claim::Absent, scope) => (scope.text()?, None),
+        (scp, Claim::Absent) => (scp.text()?, None),
+        (scp, scope) => (scp.text()?, Some(scope.text()?)),
+    };
+    let in_both =
+        move |scope: &&str| other.is_none_or(|other| other.split(' ').any(|entry| entry == *scope));
+    let entries = list.split(' ').filter(|scope| !scope.is_empty());
+    Some(entries.filter(in_both))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::cache::{Key, TokenCache};
 use super::credential::Credential;
 use super::error::{OnBehalfOfError, OnBehalfOfErrorKind};
 use super::exchange::{Exchange, ExchangeError};
-use crate::authority::Authority;
+use crate::authority::{Authority, Entra};
 use crate::claims::ClaimsRequest;
 use crate::error::ConfigError;
 use crate::principal::Principal;
@@ -178,13 +178,14 @@ impl Drop for Entry {
 }
 
 async fn fly(inner: &Inner, wanted: Wanted) -> Result<AccessToken, ExchangeError> {
-    let Some(entra) = inner.authority.as_entra() else {
+    let endpoint = |entra: &Entra| entra.token_endpoint(wanted.caller.tenant_id()?);
+    let Some(token_endpoint) = inner.authority.as_entra().and_then(endpoint) else {
         return Err(unavailable());
     };
     let now = inner.authority.now();
     let exchange = Exchange {
         http: inner.authority.http(),
-        token_endpoint: &entra.token_endpoint,
+        token_endpoint: &token_endpoint,
         client_id: &inner.client_id,
         credential: &inner.credential,
         caller: &wanted.caller,

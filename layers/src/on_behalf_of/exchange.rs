@@ -268,25 +268,26 @@ fn retry_after(value: &HeaderValue) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use serde_json::json;
 
     use super::*;
-    use crate::authority::Authority;
+    use crate::authority::AuthorityBuilder;
     use crate::challenge::RefusalKind;
-    use crate::token::Assertion;
+    use crate::clock::ManualClock;
+    use crate::resource::Resource;
+    use crate::signer;
 
     const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 
+    static RESOURCE: LazyLock<Resource> = LazyLock::new(|| {
+        let authority = AuthorityBuilder::entra(TENANT).clock(ManualClock::new(1000));
+        authority.build().unwrap().resource("api://x").unwrap()
+    });
+
     fn caller(exp: u64) -> Principal {
-        let resource = Authority::entra(TENANT)
-            .unwrap()
-            .resource("api://x")
-            .unwrap();
-        let Value::Object(claims) = json!({"oid": "alice", "tid": TENANT, "exp": exp, "scp": "x"})
-        else {
-            unreachable!()
-        };
-        Principal::new(Assertion::new("a.b.c"), claims, resource)
+        signer::caller(&RESOURCE, &json!({"oid": "alice", "exp": exp, "scp": "x"}))
     }
 
     fn with_exchange<T>(
@@ -498,7 +499,8 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(field("client_secret"), ["s&=%+"]);
-        assert_eq!(field("assertion"), ["a.b.c"]);
+        // This kind of signature is the same each time.
+        assert_eq!(field("assertion"), [caller(2000).assertion().expose()]);
         assert_eq!(field("requested_token_use"), ["on_behalf_of"]);
         let sent: Value = serde_json::from_str(field("claims")[0]).unwrap();
         assert_eq!(

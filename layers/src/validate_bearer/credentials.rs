@@ -1,12 +1,15 @@
 //! Takes the bearer token out of a request's headers (RFC 6750 2.1); nowhere else is looked.
 
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 
 use crate::challenge::Answer;
 
-/// The token, or how its absence is answered: no or another scheme's credential asks for one, an unusable header is a bad request.
-pub(super) fn bearer_token(headers: &HeaderMap) -> Result<&str, Answer> {
+/// Where the token stands: a header value, from one byte to another. Or how its absence is answered: no or another scheme's
+/// credential asks for one, an unusable header is a bad request.
+///
+/// That these bytes are a b64token is left to [`is_b64token`]: a token that verifies is one.
+pub(super) fn presented(headers: &HeaderMap) -> Result<(&HeaderValue, usize, usize), Answer> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else {
         return Err(Answer::MissingToken);
@@ -15,42 +18,49 @@ pub(super) fn bearer_token(headers: &HeaderMap) -> Result<&str, Answer> {
     if values.next().is_some() {
         return Err(Answer::InvalidRequest);
     }
-    let value = std::str::from_utf8(value.as_bytes())
-        .map_err(|_| Answer::InvalidRequest)?
-        .trim_matches([' ', '\t']);
-    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
-    if !scheme.eq_ignore_ascii_case("bearer") {
+    let all = value.as_bytes();
+    let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let not_blank = |byte: &u8| !blank(byte);
+    let start = all.iter().position(not_blank).unwrap_or(all.len());
+    let end = all
+        .iter()
+        .rposition(not_blank)
+        .map_or(start, |last| last + 1);
+    let credential = all.get(start..end).unwrap_or_default();
+    let scheme = credential
+        .split(|byte| *byte == b' ')
+        .next()
+        .unwrap_or_default();
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
         let is_scheme = !scheme.is_empty()
             && scheme
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
         return Err(if is_scheme {
             Answer::MissingToken
         } else {
             Answer::InvalidRequest
         });
     }
-    let token = token.trim_start_matches(' ');
-    if is_b64token(token) {
-        Ok(token)
-    } else {
-        Err(Answer::InvalidRequest)
+    let rest = credential.get(scheme.len()..).unwrap_or_default();
+    match rest.iter().position(|byte| *byte != b' ') {
+        Some(spaces) => Ok((value, start + scheme.len() + spaces, end)),
+        None => Err(Answer::InvalidRequest),
     }
 }
 
 /// > `b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`
-fn is_b64token(token: &str) -> bool {
-    let body = token.trim_end_matches('=');
+pub(super) fn is_b64token(token: &[u8]) -> bool {
+    let padding = token.iter().rev().take_while(|byte| **byte == b'=').count();
+    let body = token.get(..token.len() - padding).unwrap_or_default();
     !body.is_empty()
-        && body.bytes().all(|b| {
+        && body.iter().all(|b| {
             b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
         })
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn token_of(values: &[&[u8]]) -> Result<String, Answer> {
@@ -58,7 +68,12 @@ mod tests {
             .iter()
             .map(|v| (AUTHORIZATION, HeaderValue::from_bytes(v).unwrap()))
             .collect();
-        bearer_token(&headers).map(str::to_owned)
+        let (value, start, end) = presented(&headers)?;
+        let token = &value.as_bytes()[start..end];
+        if !is_b64token(token) {
+            return Err(Answer::InvalidRequest);
+        }
+        Ok(String::from_utf8(token.to_vec()).unwrap())
     }
 
     #[test]

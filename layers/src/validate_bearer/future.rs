@@ -5,16 +5,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use http::header::AUTHORIZATION;
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::service::authenticate_again;
+use super::verifier::{Failure, Refusal, Verifier};
 use crate::challenge::Answer;
-use crate::jwks::{Attempts, Unavailable};
-use crate::jwt::Policy;
+use crate::jwks::{Attempts, RemoteKeySet, Unavailable};
+use crate::principal::Principal;
 use crate::refusal::{RefusalBody, is_grpc, respond};
-use crate::resource::Resource;
+use crate::resource::AcceptedBy;
 
 pin_project! {
     /// Resolves to the inner service's response or to a refusal. Pending for ever once it has resolved.
@@ -34,7 +35,7 @@ pin_project! {
         S: Service<Request<B>>,
     {
         // -> done
-        Refused { refusal: Option<(Answer, Resource, bool)> },
+        Refused { refusal: Option<(Refusal, bool)> },
         // -> Refused | Ready
         WaitForKeys { wait: BoxFuture<Result<(), Unavailable>>, next: Option<Next<S, B>> },
         // -> Inner
@@ -49,7 +50,19 @@ type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 struct Next<S, B> {
     inner: S,
     request: Request<B>,
-    policy: Arc<Policy>,
+    verifier: Arc<Verifier>,
+}
+
+/// The only place that puts a principal into a request.
+pub(super) fn admit<B>(request: &mut Request<B>, caller: Principal) {
+    // So that no handler or layer further in can log it by accident.
+    if let Some(value) = request.headers_mut().get_mut(AUTHORIZATION) {
+        value.set_sensitive(true);
+    }
+    if let Some(accepted_by) = request.extensions().get::<AcceptedBy>() {
+        accepted_by.set(caller.resource());
+    }
+    request.extensions_mut().insert(caller);
 }
 
 impl<S, B> ResponseFuture<S, B>
@@ -62,10 +75,10 @@ where
         }
     }
 
-    pub(super) fn refused(answer: Answer, resource: &Resource, grpc: bool) -> Self {
+    pub(super) fn refused(refusal: Refusal, grpc: bool) -> Self {
         Self {
             state: State::Refused {
-                refusal: Some((answer, resource.clone(), grpc)),
+                refusal: Some((refusal, grpc)),
             },
         }
     }
@@ -73,10 +86,10 @@ where
     pub(super) fn wait_for_keys(
         inner: S,
         request: Request<B>,
-        policy: Arc<Policy>,
+        verifier: Arc<Verifier>,
+        keys: RemoteKeySet,
         seen: Attempts,
     ) -> Self {
-        let keys = policy.resource().authority().keys().clone();
         let wait = Box::pin(async move { keys.newer_than(seen).await });
         Self {
             state: State::WaitForKeys {
@@ -84,7 +97,7 @@ where
                 next: Some(Next {
                     inner,
                     request,
-                    policy,
+                    verifier,
                 }),
             },
         }
@@ -104,7 +117,7 @@ where
             let next = match state.as_mut().project() {
                 StateProj::Inner { future } => return future.poll(cx),
                 StateProj::Refused { refusal } => {
-                    let Some((answer, resource, grpc)) = refusal.take() else {
+                    let Some((Refusal { answer, resource }, grpc)) = refusal.take() else {
                         return Poll::Pending;
                     };
                     return Poll::Ready(Ok(respond(&answer, Some(&resource), grpc)));
@@ -114,31 +127,36 @@ where
                     let Some(Next {
                         inner,
                         mut request,
-                        policy,
+                        verifier,
                     }) = next.take()
                     else {
                         return Poll::Pending;
                     };
+                    let refusal = |answer| Refusal {
+                        answer,
+                        resource: verifier.resource().clone(),
+                    };
                     let decided = match waited {
-                        Ok(()) => authenticate_again(request.headers(), &policy),
+                        Ok(()) => match verifier.authenticate(request.headers()) {
+                            Ok(caller) => Ok(caller),
+                            Err(Failure::Refused(refusal)) => Err(refusal),
+                            // What is still unknown after the wait is refused.
+                            Err(Failure::KeysNeeded(..)) => Err(refusal(Answer::InvalidToken)),
+                        },
                         Err(Unavailable { retry_after }) => {
-                            Err(Answer::Unavailable { retry_after })
+                            Err(refusal(Answer::Unavailable { retry_after }))
                         }
                     };
                     match decided {
-                        Ok(principal) => {
-                            request.extensions_mut().insert(principal);
+                        Ok(caller) => {
+                            admit(&mut request, caller);
                             State::Ready {
                                 next: Some((inner, request)),
                             }
                         }
-                        Err(answer) => {
-                            let grpc = is_grpc(request.headers());
-                            let resource = policy.resource().clone();
-                            State::Refused {
-                                refusal: Some((answer, resource, grpc)),
-                            }
-                        }
+                        Err(refusal) => State::Refused {
+                            refusal: Some((refusal, is_grpc(request.headers()))),
+                        },
                     }
                 }
                 StateProj::Ready { next } => {

@@ -16,3 +16,5 @@ mod readiness;
 mod relay;
 mod resource_server;
 mod support;
+mod tenants;
+mod verified_tokens;

@@ -1,12 +1,16 @@
 //! Each rule broken alone, and its valid twin.
 
+mod tenants;
+
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
     RSA_PKCS1_SHA384, RSA_PSS_SHA256, RsaKeyPair, RsaPublicKeyComponents,
 };
 use aws_lc_rs::{rsa, signature::RsaEncoding};
-use serde_json::json;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::algorithm::Algorithm;
@@ -640,4 +644,38 @@ fn unknown_key_is_told_from_a_bad_one() {
             "{kid}"
         );
     }
+}
+
+#[test]
+fn granted_scopes_are_the_whole_entries_of_every_list_there_is() {
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, TestRunner};
+
+    let list = proptest::option::of("( ?(read|reads|Read|a\\tread|\u{a0}read|x|\"read\")){0,4} ?");
+    let config = Config::with_cases(volume(100_000));
+    TestRunner::new(config)
+        .run(&(list.clone(), list), |(scp, scope)| {
+            let text = |list: &Option<String>| match list {
+                Some(list) => Claim::Text(list.clone().into()),
+                None => Claim::Absent,
+            };
+            let claims = Claims {
+                scp: text(&scp),
+                scope: text(&scope),
+                ..Claims::default()
+            };
+            let found = facts(&claims);
+            let lists: Vec<&String> = scp.iter().chain(&scope).collect();
+            for wanted in [
+                "read", "reads", "Read", "a\tread", "x", "\"read\"", "rea", "",
+            ] {
+                let in_all = lists
+                    .iter()
+                    .all(|list| list.split(' ').any(|entry| entry == wanted));
+                let expected = !wanted.is_empty() && !lists.is_empty() && in_all;
+                prop_assert_eq!(found.lists(Piece::Scopes, wanted), expected, "{}", wanted);
+            }
+            Ok(())
+        })
+        .unwrap();
 }

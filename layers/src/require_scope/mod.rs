@@ -1,4 +1,6 @@
-//! Lets a verified caller through only with a scope, an app role or an authentication context.
+//! Lets a verified caller through only with a scope, an app role, an authentication context or what else is demanded.
+
+mod demand;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,13 +12,12 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use self::demand::{Demand, words};
 use crate::challenge::Answer;
-use crate::claims::check_context;
 use crate::error::ConfigError;
 use crate::principal::Principal;
 use crate::refusal::{RefusalBody, is_grpc, respond};
 use crate::resource::Resource;
-use crate::scope::Scope;
 
 /// Checks what the verified [`Principal`] may do. Needs no configuration of its own: the principal knows its resource.
 ///
@@ -26,8 +27,25 @@ use crate::scope::Scope;
 /// - A user's token where an application's is needed, or the reverse: 403 without a challenge.
 /// - Authentication context missing: 401 `insufficient_claims` if the caller's client can answer a claims challenge (`xms_cc` has
 ///   `cp1`), else 403.
+/// - Authentication not strong or not fresh enough (RFC 9470): 401 `insufficient_user_authentication` with `acr_values` and
+///   `max_age`; 403 for an application, which has no user to authenticate.
 ///
-/// Demands combine by stacking layers. Beware of axum's `get(a).layer(A).post(b).layer(B)`: there GET needs both A and B. Write
+/// Demands combine by [`and`](Self::and), [`or`](Self::or) and by stacking layers:
+///
+/// ```
+/// use tower_bearer::RequireScopeLayer;
+///
+/// # fn main() -> Result<(), tower_bearer::ConfigError> {
+/// // Users with the scope, and applications with the role.
+/// let read = RequireScopeLayer::new("Orders.Read")?.or(RequireScopeLayer::app_role("Orders.Read.All")?);
+/// // Only a user who gave a second factor in the last five minutes.
+/// let pay = RequireScopeLayer::new("Orders.Pay")?.and(RequireScopeLayer::authentication(["urn:example:mfa"], Some(300))?);
+/// # let _ = (read, pay);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Beware of axum's `get(a).layer(A).post(b).layer(B)`: there GET needs both A and B. Write
 /// `get(a).layer(A).merge(post(b).layer(B))`.
 #[derive(Clone, Debug)]
 #[must_use]
@@ -40,14 +58,6 @@ pub struct RequireScopeLayer {
 pub struct RequireScope<S> {
     inner: S,
     demand: Arc<Demand>,
-}
-
-#[derive(Debug)]
-enum Demand {
-    Scopes { scopes: Vec<Scope>, all: bool },
-    AppRole(Scope),
-    UserRole(Scope),
-    AuthContext(String),
 }
 
 pin_project! {
@@ -86,10 +96,8 @@ impl RequireScopeLayer {
     /// # Errors
     /// No scope at all, or text that is not one scope-token.
     pub fn any<'a>(scopes: impl IntoIterator<Item = &'a str>) -> Result<Self, ConfigError> {
-        Ok(Self::from_demand(Demand::Scopes {
-            scopes: parse(scopes)?,
-            all: false,
-        }))
+        let scopes = words(scopes)?;
+        Ok(Self::from_demand(Demand::Scopes { scopes, all: false }))
     }
 
     /// Demands each of several scopes.
@@ -97,10 +105,8 @@ impl RequireScopeLayer {
     /// # Errors
     /// No scope at all, or text that is not one scope-token.
     pub fn all<'a>(scopes: impl IntoIterator<Item = &'a str>) -> Result<Self, ConfigError> {
-        Ok(Self::from_demand(Demand::Scopes {
-            scopes: parse(scopes)?,
-            all: true,
-        }))
+        let scopes = words(scopes)?;
+        Ok(Self::from_demand(Demand::Scopes { scopes, all: true }))
     }
 
     /// Demands an app role of an application that calls on its own behalf (an application permission).
@@ -108,7 +114,15 @@ impl RequireScopeLayer {
     /// # Errors
     /// Text that is empty or has spaces.
     pub fn app_role(role: &str) -> Result<Self, ConfigError> {
-        Ok(Self::from_demand(Demand::AppRole(Scope::new(role)?)))
+        Self::any_app_role([role])
+    }
+
+    /// Demands at least one of several app roles of an application that calls on its own behalf.
+    ///
+    /// # Errors
+    /// No role at all, or text that is empty or has spaces.
+    pub fn any_app_role<'a>(roles: impl IntoIterator<Item = &'a str>) -> Result<Self, ConfigError> {
+        Self::roles(roles, true)
     }
 
     /// Demands an app role that is assigned to the signed-in user.
@@ -116,7 +130,36 @@ impl RequireScopeLayer {
     /// # Errors
     /// Text that is empty or has spaces.
     pub fn user_role(role: &str) -> Result<Self, ConfigError> {
-        Ok(Self::from_demand(Demand::UserRole(Scope::new(role)?)))
+        Self::any_user_role([role])
+    }
+
+    /// Demands at least one of several app roles that are assigned to the signed-in user.
+    ///
+    /// # Errors
+    /// No role at all, or text that is empty or has spaces.
+    pub fn any_user_role<'a>(
+        roles: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, ConfigError> {
+        Self::roles(roles, false)
+    }
+
+    fn roles<'a>(
+        roles: impl IntoIterator<Item = &'a str>,
+        of_app: bool,
+    ) -> Result<Self, ConfigError> {
+        let roles = words(roles)?;
+        Ok(Self::from_demand(Demand::Roles { roles, of_app }))
+    }
+
+    /// Demands that the token was issued to one of these clients (`azp`, `appid` or `client_id`); everybody else is answered
+    /// 403 without a challenge.
+    ///
+    /// Rely on it for applications that authenticate themselves. Whoever can sign a user in can use the id of a public client.
+    ///
+    /// # Errors
+    /// No client at all, or text that is empty or has spaces.
+    pub fn client<'a>(ids: impl IntoIterator<Item = &'a str>) -> Result<Self, ConfigError> {
+        Ok(Self::from_demand(Demand::Clients(words(ids)?)))
     }
 
     /// Demands an authentication context (`acrs`) of Entra's Conditional Access.
@@ -124,31 +167,36 @@ impl RequireScopeLayer {
     /// # Errors
     /// A context that is not `c1` to `c99`.
     pub fn auth_context(context: &str) -> Result<Self, ConfigError> {
-        check_context(context)?;
-        Ok(Self::from_demand(Demand::AuthContext(context.to_owned())))
+        Ok(Self::from_demand(Demand::auth_context(context)?))
     }
-}
 
-fn parse<'a>(scopes: impl IntoIterator<Item = &'a str>) -> Result<Vec<Scope>, ConfigError> {
-    let scopes: Vec<Scope> = scopes
-        .into_iter()
-        .map(Scope::new)
-        .collect::<Result<_, _>>()?;
-    if scopes.is_empty() {
-        Err(ConfigError::Scope)
-    } else {
-        Ok(scopes)
+    /// Demands one of these authentication classes (`acr`; in order of preference), an authentication at most `max_age`
+    /// seconds old (`auth_time`), or both (RFC 9470).
+    ///
+    /// # Errors
+    /// Neither a class nor an age, or a class with spaces or quotes.
+    pub fn authentication<'a>(
+        acr_values: impl IntoIterator<Item = &'a str>,
+        max_age: Option<u64>,
+    ) -> Result<Self, ConfigError> {
+        Ok(Self::from_demand(Demand::authentication(
+            acr_values, max_age,
+        )?))
     }
-}
 
-impl Demand {
-    fn check(&self, principal: &Principal) -> Result<(), Answer> {
-        match self {
-            Self::Scopes { scopes, all } => principal.check_scopes(scopes, *all),
-            Self::AppRole(role) => principal.check_role(role.as_str(), true),
-            Self::UserRole(role) => principal.check_role(role.as_str(), false),
-            Self::AuthContext(context) => principal.check_auth_context(context),
-        }
+    /// Demands both; the first that fails is answered.
+    pub fn and(self, other: Self) -> Self {
+        self.combine(other, Demand::Both)
+    }
+
+    /// Demands one of the two. Where both fail the first is answered, unless nothing could be done about that one.
+    pub fn or(self, other: Self) -> Self {
+        self.combine(other, Demand::Either)
+    }
+
+    fn combine(self, other: Self, how: fn(Box<Demand>, Box<Demand>) -> Demand) -> Self {
+        let [one, two] = [self, other].map(|layer| Box::new(Arc::unwrap_or_clone(layer.demand)));
+        Self::from_demand(how(one, two))
     }
 }
 
@@ -248,5 +296,12 @@ mod tests {
         assert!(RequireScopeLayer::user_role("").is_err());
         assert!(RequireScopeLayer::auth_context("c0").is_err());
         assert!(RequireScopeLayer::auth_context("c1").is_ok());
+        assert!(RequireScopeLayer::client([]).is_err());
+        assert!(RequireScopeLayer::client(["a b"]).is_err());
+        assert!(RequireScopeLayer::authentication([], None).is_err());
+        assert!(RequireScopeLayer::authentication(["a b"], None).is_err());
+        assert!(RequireScopeLayer::authentication([""], Some(1)).is_err());
+        assert!(RequireScopeLayer::authentication(["a"], None).is_ok());
+        assert!(RequireScopeLayer::authentication([], Some(0)).is_ok());
     }
 }
