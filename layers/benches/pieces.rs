@@ -34,9 +34,9 @@ use tower_bearer::{Algorithm, AuthorityBuilder, RequireScopeLayer, Resource, jwt
 use support::by_hand::ByHand;
 use support::key::{ALGORITHMS, Key};
 use support::token::{KID, forged, malformed, token, with_kid};
-use support::{CLIENT, SCOPE};
+use support::{CLIENT, SCOPE, TENANT};
 
-const ISSUER: &str = "https://login.example/11111111-2222-3333-4444-555555555555/v2.0";
+const ISSUER: &str = "https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555/v2.0";
 const ROUNDS: usize = 15;
 const ROUND: Duration = Duration::from_millis(10);
 
@@ -82,6 +82,10 @@ impl KeySource for Published {
     fn fetch(&self) -> FetchFuture<'_> {
         let keys = KeySet::from_jwks(self.0.to_string().as_bytes()).unwrap();
         Box::pin(ready(Ok(Fetched::keys(keys))))
+    }
+
+    fn supplies_issuer(&self) -> bool {
+        true
     }
 }
 
@@ -254,6 +258,34 @@ fn growth_of_keys(runtime: &Runtime, key: &Key) -> [Group; 2] {
     [cold, again]
 }
 
+/// One caller's tenant among others.
+fn growth_of_tenants(runtime: &Runtime, key: &Key) -> [Group; 2] {
+    let mut cold = Group::new("tenants, cold");
+    let mut again = Group::new("tenants, same token again");
+    let text = token(key, ISSUER, 0);
+    let document =
+        json!({"keys": [key.jwk(KID, "https://login.microsoftonline.com/{tenantid}/v2.0")]});
+    for size in [1, 100, 1_000] {
+        let others = (1..size).map(|n| format!("99999999-2222-3333-4444-{n:012}"));
+        let tenants: Vec<String> = others.chain([TENANT.to_owned()]).collect();
+        let entra = AuthorityBuilder::entra_tenants(tenants.iter().map(String::as_str))
+            .key_source(Published(document.clone()));
+        let api = entra.build().unwrap().resource(CLIENT).unwrap();
+        let service = protected(runtime, &api);
+        again = again.with(
+            size.to_string(),
+            "flat",
+            calls(service, vec![bearer(&text)], 200),
+        );
+        let (policy, text) = (api.policy(), text.clone());
+        let keys = KeySet::from_jwks(document.to_string().as_bytes()).unwrap();
+        cold = cold.with(size.to_string(), "flat", move || {
+            black_box(jwt::verify(&text, &keys, &policy, SystemClock.now()).unwrap());
+        });
+    }
+    [cold, again]
+}
+
 /// Nanoseconds per call of each piece, in every round.
 fn rounds(group: &mut Group) -> Vec<Vec<f64>> {
     let time = |work: &mut dyn FnMut(), calls: u32| {
@@ -312,6 +344,7 @@ fn main() {
     groups.push(stack(&runtime, &rsa));
     groups.push(growth_of_tokens(&runtime));
     groups.extend(growth_of_keys(&runtime, &rsa));
+    groups.extend(growth_of_tenants(&runtime, &rsa));
 
     let mut criterion = Criterion::default()
         .sample_size(20)

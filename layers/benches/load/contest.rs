@@ -39,11 +39,9 @@ struct Runner<'a> {
     record: Record,
 }
 
-const CONTESTANTS: [Contestant; 3] = [Contestant::Bare, Contestant::Layers, Contestant::ByHand];
-
 impl Contest<'_> {
-    pub(crate) async fn run(&self, scenario: &Scenario) -> [Record; 3] {
-        let mut runners = CONTESTANTS.map(|contestant| Runner::new(self, scenario, contestant));
+    pub(crate) async fn run(&self, scenario: &Scenario) -> [Record; 4] {
+        let mut runners = Contestant::ALL.map(|contestant| Runner::new(self, scenario, contestant));
         for round in 0..self.rounds {
             // Nobody is always the first or always after the same other.
             for turn in 0..runners.len() {
@@ -52,7 +50,7 @@ impl Contest<'_> {
                 } else {
                     runners.len() - 1 - turn
                 };
-                runners[(turn + round / 2) % CONTESTANTS.len()]
+                runners[(turn + round / 2) % Contestant::ALL.len()]
                     .round()
                     .await;
             }

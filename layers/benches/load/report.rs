@@ -6,35 +6,60 @@ use super::scenario::Scenario;
 /// No request may cause a second fetch within this.
 const COOLDOWN_SECONDS: f64 = 30.0;
 
+const COLUMNS: [&str; 14] = [
+    "scenario",
+    "bare req/s",
+    "layers req/s",
+    "layers / bare",
+    "uncached / bare",
+    "by hand / bare",
+    "layers / by hand",
+    "bare CPU us",
+    "layers +",
+    "uncached +",
+    "by hand +",
+    "RSS MiB before, after",
+    "above uncached",
+    "key fetches",
+];
+
 pub(crate) fn head() {
-    println!(
-        "| scenario | bare req/s | layers req/s | layers / bare | by hand / bare | layers / by hand | CPU us bare | layers + | by hand + \
-         | RSS MiB before, after | key fetches |\n|---|---|---|---|---|---|---|---|---|---|---|"
-    );
+    line(COLUMNS.map(str::to_owned));
+    line(COLUMNS.map(|_| "---".to_owned()));
 }
 
-pub(crate) fn row(scenario: &Scenario, [bare, layers, by_hand]: &[Record; 3]) {
+pub(crate) fn row(scenario: &Scenario, [bare, layers, uncached, by_hand]: &[Record; 4]) {
     let goals = &scenario.goals;
     let of_bare = ratio(layers, bare);
     let of_by_hand = ratio(layers, by_hand);
     let (before, after) = layers.rss_mib;
+    let above = after - uncached.rss_mib.1;
     // The first fetch, one that an unknown key causes, and one more after each cooldown.
     let fetches = 2.0 + (layers.alive.as_secs_f64() / COOLDOWN_SECONDS).floor();
-    println!(
-        "| {} | {:.0} | {:.0} | {of_bare:.3}{} | {:.3} | {of_by_hand:.2}{} | {:.1} | {:.1} | {:.1} | {before:.1}, {after:.1}{} | {}{} |",
-        scenario.name,
-        median(bare.rates.iter().copied()),
-        median(layers.rates.iter().copied()),
-        at_least(of_bare, goals.of_bare),
-        ratio(by_hand, bare),
-        at_least(of_by_hand, goals.of_by_hand),
-        cpu_us(bare),
-        cpu_us(layers) - cpu_us(bare),
-        cpu_us(by_hand) - cpu_us(bare),
-        at_most(after - before, goals.growth_mib),
-        layers.fetches,
-        at_most(layers.fetches as f64, Some(fetches)),
-    );
+    let added = |record| format!("{:.1}", cpu_us(record) - cpu_us(bare));
+    line([
+        scenario.name.to_owned(),
+        format!("{:.0}", median(bare.rates.iter().copied())),
+        format!("{:.0}", median(layers.rates.iter().copied())),
+        format!("{of_bare:.3}{}", at_least(of_bare, goals.of_bare)),
+        format!("{:.3}", ratio(uncached, bare)),
+        format!("{:.3}", ratio(by_hand, bare)),
+        format!("{of_by_hand:.2}{}", at_least(of_by_hand, goals.of_by_hand)),
+        format!("{:.1}", cpu_us(bare)),
+        added(layers),
+        added(uncached),
+        added(by_hand),
+        format!(
+            "{before:.1}, {after:.1}{}",
+            at_most(after - before, goals.growth_mib)
+        ),
+        format!("{above:.1}{}", at_most(above, goals.cache_mib)),
+        format!(
+            "{}{}",
+            layers.fetches,
+            at_most(layers.fetches as f64, Some(fetches))
+        ),
+    ]);
     let busy = bare.cpu_seconds / bare.seconds;
     if busy < 0.9 {
         println!(
@@ -42,6 +67,10 @@ pub(crate) fn row(scenario: &Scenario, [bare, layers, by_hand]: &[Record; 3]) {
             busy * 100.0
         );
     }
+}
+
+fn line(cells: [String; COLUMNS.len()]) {
+    println!("| {} |", cells.join(" | "));
 }
 
 /// The median of the rounds' ratios.

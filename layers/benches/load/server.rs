@@ -16,7 +16,10 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tower::{Service, ServiceBuilder, service_fn};
-use tower_bearer::{AuthorityBuilder, Principal, RequireScopeLayer, Resource};
+use tower_bearer::{
+    AuthorityBuilder, Principal, PropagateChallengeLayer, RequireScopeLayer, Resource,
+    ValidateBearerLayer,
+};
 
 use super::authority::Authority;
 use super::support::by_hand::ByHand;
@@ -24,27 +27,57 @@ use super::support::{CLIENT, SCOPE, TENANT};
 
 type Body = Full<Bytes>;
 
+/// What hyper can serve.
+trait Serve:
+    Service<
+        Request<Incoming>,
+        Response = Response<Body>,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<S> Serve for S where
+    S: Service<
+            Request<Incoming>,
+            Response = Response<Body>,
+            Error = Infallible,
+            Future: Send + 'static,
+        > + Clone
+        + Send
+        + 'static
+{
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Contestant {
     /// hyper, and whoever calls.
     Bare,
     /// These layers.
     Layers,
+    /// These layers, when they remember no token.
+    Uncached,
     /// `jsonwebtoken` for each request.
     ByHand,
 }
 
 impl Contestant {
+    pub(crate) const ALL: [Self; 4] = [Self::Bare, Self::Layers, Self::Uncached, Self::ByHand];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare",
             Self::Layers => "layers",
+            Self::Uncached => "uncached",
             Self::ByHand => "by-hand",
         }
     }
 
     pub(crate) fn named(name: &str) -> Option<Self> {
-        [Self::Bare, Self::Layers, Self::ByHand]
+        Self::ALL
             .into_iter()
             .find(|contestant| contestant.name() == name)
     }
@@ -75,12 +108,8 @@ pub(crate) fn run(contestant: Contestant) {
     let instance = env::var("LOAD_INSTANCE").unwrap();
     match contestant {
         Contestant::Bare => runtime.spawn(serve(listener, service_fn(bare))),
-        Contestant::Layers => {
-            let stack = ServiceBuilder::new()
-                .layer(api(&instance).protect())
-                .layer(RequireScopeLayer::new(SCOPE).unwrap());
-            runtime.spawn(serve(listener, stack.service(service_fn(protected))))
-        }
+        Contestant::Layers => runtime.spawn(serve(listener, layers(&api(&instance), None))),
+        Contestant::Uncached => runtime.spawn(serve(listener, layers(&api(&instance), Some(0)))),
         Contestant::ByHand => {
             let keys = serde_json::from_str(&env::var("LOAD_KEYS").unwrap()).unwrap();
             let issuer = format!("{instance}/{TENANT}/v2.0");
@@ -92,14 +121,21 @@ pub(crate) fn run(contestant: Contestant) {
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }
 
-async fn serve<S>(listener: TcpListener, service: S)
-where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send + 'static,
-{
+/// [`Resource::protect`] in its two parts, with as many cached tokens as it has by default or so many.
+fn layers(api: &Resource, cached_tokens: Option<usize>) -> impl Serve {
+    let validate = ValidateBearerLayer::new(api);
+    let validate = match cached_tokens {
+        Some(capacity) => validate.cached_tokens(capacity),
+        None => validate,
+    };
+    ServiceBuilder::new()
+        .layer(PropagateChallengeLayer::new(api))
+        .layer(validate)
+        .layer(RequireScopeLayer::new(SCOPE).unwrap())
+        .service(service_fn(protected))
+}
+
+async fn serve(listener: TcpListener, service: impl Serve) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         stream.set_nodelay(true).unwrap();

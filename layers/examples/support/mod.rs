@@ -25,11 +25,16 @@ const ALGORITHMS: [Algorithm; 9] = [
 ];
 
 impl Settings {
+    /// `METADATA_URL` may be missing: where the issuer's metadata stand, if not where OpenID Connect has them.
+    ///
     /// Ends the program with status 2 and the variable's name where one is missing or cannot be used.
     pub(crate) fn from_env() -> Self {
         let authority = variable("ISSUER", |issuer| {
-            let issuer = AuthorityBuilder::issuer(issuer, ALGORITHMS);
-            issuer.dangerous_loopback_http().build()
+            let mut issuer = AuthorityBuilder::issuer(issuer, ALGORITHMS).dangerous_loopback_http();
+            if let Ok(url) = env::var("METADATA_URL") {
+                issuer = issuer.metadata_url(&url);
+            }
+            issuer.build()
         });
         Self {
             port: variable("PORT", str::parse),
