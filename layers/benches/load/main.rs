@@ -74,15 +74,18 @@ fn compare() {
     });
 }
 
-/// For a tool that counts a server's instructions: nothing but `requests` requests with one token.
+/// For a tool that counts a server's instructions: `requests` requests with one token, the command that `LOAD_BETWEEN` names with
+/// the server's process as argument, and as many requests again.
 fn send(requests: usize, contestant: Contestant) {
     let authority = Authority::new();
-    let load = Load::again(&authority.token(0));
+    let load = Load::again(&authority.token(0)).first(requests);
     process::pin(CORE_OF_CLIENT);
     client::runtime().block_on(async {
         authority.serve().await;
         let server = Server::start(contestant, &authority);
-        load.first(requests).send(server.address, None).await;
+        load.send(server.address, None).await;
+        server.tell(&env::var("LOAD_BETWEEN").unwrap_or_default());
+        load.send(server.address, None).await;
     });
 }
 

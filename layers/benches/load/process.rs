@@ -63,6 +63,20 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
     }
 
+    /// Runs a command with this process as last argument, if there is one.
+    pub(crate) fn tell(&self, command: &str) {
+        let mut words = command.split_whitespace();
+        if let Some(program) = words.next() {
+            let id = self.child.id().to_string();
+            let status = Command::new(program)
+                .args(words)
+                .arg(id)
+                .stdout(Stdio::null())
+                .status();
+            assert!(status.unwrap().success(), "{command}");
+        }
+    }
+
     fn read(&self, file: &str) -> String {
         fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
     }

@@ -6,11 +6,12 @@ use super::scenario::Scenario;
 /// No request may cause a second fetch within this.
 const COOLDOWN_SECONDS: f64 = 30.0;
 
-const COLUMNS: [&str; 14] = [
+const COLUMNS: [&str; 15] = [
     "scenario",
     "bare req/s",
     "layers req/s",
     "layers / bare",
+    "by CPU",
     "uncached / bare",
     "by hand / bare",
     "layers / by hand",
@@ -31,6 +32,10 @@ pub(crate) fn head() {
 pub(crate) fn row(scenario: &Scenario, [bare, layers, uncached, by_hand]: &[Record; 4]) {
     let goals = &scenario.goals;
     let of_bare = ratio(layers, bare);
+    // A server that waits shows nothing by its rate: what it took of the CPU still does.
+    let busy = bare.cpu_seconds / bare.seconds > 0.9;
+    let of_bare_by_cpu = cpu_us(bare) / cpu_us(layers);
+    let decisive = if busy { of_bare } else { of_bare_by_cpu };
     let of_by_hand = ratio(layers, by_hand);
     let (before, after) = layers.rss_mib;
     let above = after - uncached.rss_mib.1;
@@ -41,7 +46,8 @@ pub(crate) fn row(scenario: &Scenario, [bare, layers, uncached, by_hand]: &[Reco
         scenario.name.to_owned(),
         format!("{:.0}", median(bare.rates.iter().copied())),
         format!("{:.0}", median(layers.rates.iter().copied())),
-        format!("{of_bare:.3}{}", at_least(of_bare, goals.of_bare)),
+        format!("{of_bare:.3}"),
+        format!("{of_bare_by_cpu:.3}{}", at_least(decisive, goals.of_bare)),
         format!("{:.3}", ratio(uncached, bare)),
         format!("{:.3}", ratio(by_hand, bare)),
         format!("{of_by_hand:.2}{}", at_least(of_by_hand, goals.of_by_hand)),
@@ -60,11 +66,9 @@ pub(crate) fn row(scenario: &Scenario, [bare, layers, uncached, by_hand]: &[Reco
             at_most(layers.fetches as f64, Some(fetches))
         ),
     ]);
-    let busy = bare.cpu_seconds / bare.seconds;
-    if busy < 0.9 {
+    if !busy {
         println!(
-            "(the bare server was busy for {:.0} % of the time: this client or this machine holds it back)",
-            busy * 100.0
+            "(the bare server waited: this client or this machine holds it back, and the goal is compared by CPU time)"
         );
     }
 }
