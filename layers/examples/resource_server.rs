@@ -3,6 +3,8 @@
 //! ```sh
 //! PORT=8080 ISSUER=https://login.example AUDIENCE=api://orders SCOPE=read cargo run --release --example resource_server
 //! ```
+//!
+//! `METADATA_URL` is for an issuer whose metadata stand elsewhere than under `<issuer>/.well-known/openid-configuration`.
 
 mod support;
 

@@ -20,6 +20,9 @@ pub enum ConfigError {
     /// An authentication context is not `c1` to `c99`.
     #[error("an authentication context is written c1 to c99")]
     AuthenticationContext,
+    /// A certificate or its private key cannot be read.
+    #[error("a client certificate and its RSA private key are given in PEM")]
+    Certificate,
     /// The HTTP client that fetches keys and tokens could not be built.
     #[error("the HTTP client could not be built")]
     HttpClient,

@@ -110,9 +110,9 @@ pub use self::claims::{
 };
 pub use self::error::ConfigError;
 pub use self::on_behalf_of::{
-    CloneBody, ConfidentialClient, Credential, DownstreamChallenges, Never, OnBehalfOf,
-    OnBehalfOfError, OnBehalfOfErrorKind, OnBehalfOfExt, OnBehalfOfFuture, OnBehalfOfLayer, Replay,
-    Target,
+    AssertionFuture, Certificate, ClientAssertion, CloneBody, ConfidentialClient, Credential,
+    DownstreamChallenges, Never, OnBehalfOf, OnBehalfOfError, OnBehalfOfErrorKind, OnBehalfOfExt,
+    OnBehalfOfFuture, OnBehalfOfLayer, Replay, Target,
 };
 pub use self::principal::Principal;
 pub use self::propagate_challenge::{

@@ -25,16 +25,15 @@ const ALGORITHMS: [Algorithm; 9] = [
 ];
 
 impl Settings {
-    /// `METADATA_URL` may be missing: where the issuer's metadata stand, if not where OpenID Connect has them.
-    ///
     /// Ends the program with status 2 and the variable's name where one is missing or cannot be used.
     pub(crate) fn from_env() -> Self {
         let authority = variable("ISSUER", |issuer| {
-            let mut issuer = AuthorityBuilder::issuer(issuer, ALGORITHMS).dangerous_loopback_http();
-            if let Ok(url) = env::var("METADATA_URL") {
-                issuer = issuer.metadata_url(&url);
+            let builder = AuthorityBuilder::issuer(issuer, ALGORITHMS).dangerous_loopback_http();
+            match env::var("METADATA_URL") {
+                Ok(url) => builder.metadata_url(&url),
+                Err(_) => builder,
             }
-            issuer.build()
+            .build()
         });
         Self {
             port: variable("PORT", str::parse),

@@ -37,6 +37,13 @@ enum Kind {
     Issuer(String),
 }
 
+/// What the settings come to.
+struct Plan {
+    entra: Option<Entra>,
+    /// With the URLs of their metadata, v2.0 first.
+    issuers: Vec<(IssuerRule, Url)>,
+}
+
 /// A cloud of Microsoft Entra ID.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -168,7 +175,8 @@ impl AuthorityBuilder {
         self
     }
 
-    /// Takes the keys of [`v1_tokens`](Self::v1_tokens) from `source` in place of discovery.
+    /// Takes the keys of [`v1_tokens`](Self::v1_tokens) from `source` in place of discovery; Entra publishes those without an
+    /// issuer each.
     pub fn v1_key_source(mut self, source: impl KeySource) -> Self {
         self.v1_key_source = Some(Arc::new(source));
         self
@@ -187,9 +195,10 @@ impl AuthorityBuilder {
         self
     }
 
-    /// For how long known keys serve while the authority cannot be reached; 24 h by default. After that every token is a 503.
+    /// For how long known keys serve while the authority cannot be reached; 24 h by default, and never less than the time
+    /// between two refreshes. After that every token is a 503.
     pub fn last_known_good(mut self, duration: Duration) -> Self {
-        self.bounds.last_known_good = duration;
+        self.bounds.serve_in_outages(duration);
         self
     }
 
@@ -203,52 +212,47 @@ impl AuthorityBuilder {
         if self.algorithms.is_empty() {
             return Err(ConfigError::Algorithms);
         }
-        let (entra, mut issuers) = self.issuers()?;
+        let Plan { entra, issuers } = self.plan()?;
         let http = self.http()?;
+        // The keys of v1.0 tokens are published without an issuer each.
+        if let Some(source) = &self.key_source
+            && entra.is_some()
+            && !source.supplies_issuer()
+        {
+            return Err(ConfigError::KeyIssuer);
+        }
         let name = match issuers.first() {
-            Some((rule, metadata)) => rule.in_metadata().unwrap_or_else(|| metadata.to_string()),
+            Some((rule, metadata)) => match rule.in_metadata() {
+                Expected::Exactly(issuer) => issuer,
+                Expected::EndingIn(_) => metadata.to_string(),
+            },
             None => return Err(ConfigError::Tenant),
         };
-        let mut sources = [&self.key_source, &self.v1_key_source].into_iter();
-        let mut built = Vec::new();
-        for (rule, metadata) in issuers.drain(..) {
-            let source = match sources.next().and_then(Option::as_ref) {
-                Some(source) if entra.is_some() && !source.supplies_issuer() => {
-                    return Err(ConfigError::KeyIssuer);
-                }
-                Some(source) => Arc::clone(source),
-                None => {
-                    let expected = match (&rule, rule.in_metadata()) {
-                        (_, Some(issuer)) => Expected::Exactly(issuer),
-                        (IssuerRule::Published { tenant }, None) => {
-                            Expected::EndingIn(format!("/{tenant}/v2.0"))
-                        }
-                        (_, None) => return Err(ConfigError::Insecure),
-                    };
-                    let http = http.clone();
-                    Arc::new(DiscoverySource::new(
-                        http,
-                        metadata,
-                        expected,
-                        self.loopback_http,
-                    ))
-                }
-            };
-            let keys = RemoteKeySet::new(source, self.bounds);
-            built.push(Issuer { rule, keys });
-        }
+        let sources = [self.key_source, self.v1_key_source];
+        let issuers = issuers
+            .into_iter()
+            .zip(sources)
+            .map(|((rule, metadata), source)| {
+                let discovery = || -> Arc<dyn KeySource> {
+                    let (http, expected) = (http.clone(), rule.in_metadata());
+                    let source = DiscoverySource::new(http, metadata, expected, self.loopback_http);
+                    Arc::new(source)
+                };
+                let keys = RemoteKeySet::new(source.unwrap_or_else(discovery), self.bounds);
+                Issuer { rule, keys }
+            })
+            .collect();
         Ok(Authority(Arc::new(Inner {
             algorithms: self.algorithms,
             clock: self.clock,
             entra,
             http,
-            issuers: built,
+            issuers,
             name,
         })))
     }
 
-    /// The issuers with the URLs of their metadata, v2.0 first.
-    fn issuers(&self) -> Result<(Option<Entra>, Vec<(IssuerRule, Url)>), ConfigError> {
+    fn plan(&self) -> Result<Plan, ConfigError> {
         let of_entra = matches!(self.kind, Kind::Entra(_) | Kind::EntraAnyTenant);
         let named_by_issuer = matches!(self.kind, Kind::Issuer(_));
         if (self.instance.is_some() || self.cloud != Cloud::Global || self.v1) && !of_entra {
@@ -269,7 +273,10 @@ impl AuthorityBuilder {
                     Some(url) => self.located(url)?,
                     None => self.metadata(issuer)?,
                 };
-                Ok((None, vec![(IssuerRule::Exact(issuer.clone()), metadata)]))
+                Ok(Plan {
+                    entra: None,
+                    issuers: vec![(IssuerRule::Exact(issuer.clone()), metadata)],
+                })
             }
             Kind::ExternalId { instance, tenant } => {
                 if !is_guid(tenant) {
@@ -282,8 +289,10 @@ impl AuthorityBuilder {
                 let rule = IssuerRule::Published {
                     tenant: tenant.clone(),
                 };
-                let entra = Entra::new(instance, Some(tenant));
-                Ok((Some(entra), vec![(rule, metadata)]))
+                Ok(Plan {
+                    entra: Some(Entra::new(instance, Some(tenant))),
+                    issuers: vec![(rule, metadata)],
+                })
             }
             Kind::Entra(tenants) if tenants.is_empty() => Err(ConfigError::Tenant),
             Kind::Entra(tenants) if !tenants.iter().all(|tenant| is_guid(tenant)) => {
@@ -297,10 +306,7 @@ impl AuthorityBuilder {
         }
     }
 
-    fn entra_issuers(
-        &self,
-        tenants: Tenants,
-    ) -> Result<(Option<Entra>, Vec<(IssuerRule, Url)>), ConfigError> {
+    fn entra_issuers(&self, tenants: Tenants) -> Result<Plan, ConfigError> {
         let instance = self.instance.as_deref().unwrap_or(self.cloud.instance());
         let only = match &tenants {
             Tenants::One(tenant) => Some(tenant.as_str()),
@@ -322,7 +328,10 @@ impl AuthorityBuilder {
             };
             issuers.push((rule, self.metadata(&base)?));
         }
-        Ok((Some(Entra::new(instance, only)), issuers))
+        Ok(Plan {
+            entra: Some(Entra::new(instance, only)),
+            issuers,
+        })
     }
 
     fn metadata(&self, issuer: &str) -> Result<Url, ConfigError> {

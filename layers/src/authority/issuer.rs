@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::jwks::RemoteKeySet;
+use crate::jwks::{Expected, RemoteKeySet};
 
 /// What stands for the tenant in the issuer of Entra's multi-tenant metadata and keys.
 const TENANT_ID: &str = "{tenantid}";
@@ -42,16 +42,16 @@ impl IssuerRule {
         }
     }
 
-    /// The issuer as the metadata must name it, where that is known beforehand.
-    pub(crate) fn in_metadata(&self) -> Option<String> {
+    /// The issuer that the metadata must name.
+    pub(crate) fn in_metadata(&self) -> Expected {
         match self {
-            Self::Exact(issuer) => Some(issuer.clone()),
+            Self::Exact(issuer) => Expected::Exactly(issuer.clone()),
             Self::Template {
                 template,
                 tenants: Tenants::One(tenant),
-            } => Some(template.replace(TENANT_ID, tenant)),
-            Self::Template { template, .. } => Some(template.clone()),
-            Self::Published { .. } => None,
+            } => Expected::Exactly(template.replace(TENANT_ID, tenant)),
+            Self::Template { template, .. } => Expected::Exactly(template.clone()),
+            Self::Published { tenant } => Expected::EndingIn(format!("/{tenant}/v2.0")),
         }
     }
 }

@@ -35,7 +35,7 @@ pub(crate) struct Bounds {
     /// Between two fetches; also the most of a source's own max-age.
     max_refresh: Duration,
     /// Keys are served for this long after the last good fetch when the authority is down.
-    pub(crate) last_known_good: Duration,
+    last_known_good: Duration,
 }
 
 /// The state of the keys of one issuer, for operators and readiness probes.
@@ -159,7 +159,7 @@ impl RemoteKeySet {
         let snapshot = shared.snapshot.load();
         let snapshot = snapshot.as_ref()?;
         let age = snapshot.confirmed_at.elapsed();
-        if age >= shared.bounds.last_known_good {
+        if age >= shared.bounds.last_known_good() {
             return None;
         }
         // Overdue: the authority is down, or the runtime that refreshed went away and another is to.
@@ -179,7 +179,7 @@ impl RemoteKeySet {
         KeyStatus {
             state: match age {
                 Some(age) if age <= shared.bounds.longest_pause() => KeyState::Fresh,
-                Some(age) if age < shared.bounds.last_known_good => KeyState::Stale,
+                Some(age) if age < shared.bounds.last_known_good() => KeyState::Stale,
                 _ => KeyState::Missing,
             },
             keys: snapshot.as_ref().map_or(0, |snapshot| snapshot.keys.len()),
@@ -264,6 +264,15 @@ impl Default for Bounds {
 impl Bounds {
     pub(crate) fn refresh(&mut self, longest: Duration) {
         self.max_refresh = longest.clamp(MIN_REFRESH, DAY);
+    }
+
+    pub(crate) fn serve_in_outages(&mut self, longest: Duration) {
+        self.last_known_good = longest;
+    }
+
+    /// Keys that are merely not due yet are no outage.
+    fn last_known_good(&self) -> Duration {
+        self.last_known_good.max(self.longest_pause())
     }
 
     /// Between two fetches that succeed: a refresh is late by its jitter and by its own duration.

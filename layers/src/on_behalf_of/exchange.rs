@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use url::Url;
 use url::form_urlencoded::Serializer;
 
-use super::credential::Credential;
+use super::credential::{Credential, Proof};
 use super::error::{OnBehalfOfError, OnBehalfOfErrorKind};
 use crate::challenge::{Answer, ChallengeRequired};
 use crate::claims::{CP1, ClaimsRequest, client_capabilities, peek_payload};
@@ -52,7 +52,19 @@ struct Received {
 
 impl Exchange<'_> {
     pub(super) async fn run(&self) -> Result<AccessToken, ExchangeError> {
-        let received = self.send().await?;
+        let proof = self
+            .credential
+            .prove(self.client_id, self.token_endpoint, self.now)
+            .await
+            .map_err(|error| {
+                tracing::error!(
+                    kind = "credential_unavailable",
+                    cause = %causes(error.as_ref()),
+                    "this client cannot prove who it is"
+                );
+                ExchangeError::Other(OnBehalfOfError::unavailable(1))
+            })?;
+        let received = self.send(&proof).await?;
         if received.status == StatusCode::OK {
             self.token(&received.body).ok_or_else(|| {
                 tracing::error!(
@@ -66,7 +78,7 @@ impl Exchange<'_> {
         }
     }
 
-    fn form(&self) -> String {
+    fn form(&self, proof: &Proof) -> String {
         let claims = match self.claims {
             Some(claims) => claims.with_client_capabilities(&[CP1]),
             None => client_capabilities(&[CP1]),
@@ -75,14 +87,14 @@ impl Exchange<'_> {
             .append_pair("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer")
             .append_pair("requested_token_use", "on_behalf_of")
             .append_pair("client_id", self.client_id)
-            .extend_pairs(self.credential.fields())
+            .extend_pairs(proof.fields())
             .append_pair("assertion", self.caller.assertion().expose())
             .append_pair("scope", self.scope)
             .append_pair("claims", &claims)
             .finish()
     }
 
-    async fn send(&self) -> Result<Received, ExchangeError> {
+    async fn send(&self, proof: &Proof) -> Result<Received, ExchangeError> {
         let unreachable = |error: reqwest::Error| {
             tracing::warn!(
                 kind = "authority_unreachable",
@@ -96,7 +108,7 @@ impl Exchange<'_> {
             .post(self.token_endpoint.clone())
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(ACCEPT, "application/json")
-            .body(self.form())
+            .body(self.form(proof))
             .send()
             .await
             .map_err(unreachable)?;
@@ -270,6 +282,7 @@ fn retry_after(value: &HeaderValue) -> Option<u64> {
 mod tests {
     use std::sync::LazyLock;
 
+    use futures_util::FutureExt as _;
     use serde_json::json;
 
     use super::*;
@@ -487,7 +500,12 @@ mod tests {
     fn form_declares_cp1_and_escapes_everything() {
         let claims =
             ClaimsRequest::from_json(r#"{"access_token":{"a&b=c%+":{"essential":true}}}"#).unwrap();
-        let form = with_exchange(2000, Some(&claims), |exchange| exchange.form());
+        let form = with_exchange(2000, Some(&claims), |exchange| {
+            let proof = exchange
+                .credential
+                .prove("me", exchange.token_endpoint, 1000);
+            exchange.form(&proof.now_or_never().unwrap().unwrap())
+        });
         let fields: Vec<(String, String)> = url::form_urlencoded::parse(form.as_bytes())
             .into_owned()
             .collect();

@@ -67,11 +67,14 @@ fn token(authority: &MockServer, changes: &[(&str, &str)]) -> String {
 
 /// The process and where it listens.
 async fn start(name: &str, authority: &MockServer) -> (Child, String) {
-    let mut child = example(name)
-        .envs([("PORT", "0"), ("AUDIENCE", AUDIENCE), ("SCOPE", "read")])
-        .env("ISSUER", authority.uri())
-        .spawn()
-        .unwrap();
+    let mut command = example(name);
+    command.env("ISSUER", authority.uri());
+    listening(command).await
+}
+
+async fn listening(mut command: Command) -> (Child, String) {
+    let settings = [("PORT", "0"), ("AUDIENCE", AUDIENCE), ("SCOPE", "read")];
+    let mut child = command.envs(settings).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let line = lines.next_line().await.unwrap().unwrap();
     let address = line.strip_prefix("listening on ").unwrap().to_owned();
@@ -114,6 +117,26 @@ async fn http_servers_answer_and_refuse() {
         }
         stops_when_it_is_told_to(child).await;
     }
+}
+
+#[tokio::test]
+async fn metadata_may_stand_elsewhere() {
+    let authority = authority().await;
+    let issuer = "https://login.example";
+    let metadata = json!({"issuer": issuer, "jwks_uri": format!("{}/keys", authority.uri())});
+    Mock::given(path("/elsewhere"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(metadata))
+        .mount(&authority)
+        .await;
+    let url = format!("{}/elsewhere", authority.uri());
+    let mut command = example("resource_server");
+    command.env("METADATA_URL", url).env("ISSUER", issuer);
+    let (child, address) = listening(command).await;
+    let token = token(&authority, &[("iss", issuer)]);
+    let get = reqwest::Client::new().get(format!("{address}/api"));
+    let response = get.bearer_auth(token).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    stops_when_it_is_told_to(child).await;
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@
 )]
 
 mod compositions;
+mod credentials;
 mod examples;
 mod grpc;
 mod keys;

@@ -162,6 +162,35 @@ async fn outage_beyond_the_bound_ends_them_too_and_the_way_back_is_short() {
     assert_eq!(state(), KeyState::Fresh);
 }
 
+#[tokio::test(start_paused = true)]
+async fn keys_that_are_not_due_yet_are_no_outage() {
+    let (board, clock) = (Board::default(), ManualClock::new(NOW));
+    let signer = Signer::new();
+    board.publish(&[("a", &signer)]);
+    let authority = AuthorityBuilder::issuer("https://a", [Algorithm::Es256])
+        .clock(clock.clone())
+        .key_source(board.clone())
+        .max_key_age(Duration::from_secs(3600))
+        .last_known_good(Duration::ZERO)
+        .build()
+        .unwrap();
+    let service = ServiceBuilder::new()
+        .layer(authority.resource("api://x").unwrap().protect())
+        .service(service_fn(hello));
+    let token = signer.token("a", "https://a", &json!({}));
+    assert_eq!(status(&service, &token).await, 200);
+    board.take_down();
+    tokio::time::advance(Duration::from_secs(3200)).await;
+    assert_eq!(status(&service, &token).await, 200);
+    assert_eq!(
+        board.fetches.load(Ordering::SeqCst),
+        1,
+        "up to 24 h when asked for"
+    );
+    tokio::time::advance(Duration::from_secs(800)).await;
+    assert_eq!(status(&service, &token).await, 503);
+}
+
 #[tokio::test]
 async fn two_layers_share_nothing() {
     let (board, clock) = (Board::default(), ManualClock::new(NOW));

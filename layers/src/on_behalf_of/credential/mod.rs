@@ -1,0 +1,118 @@
+//! How a confidential client proves who it is.
+
+mod assertion;
+mod certificate;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use self::assertion::AssertionFile;
+pub use self::assertion::{AssertionFuture, ClientAssertion};
+pub use self::certificate::Certificate;
+use crate::error::ConfigError;
+use crate::refusal::BoxError;
+
+/// A confidential client's credential. Never printed, never put into a URL.
+#[derive(Clone)]
+pub struct Credential(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Secret(SecretString),
+    Certificate(Arc<Certificate>),
+    Assertion(Arc<dyn ClientAssertion>),
+}
+
+/// The fields of a token request that authenticate it.
+pub(super) struct Proof(Vec<(&'static str, SecretString)>);
+
+impl Credential {
+    /// A client secret, sent in the body of the token request (`client_secret_post`).
+    ///
+    /// # Errors
+    /// An empty secret.
+    pub fn secret(secret: impl Into<SecretString>) -> Result<Self, ConfigError> {
+        let secret = secret.into();
+        if secret.expose_secret().is_empty() {
+            Err(ConfigError::Secret)
+        } else {
+            Ok(Self(Kind::Secret(secret)))
+        }
+    }
+
+    /// A certificate, whose private key signs an assertion for each token request (`private_key_jwt`, RFC 7523).
+    #[must_use]
+    pub fn certificate(certificate: Certificate) -> Self {
+        Self(Kind::Certificate(Arc::new(certificate)))
+    }
+
+    /// An assertion that another authority issued to this workload (workload identity federation), or that a vault signs:
+    /// asked for at each token request.
+    pub fn assertion(source: impl ClientAssertion) -> Self {
+        Self(Kind::Assertion(Arc::new(source)))
+    }
+
+    /// An assertion in a file that somebody else keeps fresh, as Kubernetes does (`AZURE_FEDERATED_TOKEN_FILE`): read at each
+    /// token request.
+    pub fn assertion_file(path: impl AsRef<Path>) -> Self {
+        Self::assertion(AssertionFile::new(path.as_ref()))
+    }
+
+    /// Authenticates one request to `endpoint` at `now`, in seconds since the epoch.
+    ///
+    /// # Errors
+    /// What the source of assertions says, or a key that cannot sign.
+    pub(super) async fn prove(
+        &self,
+        client_id: &str,
+        endpoint: &Url,
+        now: u64,
+    ) -> Result<Proof, BoxError> {
+        let assertion = match &self.0 {
+            Kind::Secret(secret) => return Ok(Proof(vec![("client_secret", secret.clone())])),
+            Kind::Certificate(certificate) => certificate.assert(client_id, endpoint, now)?,
+            Kind::Assertion(source) => source.assertion().await?,
+        };
+        let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+        Ok(Proof(vec![
+            ("client_assertion_type", kind.into()),
+            ("client_assertion", assertion),
+        ]))
+    }
+}
+
+impl Proof {
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.0
+            .iter()
+            .map(|(name, value)| (*name, value.expose_secret()))
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Kind::Secret(_) => "Credential::Secret(..)",
+            Kind::Certificate(_) => "Credential::Certificate(..)",
+            Kind::Assertion(_) => "Credential::Assertion(..)",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Credential;
+
+    #[test]
+    fn empty_secret_is_refused_and_none_is_shown() {
+        assert!(Credential::secret("").is_err());
+        assert_eq!(
+            format!("{:?}", Credential::secret("hush").unwrap()),
+            "Credential::Secret(..)"
+        );
+    }
+}
