@@ -1,11 +1,11 @@
-//! An authority of Entra's kind that counts how often its keys are fetched.
+//! An authority of Entra's kind that counts how often its keys are fetched and tokens exchanged; and the next tier.
 
 use std::convert::Infallible;
 use std::net::TcpListener as StdListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
@@ -18,10 +18,14 @@ use super::support::TENANT;
 use super::support::key::Key;
 use super::support::token::{KID, token};
 
+/// Where the next tier answers, beside the authority.
+pub(crate) const NEXT_TIER: &str = "/next";
+
 pub(crate) struct Authority {
     pub(crate) instance: String,
     pub(crate) issuer: String,
     fetches: Arc<AtomicUsize>,
+    exchanges: Arc<AtomicUsize>,
     key: Key,
     listener: StdListener,
 }
@@ -35,6 +39,7 @@ impl Authority {
             issuer: format!("{instance}/{TENANT}/v2.0"),
             instance,
             fetches: Arc::default(),
+            exchanges: Arc::default(),
             key: Key::generate("RS256"),
             listener,
         }
@@ -54,19 +59,31 @@ impl Authority {
         self.fetches.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn exchanges(&self) -> usize {
+        self.exchanges.load(Ordering::Relaxed)
+    }
+
     pub(crate) async fn serve(&self) {
         let listener = TcpListener::from_std(self.listener.try_clone().unwrap()).unwrap();
         let metadata =
             json!({"issuer": self.issuer, "jwks_uri": format!("{}/keys", self.instance)});
-        let [metadata, keys] =
-            [metadata, self.keys()].map(|document| Bytes::from(document.to_string()));
-        let fetches = Arc::clone(&self.fetches);
+        let token = json!({"token_type": "Bearer", "access_token": "token", "expires_in": 3600});
+        let documents = [metadata, self.keys(), token, json!({})];
+        let [metadata, keys, token, next] =
+            documents.map(|document| Bytes::from(document.to_string()));
+        let (fetches, exchanges) = (Arc::clone(&self.fetches), Arc::clone(&self.exchanges));
         let answer = move |request: Request<Incoming>| {
-            let document = if request.uri().path() == "/keys" {
-                fetches.fetch_add(1, Ordering::Relaxed);
-                keys.clone()
-            } else {
-                metadata.clone()
+            let document = match request.uri().path() {
+                NEXT_TIER => next.clone(),
+                "/keys" => {
+                    fetches.fetch_add(1, Ordering::Relaxed);
+                    keys.clone()
+                }
+                _ if request.method() == Method::POST => {
+                    exchanges.fetch_add(1, Ordering::Relaxed);
+                    token.clone()
+                }
+                _ => metadata.clone(),
             };
             async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(document))) }
         };

@@ -40,8 +40,12 @@ struct Runner<'a> {
 }
 
 impl Contest<'_> {
-    pub(crate) async fn run(&self, scenario: &Scenario) -> [Record; 4] {
-        let mut runners = Contestant::ALL.map(|contestant| Runner::new(self, scenario, contestant));
+    pub(crate) async fn run<const N: usize>(
+        &self,
+        scenario: &Scenario,
+        contestants: [Contestant; N],
+    ) -> [Record; N] {
+        let mut runners = contestants.map(|contestant| Runner::new(self, scenario, contestant));
         for round in 0..self.rounds {
             // Nobody is always the first or always after the same other.
             for turn in 0..runners.len() {
@@ -50,9 +54,7 @@ impl Contest<'_> {
                 } else {
                     runners.len() - 1 - turn
                 };
-                runners[(turn + round / 2) % Contestant::ALL.len()]
-                    .round()
-                    .await;
+                runners[(turn + round / 2) % N].round().await;
             }
         }
         runners.map(Runner::end)

@@ -68,9 +68,13 @@ fn compare() {
     client::runtime().block_on(async {
         authority.serve().await;
         report::head();
-        for scenario in material.scenarios() {
-            report::row(&scenario, &contest.run(&scenario).await);
+        let scenarios = material.scenarios();
+        for scenario in &scenarios {
+            let records = contest.run(scenario, Contestant::RESOURCE_SERVERS).await;
+            report::row(scenario, &records);
         }
+        let records = contest.run(&scenarios[0], Contestant::MIDDLE_TIERS).await;
+        report::on_behalf_of(&records, authority.exchanges());
     });
 }
 

@@ -2,26 +2,29 @@
 
 use std::convert::Infallible;
 use std::env;
+use std::fmt::Debug;
 use std::io::Read as _;
 use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
-use http::{Request, Response};
-use http_body_util::Full;
+use http::{Request, Response, Uri};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
-use tower::{Service, ServiceBuilder, service_fn};
+use tower::{Service, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_bearer::{
-    AuthorityBuilder, Principal, PropagateChallengeLayer, RequireScopeLayer, Resource,
-    ValidateBearerLayer,
+    AuthorityBuilder, CloneBody, Credential, OnBehalfOfExt as _, Principal,
+    PropagateChallengeLayer, RequireScopeLayer, Resource, Target, ValidateBearerLayer,
 };
 
-use super::authority::Authority;
+use super::authority::{Authority, NEXT_TIER};
 use super::support::by_hand::ByHand;
 use super::support::{CLIENT, SCOPE, TENANT};
 
@@ -62,10 +65,17 @@ pub(crate) enum Contestant {
     Uncached,
     /// `jsonwebtoken` for each request.
     ByHand,
+    /// These layers before a handler that calls the next tier.
+    Relay,
+    /// The same, on behalf of the caller.
+    OnBehalfOf,
 }
 
 impl Contestant {
-    pub(crate) const ALL: [Self; 4] = [Self::Bare, Self::Layers, Self::Uncached, Self::ByHand];
+    /// They differ in how a caller is verified.
+    pub(crate) const RESOURCE_SERVERS: [Self; 4] =
+        [Self::Bare, Self::Layers, Self::Uncached, Self::ByHand];
+    pub(crate) const MIDDLE_TIERS: [Self; 2] = [Self::Relay, Self::OnBehalfOf];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -73,13 +83,14 @@ impl Contestant {
             Self::Layers => "layers",
             Self::Uncached => "uncached",
             Self::ByHand => "by-hand",
+            Self::Relay => "relay",
+            Self::OnBehalfOf => "on-behalf-of",
         }
     }
 
     pub(crate) fn named(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|contestant| contestant.name() == name)
+        let all = Self::RESOURCE_SERVERS.into_iter().chain(Self::MIDDLE_TIERS);
+        all.into_iter().find(|contestant| contestant.name() == name)
     }
 
     pub(crate) fn of_this_process() -> Option<Self> {
@@ -117,6 +128,21 @@ pub(crate) fn run(contestant: Contestant) {
             let service = service_fn(move |request| by_hand(Arc::clone(&keys), request));
             runtime.spawn(serve(listener, service))
         }
+        Contestant::Relay => runtime.spawn(serve(
+            listener,
+            middle_tier(&api(&instance), http_client(), &instance),
+        )),
+        Contestant::OnBehalfOf => {
+            let api = api(&instance);
+            let me = api
+                .authority()
+                .client(CLIENT, Credential::secret("secret").unwrap())
+                .unwrap();
+            let next = Target::origin(&instance).unwrap();
+            let client = me.on_behalf_of(["api://next/.default"], next).unwrap();
+            let client = client.replay(CloneBody).wrap(http_client());
+            runtime.spawn(serve(listener, middle_tier(&api, client, &instance)))
+        }
     };
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }
@@ -133,6 +159,38 @@ fn layers(api: &Resource, cached_tokens: Option<usize>) -> impl Serve {
         .layer(validate)
         .layer(RequireScopeLayer::new(SCOPE).unwrap())
         .service(service_fn(protected))
+}
+
+type HttpClient = Client<HttpConnector, Body>;
+
+fn http_client() -> HttpClient {
+    Client::builder(TokioExecutor::new()).build_http()
+}
+
+/// A handler that passes on what the next tier answers.
+fn middle_tier<C>(api: &Resource, client: C, instance: &str) -> impl Serve
+where
+    C: Service<Request<Body>, Response = Response<Incoming>, Error: Debug, Future: Send>,
+    C: Clone + Send + 'static,
+{
+    let next: Uri = format!("{instance}{NEXT_TIER}").parse().unwrap();
+    let handler = move |request: Request<Incoming>| {
+        let (client, next) = (client.clone(), next.clone());
+        async move {
+            let caller = request.extensions().get::<Principal>().unwrap();
+            let call = Request::get(next)
+                .body(Body::default())
+                .unwrap()
+                .on_behalf_of(caller);
+            let response = client.oneshot(call).await.unwrap();
+            let body = response.into_body().collect().await.unwrap();
+            Ok(Response::new(Body::from(body.to_bytes())))
+        }
+    };
+    ServiceBuilder::new()
+        .layer(api.protect())
+        .layer(RequireScopeLayer::new(SCOPE).unwrap())
+        .service(service_fn(handler))
 }
 
 async fn serve(listener: TcpListener, service: impl Serve) {
