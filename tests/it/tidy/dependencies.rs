@@ -32,6 +32,10 @@ const DUPLICATES: &[(&str, &str)] = &[
         "hyper-util's proxy matcher is ahead of jsonwebtoken and tonic",
     ),
     ("getrandom", "tower-sessions-core's rand 0.9 is behind uuid"),
+    (
+        "itertools",
+        "criterion, which only benchmarks use, is behind prost",
+    ),
     ("rand", "tower-sessions-core is behind proptest"),
     ("rand_core", "as rand"),
     (
