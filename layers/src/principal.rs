@@ -710,6 +710,28 @@ mod tests {
     }
 
     #[test]
+    fn demands_inside_a_handler() {
+        let caller = principal(&json!({"scp": "read", "acrs": ["c1"], "xms_cc": ["cp1"]}));
+        let kind =
+            |demanded: Result<(), ChallengeRequired>| demanded.err().map(|demand| demand.kind());
+        assert_eq!(kind(caller.require_scope("read")), None);
+        assert_eq!(
+            kind(caller.require_scope("write")),
+            Some(RefusalKind::InsufficientScope)
+        );
+        assert_eq!(kind(caller.require_scope("")), Some(RefusalKind::Internal));
+        assert_eq!(kind(caller.require_auth_context("c1")), None);
+        assert_eq!(
+            kind(caller.require_auth_context("c2")),
+            Some(RefusalKind::InsufficientClaims)
+        );
+        assert_eq!(
+            kind(caller.require_auth_context("")),
+            Some(RefusalKind::Internal)
+        );
+    }
+
+    #[test]
     fn client_is_compared_whole() {
         let clients = ["spa", "daemon"].map(|id| Scope::new(id).unwrap());
         for (id, admitted) in [
