@@ -119,7 +119,9 @@ struct Attempt {
 }
 
 impl RemoteKeySet {
-    pub(crate) fn new(source: Arc<dyn KeySource>, bounds: Bounds) -> Self {
+    pub(crate) fn new(source: Arc<dyn KeySource>, mut bounds: Bounds) -> Self {
+        // Keys that are merely not due yet are no outage.
+        bounds.last_known_good = bounds.last_known_good.max(bounds.longest_pause());
         let none = Attempt {
             number: 0,
             good: false,
@@ -159,7 +161,7 @@ impl RemoteKeySet {
         let snapshot = shared.snapshot.load();
         let snapshot = snapshot.as_ref()?;
         let age = snapshot.confirmed_at.elapsed();
-        if age >= shared.bounds.last_known_good() {
+        if age >= shared.bounds.last_known_good {
             return None;
         }
         // Overdue: the authority is down, or the runtime that refreshed went away and another is to.
@@ -179,7 +181,7 @@ impl RemoteKeySet {
         KeyStatus {
             state: match age {
                 Some(age) if age <= shared.bounds.longest_pause() => KeyState::Fresh,
-                Some(age) if age < shared.bounds.last_known_good() => KeyState::Stale,
+                Some(age) if age < shared.bounds.last_known_good => KeyState::Stale,
                 _ => KeyState::Missing,
             },
             keys: snapshot.as_ref().map_or(0, |snapshot| snapshot.keys.len()),
@@ -268,11 +270,6 @@ impl Bounds {
 
     pub(crate) fn serve_in_outages(&mut self, longest: Duration) {
         self.last_known_good = longest;
-    }
-
-    /// Keys that are merely not due yet are no outage.
-    fn last_known_good(&self) -> Duration {
-        self.last_known_good.max(self.longest_pause())
     }
 
     /// Between two fetches that succeed: a refresh is late by its jitter and by its own duration.
