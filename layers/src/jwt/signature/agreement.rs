@@ -145,3 +145,21 @@ fn both_implementations_agree_on_every_algorithm() {
         }
     }
 }
+
+#[test]
+fn unusual_key_verifies_nothing() {
+    let ones = |length: usize| b64(&vec![0xFF; length]);
+    let even = b64(&[0xFE; 256]);
+    for (n, e) in [(ones(256), ones(64)), (even, "AQAB".to_owned())] {
+        let jwk = json!({"kty": "RSA", "kid": "a", "n": n, "e": e});
+        let keys = KeySet::from_jwks(json!({"keys": [jwk]}).to_string().as_bytes()).unwrap();
+        // A set is read without a verification, where aws-lc would notice.
+        let key = keys.key(Some("a")).unwrap();
+        for byte in [0, 1, 0x7F, 0xFE] {
+            assert!(
+                !both(Algorithm::Rs256, key, MESSAGE, &[byte; 256]),
+                "{byte}"
+            );
+        }
+    }
+}
