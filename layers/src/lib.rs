@@ -68,6 +68,9 @@ mod claims;
 pub mod clock;
 mod error;
 mod facts;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod json;
 pub mod jwks;
 pub mod jwt;

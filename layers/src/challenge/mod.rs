@@ -28,7 +28,7 @@ const MAX_ACR_VALUES: usize = 1024;
 pub struct Challenge {
     scheme: String,
     params: Vec<(String, String)>,
-    token68: Option<String>,
+    pub(crate) token68: Option<String>,
 }
 
 /// What a response demands of the client that made the request.

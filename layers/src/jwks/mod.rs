@@ -1,6 +1,6 @@
 //! Keys: a pure lookup ([`KeySet`]), the seam to where they come from ([`KeySource`]), and the snapshot that requests read.
 
-mod discovery;
+pub(crate) mod discovery;
 mod jwks_client;
 mod key;
 mod remote;

@@ -6,6 +6,13 @@ use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use crate::algorithm::Algorithm;
 use crate::jwks::Key;
 
+#[cfg(test)]
+mod agreement;
+#[cfg(test)]
+mod vectors;
+#[cfg(test)]
+mod wycheproof;
+
 /// Does `signature` over `message` verify under `key` with exactly this algorithm?
 ///
 /// By the parsed key if it was parsed for this algorithm, which spares a tenth of the time, else by jsonwebtoken.

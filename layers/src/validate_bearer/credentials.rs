@@ -9,7 +9,7 @@ use crate::challenge::Answer;
 /// credential asks for one, an unusable header is a bad request.
 ///
 /// That these bytes are a b64token is left to [`is_b64token`]: a token that verifies is one.
-pub(super) fn presented(headers: &HeaderMap) -> Result<(&HeaderValue, usize, usize), Answer> {
+pub(crate) fn presented(headers: &HeaderMap) -> Result<(&HeaderValue, usize, usize), Answer> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else {
         return Err(Answer::MissingToken);
@@ -50,7 +50,7 @@ pub(super) fn presented(headers: &HeaderMap) -> Result<(&HeaderValue, usize, usi
 }
 
 /// > `b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`
-pub(super) fn is_b64token(token: &[u8]) -> bool {
+pub(crate) fn is_b64token(token: &[u8]) -> bool {
     let padding = token.iter().rev().take_while(|byte| **byte == b'=').count();
     let body = token.get(..token.len() - padding).unwrap_or_default();
     !body.is_empty()

@@ -1,7 +1,7 @@
 //! Lets a request through only with a valid bearer token.
 
 mod cache;
-mod credentials;
+pub(crate) mod credentials;
 mod future;
 mod revocation;
 mod service;

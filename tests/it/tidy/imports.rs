@@ -12,7 +12,7 @@ const LAYERS: [&str; 4] = [
     "validate_bearer",
 ];
 /// Above the layers: may import all of them.
-const ABOVE: [&str; 5] = ["axum", "lib", "protect", "reqwest", "tonic"];
+const ABOVE: [&str; 6] = ["axum", "fuzzing", "lib", "protect", "reqwest", "tonic"];
 
 /// The module of `layers/src` that a file belongs to.
 fn module_of(source: &Source) -> String {
@@ -184,8 +184,9 @@ fn the_clock_is_read_in_one_place() {
     }
 }
 
-/// Modules that may name the header without reading or writing its text: they set what `challenge` printed, or drop it.
-const NAME_THE_HEADER: [&str; 3] = ["on_behalf_of", "propagate_challenge", "refusal"];
+/// Modules that may name the header without reading or writing its text: they set what `challenge` printed, drop it, or throw
+/// arbitrary bytes at it.
+const NAME_THE_HEADER: [&str; 4] = ["fuzzing", "on_behalf_of", "propagate_challenge", "refusal"];
 
 #[test]
 fn challenge_text_is_read_and_written_in_one_place() {
