@@ -11,6 +11,7 @@ use url::Url;
 
 use crate::error::causes;
 use crate::json;
+use crate::origin::{has_no_user, is_loopback_http};
 
 use super::{FetchError, FetchFuture, Fetched, KeySet, KeySource};
 
@@ -63,7 +64,8 @@ impl Metadata {
             json::parse_object(text, METADATA_DEPTH).map_err(|_| FetchError::Malformed)?;
         let text = |name: &str| metadata.get(name).and_then(Value::as_str);
         let secure = |url: &Url| {
-            url.scheme() == "https" || (loopback_http && crate::origin::is_loopback_http(url))
+            let scheme = url.scheme() == "https" || (loopback_http && is_loopback_http(url));
+            scheme && has_no_user(url)
         };
         let issuer = text("issuer")
             .filter(|issuer| match expected {
@@ -238,6 +240,26 @@ mod tests {
             let text = json!({"issuer": issuer, "jwks_uri": "https://t/keys"}).to_string();
             let parsed = Metadata::parse(text.as_bytes(), &expected, false);
             assert_eq!(parsed.is_ok(), good, "{issuer}");
+        }
+    }
+
+    #[test]
+    fn keys_are_fetched_only_from_where_nobody_listens_in() {
+        let expected = Expected::Exactly("https://a".to_owned());
+        let rows = [
+            (json!("https://b/keys?v=1"), true),
+            (json!("http://b/keys"), false),
+            (json!("http://127.0.0.1/keys"), false),
+            (json!("https://user@b/keys"), false),
+            (json!("https://:secret@b/keys"), false),
+            (json!("file:///keys"), false),
+            (json!("keys"), false),
+            (json!(7), false),
+        ];
+        for (uri, good) in rows {
+            let text = json!({"issuer": "https://a", "jwks_uri": uri}).to_string();
+            let parsed = Metadata::parse(text.as_bytes(), &expected, false);
+            assert_eq!(parsed.is_ok(), good, "{uri}");
         }
     }
 
