@@ -17,7 +17,7 @@ use crate::support::{jwks, sign};
 
 const AUDIENCE: &str = "api://orders";
 
-fn example(name: &str) -> Command {
+pub(crate) fn example(name: &str) -> Command {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().unwrap().parent().unwrap();
     let binary: PathBuf = profile.join("examples").join(name);
@@ -72,7 +72,7 @@ async fn start(name: &str, authority: &MockServer) -> (Child, String) {
     listening(command).await
 }
 
-async fn listening(mut command: Command) -> (Child, String) {
+pub(crate) async fn listening(mut command: Command) -> (Child, String) {
     let settings = [("PORT", "0"), ("AUDIENCE", AUDIENCE), ("SCOPE", "read")];
     let mut child = command.envs(settings).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();

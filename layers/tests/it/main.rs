@@ -25,5 +25,6 @@ mod routes;
 mod scripted;
 mod support;
 mod tenants;
+mod tls;
 mod tokens;
 mod verified_tokens;
