@@ -20,13 +20,13 @@ pub enum ConfigError {
     /// An authentication context is not `c1` to `c99`.
     #[error("an authentication context is written c1 to c99")]
     AuthenticationContext,
-    /// A certificate or its private key cannot be read.
-    #[error("a client certificate and its RSA private key are given in PEM")]
+    /// A certificate or its private key cannot be read, or they do not belong together.
+    #[error("a client certificate and its own RSA private key are given in PEM")]
     Certificate,
     /// The HTTP client that fetches keys and tokens could not be built.
     #[error("the HTTP client could not be built")]
     HttpClient,
-    /// The URL is not https. Plain http is taken on loopback only, through the constructor that says so.
+    /// The URL is not https. Plain http is taken on loopback only, where the builder was told so.
     #[error("the authority must be an https URL without query, fragment or user name")]
     Insecure,
     /// The authority has no On-Behalf-Of token endpoint.

@@ -19,9 +19,11 @@ pub(crate) enum Piece {
     Contexts,
     /// `acr`.
     AuthenticationClass,
+    /// `iss`, where it is not always the same.
+    Issuer,
 }
 
-const PIECES: usize = Piece::AuthenticationClass as usize + 1;
+const PIECES: usize = Piece::Issuer as usize + 1;
 
 /// See the module. Says nothing of who verified it.
 pub(crate) struct Facts {
@@ -166,6 +168,7 @@ mod tests {
             .list(Piece::Roles, Some(std::iter::empty()))
             .list(Piece::Contexts, None::<std::iter::Empty<&str>>)
             .text(Piece::AuthenticationClass, Some("1"))
+            .text(Piece::Issuer, None)
             .build(Marks::default(), 1, 2, 3)
     }
 

@@ -27,6 +27,14 @@ pub(crate) fn parse_object(text: &[u8], depth: usize) -> Result<Map<String, Valu
 
 /// A NumericDate (RFC 7519 2) after the epoch, in whole seconds: a fraction is cut off, and what exceeds 64 bits is as
 /// far as we can count.
+/// How serde_json hands a number over where some crate has switched its feature `arbitrary_precision` on: as an object of
+/// this one member, a string of digits.
+const PRIVATE_NUMBER: &str = "$serde_json::private::Number";
+
+fn private_number<E: serde::de::Error>(text: &str) -> Result<Number, E> {
+    serde_json::from_str(text).map_err(E::custom)
+}
+
 fn whole_date(whole: u64) -> Option<u64> {
     (whole > 0).then_some(whole)
 }
@@ -117,7 +125,10 @@ impl<'de> Visitor<'de> for Strict {
                 return Err(A::Error::custom("duplicate member"));
             }
         }
-        Ok(Value::Object(members))
+        match members.get(PRIVATE_NUMBER).and_then(Value::as_str) {
+            Some(text) => private_number(text).map(Value::Number),
+            None => Ok(Value::Object(members)),
+        }
     }
 }
 
@@ -173,6 +184,9 @@ impl<'de, M: Members<'de>> Visitor<'de> for Outermost<'_, M> {
         let deeper = (Strict { depth: self.depth }).deeper()?;
         let mut names = Names::default();
         while let Some(name) = access.next_key_seed(Name)? {
+            if name == PRIVATE_NUMBER {
+                return Err(A::Error::custom("a number is no object"));
+            }
             let keep = self.members.wants(&name);
             let value = access.next_value_seed(Skim {
                 strict: deeper,
@@ -337,12 +351,24 @@ impl<'de> Visitor<'de> for Skim {
             keep: false,
         };
         let mut names = Names::default();
+        let mut number = None;
         while let Some(name) = access.next_key_seed(Name)? {
-            access.next_value_seed(deeper)?;
+            let is_number = name == PRIVATE_NUMBER;
+            let value = access.next_value_seed(Self {
+                keep: is_number,
+                ..deeper
+            })?;
+            if let (true, Node::Text(text)) = (is_number, value) {
+                number = Some(private_number(&text)?);
+            }
             names.add(name)?;
         }
         names.end()?;
-        Ok(Node::Other)
+        let date = number.and_then(|number| match number.as_u64() {
+            Some(whole) => whole_date(whole),
+            None => number.as_f64().and_then(real_date),
+        });
+        Ok(date.map_or(Node::Other, Node::Date))
     }
 }
 
@@ -407,6 +433,38 @@ mod tests {
         assert!(parse_object(nested(8).as_bytes(), 8).is_ok());
         assert!(parse_object(nested(9).as_bytes(), 8).is_err());
         assert!(parse_object(nested(100_000).as_bytes(), 8).is_err());
+    }
+
+    #[test]
+    fn numbers_are_numbers_whatever_features_serde_json_has() {
+        struct Exp(Option<u64>);
+
+        impl Members<'_> for Exp {
+            fn wants(&self, name: &str) -> bool {
+                name == "exp"
+            }
+
+            fn take(&mut self, _: &str, value: Node<'_>) {
+                self.0 = match value {
+                    Node::Date(date) => Some(date),
+                    _ => None,
+                };
+            }
+        }
+
+        for (digits, expected) in [
+            ("1800000000", Some(1_800_000_000)),
+            ("18.5e8", Some(1_850_000_000)),
+            ("-1", None),
+            ("0", None),
+        ] {
+            let text = format!(r#"{{"exp":{{"{PRIVATE_NUMBER}":"{digits}"}}}}"#);
+            let mut exp = Exp(None);
+            read_object(text.as_bytes(), 4, &mut exp).unwrap();
+            assert_eq!(exp.0, expected, "{digits}");
+            let parsed = parse_object(text.as_bytes(), 4).unwrap();
+            assert!(parsed["exp"].is_number(), "{digits}");
+        }
     }
 
     #[test]

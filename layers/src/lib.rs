@@ -113,9 +113,9 @@ pub use self::claims::{
 };
 pub use self::error::ConfigError;
 pub use self::on_behalf_of::{
-    AssertionFuture, Certificate, ClientAssertion, CloneBody, ConfidentialClient, Credential,
-    DownstreamChallenges, Never, OnBehalfOf, OnBehalfOfError, OnBehalfOfErrorKind, OnBehalfOfExt,
-    OnBehalfOfFuture, OnBehalfOfLayer, Replay, Target,
+    AssertionFuture, AssertionRequest, Certificate, ClientAssertion, CloneBody, ConfidentialClient,
+    Credential, DownstreamChallenges, Never, OnBehalfOf, OnBehalfOfError, OnBehalfOfErrorKind,
+    OnBehalfOfExt, OnBehalfOfFuture, OnBehalfOfLayer, Replay, Target,
 };
 pub use self::principal::Principal;
 pub use self::propagate_challenge::{
@@ -127,5 +127,5 @@ pub use self::require_scope::{RequireScope, RequireScopeFuture, RequireScopeLaye
 pub use self::reqwest::HttpClient;
 pub use self::resource::Resource;
 pub use self::validate_bearer::{
-    Revocations, ValidateBearer, ValidateBearerFuture, ValidateBearerLayer,
+    Revocations, Revoked, ValidateBearer, ValidateBearerFuture, ValidateBearerLayer,
 };

@@ -85,9 +85,8 @@ impl Principal {
     /// `iss`.
     #[must_use]
     pub fn issuer(&self) -> &str {
-        self.claim("iss")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
+        let only = self.resource().authority().name();
+        self.facts().get(Piece::Issuer).unwrap_or(only)
     }
 
     /// `sub`: unique within the issuer (in Entra pairwise: different for each application).
@@ -164,7 +163,10 @@ impl Principal {
     }
 
     /// Is this a token of an application on its own behalf? By `idtyp`, the only direct mark; without it, a token with
-    /// no scope whose `oid` is its `sub`.
+    /// no scope whose `oid` is its `sub` (Entra), or one whose `sub` is the client itself (RFC 9068 2.2).
+    ///
+    /// An authority that gives applications a `sub` of their own and a `scope`, and no `idtyp`, does not let us tell them
+    /// from users.
     #[must_use]
     pub fn is_app(&self) -> bool {
         let marks = self.facts().marks();
@@ -172,9 +174,10 @@ impl Principal {
             TokenKind::App => true,
             TokenKind::User | TokenKind::Other => false,
             TokenKind::Unmarked => {
-                !marks.scope_claim
-                    && self.object_id().is_some()
-                    && self.object_id() == self.subject()
+                let subject = self.subject();
+                let is_client = subject.is_some() && subject == self.client_id();
+                let is_object = subject.is_some() && subject == self.object_id();
+                is_client || (is_object && !marks.scope_claim)
             }
         }
     }
@@ -451,6 +454,14 @@ mod tests {
             (
                 json!({"oid": "o", "sub": "o", "roles": ["read"]}),
                 Some(RefusalKind::Forbidden),
+            ),
+            (
+                json!({"azp": "daemon", "sub": "daemon", "scope": "read"}),
+                Some(RefusalKind::Forbidden),
+            ),
+            (
+                json!({"azp": "daemon", "sub": "daemon2", "scope": "read"}),
+                None,
             ),
         ];
         for (claims, expected) in rows {

@@ -122,10 +122,7 @@ pub(crate) fn amend<B>(
     let status = status(answer);
     let headers = response.headers_mut();
     headers.remove(WWW_AUTHENTICATE);
-    if let Some(value) = resource
-        .and_then(|resource| resource.challenge(answer))
-        .and_then(|c| c.to_header_value())
-    {
+    if let Some(value) = resource.and_then(|resource| resource.printed_challenge(answer)) {
         headers.insert(WWW_AUTHENTICATE, value);
         headers.append(
             ACCESS_CONTROL_EXPOSE_HEADERS,

@@ -4,6 +4,8 @@ use std::fmt;
 use std::iter;
 use std::sync::{Arc, OnceLock};
 
+use http::HeaderValue;
+
 use crate::authority::{Authority, is_guid};
 use crate::challenge::{Answer, Challenge};
 use crate::error::ConfigError;
@@ -25,6 +27,15 @@ struct Inner {
     max_token_bytes: usize,
     strict_rfc9068: bool,
     others: Vec<Resource>,
+    printed: Printed,
+}
+
+/// The challenges that are the same for everybody, printed once.
+#[derive(Clone, Default)]
+struct Printed {
+    missing_token: OnceLock<Option<HeaderValue>>,
+    invalid_request: OnceLock<Option<HeaderValue>>,
+    invalid_token: OnceLock<Option<HeaderValue>>,
 }
 
 /// Which of several resources accepted the request's token: set inside by `ValidateBearer`, read outside by
@@ -59,6 +70,7 @@ impl Authority {
             max_token_bytes: MAX_TOKEN_BYTES,
             strict_rfc9068: false,
             others: Vec::new(),
+            printed: Printed::default(),
         };
         Ok(Resource(Arc::new(inner)))
     }
@@ -117,12 +129,13 @@ impl Resource {
     /// one decides is a matter of `iss` alone. Where there is no token yet, the challenge is that of the first.
     ///
     /// # Errors
-    /// The same authority twice: use [`audience`](Self::audience) for a second audience.
+    /// An issuer that both accept: use [`audience`](Self::audience) for a second audience.
     pub fn or(self, other: Self) -> Result<Self, ConfigError> {
-        let mut names = self.trusted().map(|resource| resource.authority().name());
-        let twice = names.any(|name| other.trusted().any(|two| two.authority().name() == name));
-        drop(names);
-        if twice {
+        let overlap = self.trusted().any(|one| {
+            let mut added = other.trusted();
+            added.any(|two| one.authority().overlaps(two.authority()))
+        });
+        if overlap {
             return Err(ConfigError::SameAuthority);
         }
         Ok(self.change(|inner| {
@@ -134,7 +147,9 @@ impl Resource {
     }
 
     fn change(mut self, change: impl FnOnce(&mut Inner)) -> Self {
-        change(Arc::make_mut(&mut self.0));
+        let inner = Arc::make_mut(&mut self.0);
+        inner.printed = Printed::default();
+        change(inner);
         self
     }
 
@@ -169,8 +184,14 @@ impl Resource {
         self.0.leeway
     }
 
-    pub(crate) fn longest_token(&self) -> usize {
+    pub(crate) fn max_token_length(&self) -> usize {
         self.0.max_token_bytes
+    }
+
+    /// The longest token that any of those accepted side by side takes.
+    pub(crate) fn longest_token(&self) -> usize {
+        let lengths = self.trusted().map(Self::max_token_length);
+        lengths.max().unwrap_or_default()
     }
 
     fn client_id(&self) -> Option<&str> {
@@ -194,8 +215,19 @@ impl Resource {
         }
     }
 
-    /// The challenge of an answer; `None` for answers that carry none.
-    pub(crate) fn challenge(&self, answer: &Answer) -> Option<Challenge> {
+    /// The challenge of an answer as it stands in the header; `None` for answers that carry none.
+    pub(crate) fn printed_challenge(&self, answer: &Answer) -> Option<HeaderValue> {
+        let print = || self.challenge(answer)?.to_header_value();
+        let printed = &self.0.printed;
+        match answer {
+            Answer::MissingToken => printed.missing_token.get_or_init(print).clone(),
+            Answer::InvalidRequest => printed.invalid_request.get_or_init(print).clone(),
+            Answer::InvalidToken => printed.invalid_token.get_or_init(print).clone(),
+            _ => print(),
+        }
+    }
+
+    fn challenge(&self, answer: &Answer) -> Option<Challenge> {
         let entra = self.0.authority.as_entra();
         let realm = match entra {
             Some(entra) => entra.tenant.as_deref(),
@@ -284,7 +316,7 @@ mod tests {
     const CLIENT: &str = "22222222-2222-3333-4444-555555555555";
 
     fn printed(resource: &Resource, answer: &Answer) -> Option<String> {
-        let value = resource.challenge(answer)?.to_header_value()?;
+        let value = resource.printed_challenge(answer)?;
         Some(value.to_str().unwrap().to_owned())
     }
 
@@ -380,6 +412,21 @@ mod tests {
         };
         let both = of("https://a").or(of("https://b")).unwrap();
         assert_eq!(both.trusted().count(), 2);
+        let entra = |tenants: &[&str]| {
+            let tenants = AuthorityBuilder::entra_tenants(tenants.iter().copied());
+            tenants.build().unwrap().resource(CLIENT).unwrap()
+        };
+        let v2 = format!("https://login.microsoftonline.com/{TENANT}/v2.0");
+        assert!(entra(&[TENANT]).or(entra(&[CLIENT])).is_ok());
+        assert!(of("https://a").or(entra(&[TENANT])).is_ok());
+        for (one, two) in [
+            (entra(&[TENANT]), entra(&[TENANT])),
+            (entra(&[TENANT]), entra(&[CLIENT, TENANT])),
+            (of(&v2), entra(&[TENANT])),
+            (entra(&[CLIENT, TENANT]), of(&v2)),
+        ] {
+            assert_eq!(one.or(two).err(), Some(ConfigError::SameAuthority));
+        }
         assert_eq!(
             both.clone().or(of("https://b")).err(),
             Some(ConfigError::SameAuthority)

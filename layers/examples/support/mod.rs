@@ -28,10 +28,15 @@ impl Settings {
     /// Ends the program with status 2 and the variable's name where one is missing or cannot be used.
     pub(crate) fn from_env() -> Self {
         let authority = variable("ISSUER", |issuer| {
-            let builder = AuthorityBuilder::issuer(issuer, ALGORITHMS).dangerous_loopback_http();
-            match env::var("METADATA_URL") {
+            let builder = AuthorityBuilder::issuer(issuer, ALGORITHMS);
+            let builder = match env::var("METADATA_URL") {
                 Ok(url) => builder.metadata_url(&url),
                 Err(_) => builder,
+            };
+            // For an authority on this machine only.
+            match issuer.starts_with("http:") {
+                true => builder.dangerous_loopback_http(),
+                false => builder,
             }
             .build()
         });

@@ -182,23 +182,25 @@ impl AuthorityBuilder {
         self
     }
 
-    /// The longest that a token request, or a fetch of metadata and keys together, may take; 5 s by default.
+    /// The longest that a token request, or a fetch of metadata and keys together, may take; 5 s by default, between 100 ms and
+    /// 1 min.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.bounds.deadline = timeout;
+        self.bounds = self.bounds.with_deadline(timeout);
         self
     }
 
     /// The longest that keys are used before they are fetched again, and the most of the authority's own `max-age` that is
-    /// honoured: 10 min by default, between 1 min and 24 h. A withdrawn key may be accepted for so long.
+    /// honoured: 10 min by default, between 1 min and 24 h. A withdrawn key may be accepted for so long, and in an outage for
+    /// [`last_known_good`](Self::last_known_good).
     pub fn max_key_age(mut self, age: Duration) -> Self {
-        self.bounds.refresh(age);
+        self.bounds = self.bounds.with_refresh(age);
         self
     }
 
     /// For how long known keys serve while the authority cannot be reached; 24 h by default, and never less than the time
     /// between two refreshes. After that every token is a 503.
     pub fn last_known_good(mut self, duration: Duration) -> Self {
-        self.bounds.serve_in_outages(duration);
+        self.bounds = self.bounds.with_last_known_good(duration);
         self
     }
 
@@ -317,6 +319,7 @@ impl AuthorityBuilder {
             IssuerRule::Template {
                 template: format!("{instance}/{{tenantid}}/v2.0"),
                 tenants: tenants.clone(),
+                keys_name_issuer: true,
             },
             self.metadata(&format!("{base}/v2.0"))?,
         )];
@@ -325,6 +328,7 @@ impl AuthorityBuilder {
             let rule = IssuerRule::Template {
                 template: format!("{v1}/{{tenantid}}/"),
                 tenants: tenants.clone(),
+                keys_name_issuer: false,
             };
             issuers.push((rule, self.metadata(&base)?));
         }
@@ -362,7 +366,7 @@ impl AuthorityBuilder {
     fn http(&self) -> Result<reqwest::Client, ConfigError> {
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
-            .timeout(self.bounds.deadline)
+            .timeout(self.bounds.deadline())
             .https_only(!self.loopback_http);
         // A proxy from the environment would see secrets and assertions of plain http in clear.
         let http = if self.loopback_http {

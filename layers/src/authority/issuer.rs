@@ -1,6 +1,7 @@
 //! Which `iss` an authority signs with.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use crate::jwks::{Expected, RemoteKeySet};
 
@@ -18,7 +19,12 @@ pub(crate) enum IssuerRule {
     /// Exactly this `iss`.
     Exact(String),
     /// Entra: this template, filled with a `tid` that is trusted.
-    Template { template: String, tenants: Tenants },
+    Template {
+        template: String,
+        tenants: Tenants,
+        /// Keys of v1.0 tokens are published without an issuer each.
+        keys_name_issuer: bool,
+    },
     /// What the metadata name, for this `tid` (Entra External ID).
     Published { tenant: String },
 }
@@ -35,23 +41,86 @@ impl IssuerRule {
     pub(crate) fn admits(&self, issuer: &str, tenant: Option<&str>) -> bool {
         match self {
             Self::Exact(exact) => exact == issuer,
-            Self::Template { template, tenants } => tenant
+            Self::Template {
+                template, tenants, ..
+            } => tenant
                 .is_some_and(|tenant| tenants.trust(tenant) && fills(template, tenant, issuer)),
             // Compared with the metadata once there are keys.
             Self::Published { tenant: only } => tenant == Some(only),
         }
     }
 
+    /// Must each key name the issuer that it signs for? Else the keys of one tenant would sign for all of them.
+    pub(crate) fn needs_key_issuer(&self) -> bool {
+        match self {
+            Self::Template {
+                tenants,
+                keys_name_issuer,
+                ..
+            } => *keys_name_issuer && !matches!(tenants, Tenants::One(_)),
+            Self::Exact(_) | Self::Published { .. } => false,
+        }
+    }
+
+    /// Is the issuer the name of the authority?
+    pub(crate) fn is_exact(&self) -> bool {
+        matches!(self, Self::Exact(_))
+    }
+
+    /// Is there an issuer that both admit?
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(one), Self::Exact(two)) => one == two,
+            (
+                Self::Exact(issuer),
+                Self::Template {
+                    template, tenants, ..
+                },
+            )
+            | (
+                Self::Template {
+                    template, tenants, ..
+                },
+                Self::Exact(issuer),
+            ) => tenant_in(template, issuer).is_some_and(|tenant| tenants.trust(tenant)),
+            (
+                Self::Template {
+                    template: one,
+                    tenants: these,
+                    ..
+                },
+                Self::Template {
+                    template: two,
+                    tenants: those,
+                    ..
+                },
+            ) => one == two && these.overlap(those),
+            (Self::Published { tenant: one }, Self::Published { tenant: two }) => one == two,
+            // The host of External ID issues nothing else.
+            (Self::Published { .. }, _) | (_, Self::Published { .. }) => false,
+        }
+    }
+
     /// The issuer that the metadata must name.
     pub(crate) fn in_metadata(&self) -> Expected {
         match self {
-            Self::Exact(issuer) => Expected::Exactly(issuer.clone()),
+            Self::Published { tenant } => Expected::EndingIn(format!("/{tenant}/v2.0")),
+            Self::Exact(_) | Self::Template { .. } => Expected::Exactly(self.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for IssuerRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(issuer) => f.write_str(issuer),
             Self::Template {
                 template,
                 tenants: Tenants::One(tenant),
-            } => Expected::Exactly(template.replace(TENANT_ID, tenant)),
-            Self::Template { template, .. } => Expected::Exactly(template.clone()),
-            Self::Published { tenant } => Expected::EndingIn(format!("/{tenant}/v2.0")),
+                ..
+            } => f.write_str(&template.replace(TENANT_ID, tenant)),
+            Self::Template { template, .. } => f.write_str(template),
+            Self::Published { tenant } => write!(f, "*/{tenant}/v2.0"),
         }
     }
 }
@@ -64,18 +133,32 @@ impl Tenants {
             Self::Any => is_guid(tenant),
         }
     }
+
+    fn overlap(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::One(one), tenants) | (tenants, Self::One(one)) => tenants.trust(one),
+            (Self::Listed(one), Self::Listed(two)) => !one.is_disjoint(two),
+            (Self::Any, _) | (_, Self::Any) => true,
+        }
+    }
 }
 
-/// Is `text` the template with `tenant` in the place of `{tenantid}`?
+/// Is `text` the template with `tenant` in the place of each `{tenantid}`?
 pub(crate) fn fills(template: &str, tenant: &str, text: &str) -> bool {
-    match template.split_once(TENANT_ID) {
-        Some((before, after)) => {
-            text.strip_prefix(before)
-                .and_then(|rest| rest.strip_suffix(after))
-                == Some(tenant)
+    let mut rest = Some(text);
+    for (n, part) in template.split(TENANT_ID).enumerate() {
+        if n > 0 {
+            rest = rest.and_then(|rest| rest.strip_prefix(tenant));
         }
-        None => template == text,
+        rest = rest.and_then(|rest| rest.strip_prefix(part));
     }
+    rest == Some("")
+}
+
+/// What fills the template, if it has one place to fill.
+fn tenant_in<'a>(template: &str, text: &'a str) -> Option<&'a str> {
+    let (before, after) = template.split_once(TENANT_ID)?;
+    text.strip_prefix(before)?.strip_suffix(after)
 }
 
 /// `8-4-4-4-12` hexadecimal digits.
@@ -109,6 +192,10 @@ mod tests {
         ] {
             assert!(!fills(template, TENANT, &other), "{other}");
         }
+        let twice = "https://{tenantid}.a/{tenantid}/v2.0";
+        assert!(fills(twice, "t", "https://t.a/t/v2.0"));
+        assert!(!fills(twice, "t", "https://t.a/u/v2.0"));
+        assert!(!fills(twice, "t", "https://t.a/{tenantid}/v2.0"));
         assert!(fills("https://a", TENANT, "https://a"));
         assert!(!fills("https://a", TENANT, "https://a/"));
     }

@@ -6,6 +6,7 @@ mod issuer;
 use std::fmt;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use url::Url;
 
 use crate::algorithm::Algorithm;
@@ -62,17 +63,24 @@ impl Authority {
         AuthorityBuilder::issuer(issuer, algorithms).build()
     }
 
+    /// Is there an issuer whose tokens both accept?
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        self.0.issuers.iter().any(|one| {
+            let mut others = other.0.issuers.iter();
+            others.any(|two| one.rule.overlaps(&two.rule))
+        })
+    }
+
     /// Have the keys of every issuer been obtained, so that tokens can be validated? Waits for a fetch where there are none
     /// yet. For a readiness probe.
     pub async fn ready(&self) -> bool {
-        let mut all = true;
-        for issuer in &self.0.issuers {
+        let ready = self.0.issuers.iter().map(async |issuer| {
             if let Lookup::Nothing(seen) = issuer.keys.look() {
                 let _ = issuer.keys.newer_than(seen).await;
-                all &= matches!(issuer.keys.look(), Lookup::Keys(..));
             }
-        }
-        all
+            matches!(issuer.keys.look(), Lookup::Keys(..))
+        });
+        join_all(ready).await.into_iter().all(|ready| ready)
     }
 
     /// The state of the keys of each issuer, in the order in which they were configured. Never waits.
@@ -81,7 +89,7 @@ impl Authority {
         self.0
             .issuers
             .iter()
-            .map(|issuer| issuer.keys.status())
+            .map(|issuer| issuer.keys.status(&issuer.rule.to_string()))
             .collect()
     }
 

@@ -78,7 +78,10 @@ impl Metadata {
         Ok(Self {
             issuer: issuer.to_owned(),
             jwks_uri: jwks_uri.filter(secure).ok_or(FetchError::Malformed)?,
-            cloud_instance: text("cloud_instance_name").map(str::to_owned),
+            cloud_instance: match metadata.get("cloud_instance_name") {
+                None => None,
+                Some(name) => Some(name.as_str().ok_or(FetchError::Malformed)?.to_owned()),
+            },
         })
     }
 }
@@ -177,7 +180,7 @@ fn unreachable(error: reqwest::Error) -> FetchError {
     } else {
         FetchError::Unreachable
     };
-    tracing::debug!(cause = %causes(&error), "metadata or keys could not be fetched");
+    tracing::warn!(kind = "authority_unreachable", cause = %causes(&error), "metadata or keys could not be fetched");
     kind
 }
 
@@ -260,6 +263,11 @@ mod tests {
             let text = json!({"issuer": "https://a", "jwks_uri": uri}).to_string();
             let parsed = Metadata::parse(text.as_bytes(), &expected, false);
             assert_eq!(parsed.is_ok(), good, "{uri}");
+        }
+        for (name, good) in [(json!("microsoftonline.com"), true), (json!(["x"]), false)] {
+            let text = json!({"issuer": "https://a", "jwks_uri": "https://a/k", "cloud_instance_name": name});
+            let parsed = Metadata::parse(text.to_string().as_bytes(), &expected, false);
+            assert_eq!(parsed.is_ok(), good, "{name}");
         }
     }
 

@@ -8,7 +8,7 @@ use super::{FetchError, FetchFuture, Fetched, KeySet, KeySource};
 
 /// Adapts a source of the package `jwks_client_rs`.
 ///
-/// Its key model has no `issuer` member, so Entra's rule that a key signs only for its own issuer cannot be applied to such keys;
+/// Its key model has no `use` for elliptic curves: publish no key of that kind for another purpose. And it has no `issuer` member, so Entra's rule that a key signs only for its own issuer cannot be applied to such keys;
 /// an authority of Entra's kind takes none of them: see [`AuthorityBuilder::key_source`](crate::AuthorityBuilder::key_source).
 #[derive(Clone, Debug)]
 pub struct JwksClientSource<S>(S);
@@ -25,8 +25,7 @@ impl<S: JwksSource + Send + Sync + 'static> KeySource for JwksClientSource<S> {
         Box::pin(async {
             let set = self.0.fetch_keys().await.map_err(|_| FetchError::Source)?;
             let entries: Vec<Map<String, Value>> = set.keys().iter().filter_map(to_jwk).collect();
-            let text = serde_json::to_vec(&entries).map_err(|_| FetchError::Source)?;
-            let keys = KeySet::from_entries(&text, entries.iter());
+            let keys = KeySet::from_entries(entries.iter());
             if keys.is_empty() {
                 Err(FetchError::NoKeys)
             } else {
@@ -39,15 +38,11 @@ impl<S: JwksSource + Send + Sync + 'static> KeySource for JwksClientSource<S> {
 fn to_jwk(key: &JsonWebKey) -> Option<Map<String, Value>> {
     let mut jwk = match key {
         JsonWebKey::Rsa(rsa) => {
-            // The enum `Use` is not exported, so its variants cannot be matched.
-            let usage = if rsa
+            // The enum `Use` is not exported, so its variants cannot be matched. What is not known to sign does not.
+            let signs = rsa
                 .r#use()
-                .is_some_and(|usage| format!("{usage:?}") == "Enc")
-            {
-                "enc"
-            } else {
-                "sig"
-            };
+                .is_none_or(|usage| format!("{usage:?}") == "Sig");
+            let usage = if signs { "sig" } else { "enc" };
             json!({"kty": "RSA", "use": usage, "n": rsa.modulus(), "e": rsa.exponent()})
         }
         JsonWebKey::Ec(ec) => json!({"kty": "EC", "crv": ec.curve(), "x": ec.x(), "y": ec.y()}),
@@ -67,29 +62,39 @@ mod tests {
 
     use super::*;
 
-    struct Published(&'static str);
+    struct Published(String);
 
     #[async_trait::async_trait]
     impl JwksSource for Published {
         async fn fetch_keys(&self) -> Result<JsonWebKeySet, JwksClientError> {
-            Ok(serde_json::from_str(self.0).unwrap())
+            Ok(serde_json::from_str(&self.0).unwrap())
         }
     }
 
     #[tokio::test]
     async fn keys_of_a_jwks_source_are_adapted() {
         let source = JwksClientSource::new(Published(
-            r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#,
+            r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#.to_owned(),
         ));
         let keys = source.fetch().await.unwrap().keys.unwrap();
         assert!(keys.key(Some("a")).is_some());
     }
 
+    /// An RSA key of 2048 bits, for this use.
+    fn rsa(usage: &str) -> JwksClientSource<Published> {
+        let modulus = format!("w{}", "8PDw".repeat(85) + "w");
+        JwksClientSource::new(Published(format!(
+            r#"{{"keys":[{{"kty":"RSA","kid":"a",{usage}"n":"{modulus}","e":"AQAB"}}]}}"#
+        )))
+    }
+
     #[tokio::test]
-    async fn a_source_without_usable_keys_is_an_error() {
-        let encryption = JwksClientSource::new(Published(
-            r#"{"keys":[{"kty":"RSA","kid":"a","use":"enc","n":"AQAB","e":"AQAB"}]}"#,
-        ));
-        assert_eq!(encryption.fetch().await.unwrap_err(), FetchError::NoKeys);
+    async fn only_a_key_that_signs_is_taken() {
+        for usage in ["", r#""use":"sig","#] {
+            let keys = rsa(usage).fetch().await.unwrap().keys.unwrap();
+            assert!(keys.key(Some("a")).is_some(), "{usage}");
+        }
+        let encryption = rsa(r#""use":"enc","#).fetch().await;
+        assert_eq!(encryption.unwrap_err(), FetchError::NoKeys);
     }
 }

@@ -9,7 +9,7 @@ use aws_lc_rs::signature::{
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::algorithm::{Algorithm, KeyType};
 
@@ -159,9 +159,19 @@ fn decode(text: &str) -> Option<Vec<u8>> {
     BASE64_URL_SAFE_NO_PAD.decode(text).ok()
 }
 
-/// Are two entries the same key, whatever else they say?
-pub(super) fn same_material(a: &Map<String, Value>, b: &Map<String, Value>) -> bool {
-    ["kty", "crv", "n", "e", "x", "y"]
-        .iter()
-        .all(|name| a.get(*name) == b.get(*name))
+/// All of an entry that decides what its key verifies, as text.
+pub(super) fn identity(jwk: &Map<String, Value>) -> String {
+    let decisive = [
+        "alg",
+        "cloud_instance_name",
+        "crv",
+        "e",
+        "issuer",
+        "kty",
+        "n",
+        "x",
+        "y",
+    ];
+    let values = decisive.map(|name| jwk.get(name).unwrap_or(&Value::Null));
+    json!(values).to_string()
 }

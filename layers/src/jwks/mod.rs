@@ -10,9 +10,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use self::key::same_material;
+use self::key::identity;
+use crate::json;
 use crate::token::sha256;
 
 pub(crate) use self::discovery::{DiscoverySource, Expected};
@@ -24,12 +25,16 @@ pub use self::source::{FetchError, FetchFuture, Fetched, KeySource};
 
 /// A set with more entries than this is refused as a whole.
 pub const MAX_KEYS: usize = 200;
+/// Deepest nesting of a JWK set.
+const MAX_DEPTH: usize = 32;
 
 /// An immutable set of verification keys, looked up by `kid`, with what the metadata say of whose they are.
 #[derive(Clone, Default)]
 pub struct KeySet {
     by_kid: HashMap<Box<str>, Arc<Key>>,
-    /// SHA-256 of what it was read from.
+    /// The only key of the set, which need not have a name.
+    only: Option<Arc<Key>>,
+    /// SHA-256 over all keys with their names and restrictions, in whatever order they were published.
     digest: [u8; 32],
     issuer: Option<Box<str>>,
     cloud_instance: Option<Box<str>>,
@@ -43,22 +48,21 @@ pub struct InvalidKeySet;
 impl KeySet {
     /// Reads a JWK set (RFC 7517 5), key by key: a key that cannot be used to verify signatures is left out and never spoils the rest.
     ///
-    /// Left out are keys without `kid`; of unknown type or curve; with `use` other than `sig`, `key_ops` without `verify`, or an
+    /// Left out are keys without `kid`, unless there is but one key; of unknown type or curve; with `use` other than `sig`, `key_ops` without `verify`, or an
     /// algorithm that is not an asymmetric signature; RSA keys under 2048 or over 8192 bits or with an even or tiny exponent; private
-    /// and symmetric keys; and all keys of a `kid` that stands for two different keys.
+    /// and symmetric keys; and all keys of a `kid` that stands for two keys, or for one under different restrictions.
     ///
     /// # Errors
-    /// Text that is not an object with an array `keys`, or with more than [`MAX_KEYS`] entries.
+    /// Text that is not an object with an array `keys`, with a member twice, or with more than [`MAX_KEYS`] entries.
     pub fn from_jwks(text: &[u8]) -> Result<Self, InvalidKeySet> {
-        let mut document: Value = serde_json::from_slice(text).map_err(|_| InvalidKeySet)?;
-        let Some(Value::Array(entries)) = document.get_mut("keys").map(Value::take) else {
+        let document = json::parse_object(text, MAX_DEPTH).map_err(|_| InvalidKeySet)?;
+        let Some(Value::Array(entries)) = document.get("keys") else {
             return Err(InvalidKeySet);
         };
         if entries.len() > MAX_KEYS {
             return Err(InvalidKeySet);
         }
         Ok(Self::from_entries(
-            text,
             entries.iter().filter_map(Value::as_object),
         ))
     }
@@ -78,42 +82,47 @@ impl KeySet {
         self
     }
 
-    fn from_entries<'a>(
-        text: &[u8],
-        entries: impl Iterator<Item = &'a Map<String, Value>>,
-    ) -> Self {
-        let mut first_of: HashMap<&str, &Map<String, Value>> = HashMap::new();
-        let mut by_kid: HashMap<Box<str>, Arc<Key>> = HashMap::new();
-        let mut ambiguous: Vec<&str> = Vec::new();
-        for entry in entries {
-            let kid = entry
-                .get("kid")
-                .and_then(Value::as_str)
-                .filter(|kid| !kid.is_empty());
-            let (Some(kid), Some(key)) = (kid, Key::from_jwk(entry)) else {
-                continue;
-            };
-            match first_of.get(kid) {
-                Some(first) if same_material(first, entry) => {}
-                Some(_) => ambiguous.push(kid),
-                None => {
-                    first_of.insert(kid, entry);
-                    by_kid.insert(kid.into(), Arc::new(key));
-                }
-            }
-        }
-        for kid in ambiguous {
-            by_kid.remove(kid);
-        }
+    fn from_entries<'a>(entries: impl Iterator<Item = &'a Map<String, Value>>) -> Self {
+        let mut usable: Vec<(Option<&str>, String, Arc<Key>)> = entries
+            .filter_map(|entry| {
+                let kid = match entry.get("kid") {
+                    None => None,
+                    Some(kid) => Some(kid.as_str().filter(|kid| !kid.is_empty())?),
+                };
+                Some((kid, identity(entry), Arc::new(Key::from_jwk(entry)?)))
+            })
+            .collect();
+        usable.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        usable.dedup_by(|a, b| (a.0, &a.1) == (b.0, &b.1));
+        let named: Vec<(&str, &Arc<Key>)> = usable
+            .iter()
+            .filter_map(|(kid, _, key)| kid.map(|kid| (kid, key)))
+            .collect();
+        let by_kid: HashMap<Box<str>, Arc<Key>> = named
+            .chunk_by(|a, b| a.0 == b.0)
+            .filter_map(|of_one_name| match of_one_name {
+                [(kid, key)] => Some((Box::from(*kid), Arc::clone(key))),
+                _ => None,
+            })
+            .collect();
+        let only = match usable.as_slice() {
+            [(_, _, key)] => Some(Arc::clone(key)),
+            _ => None,
+        };
+        let published: Vec<(Option<&str>, &str)> = usable
+            .iter()
+            .map(|(kid, identity, _)| (*kid, identity.as_str()))
+            .collect();
         Self {
             by_kid,
-            digest: sha256(text),
+            only,
+            digest: sha256(json!(published).to_string().as_bytes()),
             issuer: None,
             cloud_instance: None,
         }
     }
 
-    /// Were both read from the same text? Then a token that one of them verified, the other verifies too.
+    /// Are both the same keys under the same restrictions? Then a token that one of them verified, the other verifies too.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.digest == other.digest
             && self.issuer == other.issuer
@@ -130,23 +139,23 @@ impl KeySet {
 
     /// The key of a token: by its `kid`, or the only key of the set for a token without one (OpenID Connect Core 10.1).
     pub(crate) fn key(&self, kid: Option<&str>) -> Option<&Key> {
-        match kid {
-            Some(kid) => self.by_kid.get(kid).map(Arc::as_ref),
-            None if self.by_kid.len() == 1 => self.by_kid.values().next().map(Arc::as_ref),
-            None => None,
-        }
+        let key = match kid {
+            Some(kid) => self.by_kid.get(kid),
+            None => self.only.as_ref(),
+        };
+        key.map(Arc::as_ref)
     }
 
     /// How many usable keys there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.by_kid.len()
+        self.by_kid.len().max(usize::from(self.only.is_some()))
     }
 
     /// Is there no usable key?
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.by_kid.is_empty()
+        self.len() == 0
     }
 }
 
@@ -198,10 +207,6 @@ mod tests {
                 "unknown type",
                 json!({"kty": "AKP", "kid": "b", "alg": "ML-DSA-44", "pub": "AA"}),
             ),
-            (
-                "no kid",
-                json!({"kty": "RSA", "n": rsa_jwk()["n"], "e": "AQAB"}),
-            ),
             ("numeric kid", with("kid", json!(7))),
             ("1024 bits", with("n", json!(short))),
             ("exponent 1", with("e", json!("AQ"))),
@@ -233,6 +238,17 @@ mod tests {
         assert_eq!(count(&[rsa_jwk(), with("e", json!("Aw"))]), 0);
         assert_eq!(count(&[rsa_jwk(), rsa_jwk()]), 1);
         assert_eq!(count(&[rsa_jwk(), with("x5t", json!("other metadata"))]), 1);
+        for restriction in ["issuer", "cloud_instance_name"] {
+            let restricted = with(restriction, json!("https://a"));
+            for keys in [[rsa_jwk(), restricted.clone()], [restricted, rsa_jwk()]] {
+                assert_eq!(
+                    count(&keys),
+                    0,
+                    "the same key under two restrictions: {restriction}"
+                );
+            }
+        }
+        assert_eq!(count(&[rsa_jwk(), with("alg", json!("PS256"))]), 0);
     }
 
     #[test]
@@ -250,17 +266,55 @@ mod tests {
         assert!(KeySet::from_jwks(br#"{"keys":[]}"#).unwrap().is_empty());
     }
 
+    fn set(keys: &[Value]) -> KeySet {
+        KeySet::from_jwks(json!({ "keys": keys }).to_string().as_bytes()).unwrap()
+    }
+
+    fn unnamed() -> Value {
+        let mut key = rsa_jwk();
+        key.as_object_mut().unwrap().remove("kid");
+        key["e"] = json!("Aw");
+        key
+    }
+
     #[test]
     fn token_without_kid_takes_only_an_only_key() {
-        let set = |keys: &[Value]| {
-            KeySet::from_jwks(json!({ "keys": keys }).to_string().as_bytes()).unwrap()
-        };
         assert!(set(&[rsa_jwk()]).key(None).is_some());
-        assert!(
-            set(&[rsa_jwk(), with("kid", json!("b"))])
-                .key(None)
-                .is_none()
-        );
+        let two = set(&[rsa_jwk(), with("kid", json!("b"))]);
+        assert!(two.key(None).is_none());
         assert!(set(&[rsa_jwk()]).key(Some("A")).is_none());
+    }
+
+    #[test]
+    fn key_without_kid_counts_only_alone() {
+        let alone = set(&[unnamed()]);
+        assert_eq!(alone.len(), 1);
+        assert!(alone.key(None).is_some() && alone.key(Some("a")).is_none());
+        let with_a_named_one = set(&[unnamed(), rsa_jwk()]);
+        assert_eq!(with_a_named_one.len(), 1);
+        assert!(with_a_named_one.key(None).is_none() && with_a_named_one.key(Some("a")).is_some());
+    }
+
+    #[test]
+    fn the_same_keys_in_another_order_are_the_same_keys() {
+        let (a, b) = (rsa_jwk(), with("kid", json!("b")));
+        let both = set(&[a.clone(), b.clone()]);
+        assert!(both.is_same(&set(&[b.clone(), a.clone()])));
+        assert!(both.is_same(&set(&[
+            a.clone(),
+            b.clone(),
+            json!({"kty": "oct", "k": "AA"})
+        ])));
+        for other in [
+            set(std::slice::from_ref(&a)),
+            set(&[a.clone(), with("kid", json!("c"))]),
+            set(&[a.clone(), with("e", json!("Aw")), b.clone()]),
+            set(&[a.clone(), with("kid", json!("b")), unnamed()]),
+            set(&[with("issuer", json!("https://a")), b.clone()]),
+            set(&[a.clone(), b.clone()]).of_issuer("https://a"),
+            set(&[a, b]).of_cloud_instance("c"),
+        ] {
+            assert!(!both.is_same(&other));
+        }
     }
 }

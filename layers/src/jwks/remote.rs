@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -22,6 +22,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(60);
 /// A source's own max-age cannot ask for less.
 const MIN_REFRESH: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
+/// So many requests may wait for the keys of one issuer; more are told to come again.
+const MAX_WAITING: usize = 4096;
 
 /// Keys of one issuer.
 #[derive(Clone)]
@@ -31,17 +33,21 @@ pub(crate) struct RemoteKeySet(Arc<Inner>);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     /// A whole fetch.
-    pub(crate) deadline: Duration,
+    deadline: Duration,
     /// Between two fetches; also the most of a source's own max-age.
     max_refresh: Duration,
+    /// Between two fetches that succeed, their own duration included.
+    longest_pause: Duration,
     /// Keys are served for this long after the last good fetch when the authority is down.
     last_known_good: Duration,
 }
 
 /// The state of the keys of one issuer, for operators and readiness probes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyStatus {
+    /// Whose keys these are; `{tenantid}` stands for any of several tenants.
+    pub issuer: String,
     /// Whether tokens can be verified.
     pub state: KeyState,
     /// How many usable keys there are.
@@ -95,6 +101,8 @@ struct Shared {
     snapshot: ArcSwapOption<Snapshot>,
     last: watch::Sender<Attempt>,
     wake: Notify,
+    /// A place per request that waits for a fetch.
+    waiting: Semaphore,
     bounds: Bounds,
 }
 
@@ -119,9 +127,7 @@ struct Attempt {
 }
 
 impl RemoteKeySet {
-    pub(crate) fn new(source: Arc<dyn KeySource>, mut bounds: Bounds) -> Self {
-        // Keys that are merely not due yet are no outage.
-        bounds.last_known_good = bounds.last_known_good.max(bounds.longest_pause());
+    pub(crate) fn new(source: Arc<dyn KeySource>, bounds: Bounds) -> Self {
         let none = Attempt {
             number: 0,
             good: false,
@@ -132,6 +138,7 @@ impl RemoteKeySet {
             snapshot: ArcSwapOption::empty(),
             last: watch::Sender::new(none),
             wake: Notify::new(),
+            waiting: Semaphore::new(MAX_WAITING),
             bounds,
         };
         Self(Arc::new(Inner {
@@ -165,13 +172,13 @@ impl RemoteKeySet {
             return None;
         }
         // Overdue: the authority is down, or the runtime that refreshed went away and another is to.
-        if age > shared.bounds.max_refresh * 2 {
+        if age > shared.bounds.longest_pause {
             let _ = self.start();
         }
         Some(read(snapshot))
     }
 
-    pub(crate) fn status(&self) -> KeyStatus {
+    pub(crate) fn status(&self, issuer: &str) -> KeyStatus {
         let shared = &self.0.shared;
         let last = *shared.last.borrow();
         let snapshot = shared.snapshot.load();
@@ -179,8 +186,9 @@ impl RemoteKeySet {
             .as_ref()
             .map(|snapshot| snapshot.confirmed_at.elapsed());
         KeyStatus {
+            issuer: issuer.to_owned(),
             state: match age {
-                Some(age) if age <= shared.bounds.longest_pause() => KeyState::Fresh,
+                Some(age) if age <= shared.bounds.longest_pause => KeyState::Fresh,
                 Some(age) if age < shared.bounds.last_known_good => KeyState::Stale,
                 _ => KeyState::Missing,
             },
@@ -206,6 +214,9 @@ impl RemoteKeySet {
         if last.is_quiet() {
             return last.outcome();
         }
+        let Ok(_place) = shared.waiting.try_acquire() else {
+            return Err(Unavailable { retry_after: 1 });
+        };
         shared.wake.notify_one();
         // The fetch has its own deadline; this one covers a runtime that went away underneath it.
         match timeout(
@@ -220,7 +231,12 @@ impl RemoteKeySet {
     }
 
     fn start(&self) -> Result<(), Unavailable> {
-        let mut task = self.0.task.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut task = match self.0.task.try_lock() {
+            Ok(task) => task,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Another request is about to start it.
+            Err(TryLockError::WouldBlock) => return Ok(()),
+        };
         if task.as_ref().is_none_or(AbortHandle::is_finished) {
             let Ok(runtime) = Handle::try_current() else {
                 tracing::error!(
@@ -255,26 +271,43 @@ impl fmt::Debug for RemoteKeySet {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self {
-            deadline: Duration::from_secs(5),
-            max_refresh: Duration::from_secs(600),
-            last_known_good: DAY,
-        }
+        Self::new(Duration::from_secs(5), Duration::from_secs(600), DAY)
     }
 }
 
 impl Bounds {
-    pub(crate) fn refresh(&mut self, longest: Duration) {
-        self.max_refresh = longest.clamp(MIN_REFRESH, DAY);
+    /// Whatever is asked for, within reason: a fetch takes 100 ms to 1 min, keys are used for 1 min to 24 h, and keys that
+    /// are merely not due yet are no outage.
+    pub(crate) fn new(
+        deadline: Duration,
+        max_refresh: Duration,
+        last_known_good: Duration,
+    ) -> Self {
+        let deadline = deadline.clamp(Duration::from_millis(100), Duration::from_secs(60));
+        let max_refresh = max_refresh.clamp(MIN_REFRESH, DAY);
+        let longest_pause = max_refresh + deadline;
+        Self {
+            deadline,
+            max_refresh,
+            longest_pause,
+            last_known_good: last_known_good.max(longest_pause),
+        }
     }
 
-    pub(crate) fn serve_in_outages(&mut self, longest: Duration) {
-        self.last_known_good = longest;
+    pub(crate) fn deadline(&self) -> Duration {
+        self.deadline
     }
 
-    /// Between two fetches that succeed: a refresh is late by its jitter and by its own duration.
-    fn longest_pause(&self) -> Duration {
-        self.max_refresh * 11 / 10 + self.deadline
+    pub(crate) fn with_deadline(self, deadline: Duration) -> Self {
+        Self::new(deadline, self.max_refresh, self.last_known_good)
+    }
+
+    pub(crate) fn with_refresh(self, max_refresh: Duration) -> Self {
+        Self::new(self.deadline, max_refresh, self.last_known_good)
+    }
+
+    pub(crate) fn with_last_known_good(self, last_known_good: Duration) -> Self {
+        Self::new(self.deadline, self.max_refresh, last_known_good)
     }
 }
 
@@ -293,6 +326,15 @@ impl Attempt {
         Err(Unavailable {
             retry_after: wait.as_secs() + 1,
         })
+    }
+}
+
+impl Shared {
+    fn has_no_keys(&self) -> bool {
+        self.snapshot
+            .load()
+            .as_ref()
+            .is_none_or(|snapshot| snapshot.confirmed_at.elapsed() >= self.bounds.last_known_good)
     }
 }
 
@@ -325,7 +367,12 @@ async fn refresh(shared: Arc<Shared>) {
         };
         let now = Instant::now();
         let due = now + next;
-        let quiet_until = if good { now + COOLDOWN } else { due };
+        let quiet_until = match good {
+            true => now + COOLDOWN,
+            // Without any key nothing can be served: while somebody asks, the next attempt is near.
+            false if shared.has_no_keys() => due.min(now + MIN_BACKOFF),
+            false => due,
+        };
         shared.last.send_modify(|last| {
             *last = Attempt {
                 number: last.number.wrapping_add(1),
@@ -372,11 +419,11 @@ async fn fetch(shared: &Shared) -> Result<Option<Duration>, FetchError> {
     Ok(max_age)
 }
 
-/// Between 90 % and 110 %, so that many processes do not ask at the same moment.
+/// Between 80 % and 100 %, so that many processes do not ask at the same moment, and none later than it may.
 fn jitter(duration: Duration) -> Duration {
     let mut random = [0_u8; 2];
     let permille = match aws_lc_rs::rand::fill(&mut random) {
-        Ok(()) => 900 + u32::from(u16::from_le_bytes(random)) * 200 / u32::from(u16::MAX),
+        Ok(()) => 800 + u32::from(u16::from_le_bytes(random)) * 200 / u32::from(u16::MAX),
         Err(_) => 1000,
     };
     duration * permille / 1000

@@ -59,7 +59,8 @@ pub enum VerifyError {
     UnknownKey,
 }
 
-/// Verifies a token (RFC 7519 7.2, RFC 8725): `now` in seconds since the epoch, `keys` those of the token's issuer.
+/// Verifies a token (RFC 7519 7.2, RFC 8725): `now` in seconds since the epoch, `keys` those of the token's issuer. For a policy
+/// of several authorities they must say whose they are ([`KeySet::of_issuer`]).
 ///
 /// In this order: size; three parts of unpadded base64url; header (algorithm accepted, `typ` absent, `JWT` or
 /// `at+jwt`, nothing critical, embedded or compressed); claims (`iss` exact, `aud` holds ours, `exp`, `nbf` and
@@ -75,8 +76,12 @@ pub fn verify(
     policy: &Policy,
     now: u64,
 ) -> Result<Principal, VerifyError> {
+    // Whose keys these are must be known where several could have signed.
+    if policy.resource().is_one_of_several() && keys.issuer().is_none() {
+        return Err(VerifyError::Issuer);
+    }
     let parts = Parts::new(token, policy)?;
-    let accepted = parts.accept(policy, now)?;
+    let accepted = parts.accept(policy, |_| now)?;
     let verified = accepted.check_signature(keys)?;
     Ok(Principal::new(
         PresentedToken::new(token),
@@ -86,6 +91,7 @@ pub fn verify(
 
 /// A token cut into its parts and decoded from base64url.
 pub(crate) struct Parts<'a> {
+    length: usize,
     message: &'a [u8],
     header: Vec<u8>,
     payload: Vec<u8>,
@@ -116,6 +122,7 @@ impl<'a> Parts<'a> {
         let signature = part(last + 1, token.len());
         let message = part(0, last).as_bytes();
         Ok(Self {
+            length: token.len(),
             message,
             header: decode(header)?,
             payload: decode(payload)?,
@@ -127,7 +134,7 @@ impl<'a> Parts<'a> {
     pub(crate) fn accept(
         &'a self,
         policy: &'a Policy,
-        now: u64,
+        now: impl FnOnce(&Resource) -> u64,
     ) -> Result<Accepted<'a>, VerifyError> {
         let header = Header::read(&self.header, MAX_DEPTH)?;
         // An algorithm that nobody accepts is not worth reading the claims.
@@ -150,8 +157,11 @@ impl<'a> Parts<'a> {
         if !accepts(resource) {
             return Err(VerifyError::Algorithm);
         }
+        if self.length > resource.max_token_length() {
+            return Err(VerifyError::Malformed);
+        }
         check_kind(&header, &claims, policy.kind(), resource)?;
-        check_claims(&claims, resource, now)?;
+        check_claims(&claims, resource, now(resource))?;
         Ok(Accepted {
             parts: self,
             header,
@@ -169,9 +179,13 @@ impl Accepted<'_> {
     }
 
     pub(crate) fn check_signature(&self, keys: &KeySet) -> Result<Verified, VerifyError> {
-        let key = keys
-            .key(self.header.kid.as_deref())
-            .ok_or(VerifyError::UnknownKey)?;
+        let kid = self.header.kid.as_deref();
+        let key = match keys.key(kid) {
+            Some(key) => key,
+            // Newer keys would not say which of them is meant either.
+            None if kid.is_none() && !keys.is_empty() => return Err(VerifyError::Header),
+            None => return Err(VerifyError::UnknownKey),
+        };
         let algorithm = self.header.algorithm;
         let of_this_key = key.algorithm.is_none_or(|only| only == algorithm);
         if !of_this_key || key.key_type != algorithm.key_type() {
@@ -182,7 +196,7 @@ impl Accepted<'_> {
             return Err(VerifyError::Signature);
         }
         Ok(Verified {
-            facts: facts(&self.claims),
+            facts: facts(&self.claims, self.issuer().rule.is_exact()),
             resource: self.resource.clone(),
             issuer: self.issuer.0,
         })
@@ -197,10 +211,10 @@ impl Accepted<'_> {
             Some(template) => fills(template, tenant, issuer),
             None => !matches!(self.issuer().rule, IssuerRule::Published { .. }),
         };
-        let own_issuer = key
-            .issuer
-            .as_deref()
-            .is_none_or(|template| fills(template, tenant, issuer));
+        let own_issuer = match key.issuer.as_deref() {
+            Some(template) => fills(template, tenant, issuer),
+            None => !self.issuer().rule.needs_key_issuer(),
+        };
         let own_cloud = match (key.cloud_instance.as_deref(), keys.cloud_instance()) {
             (Some(of_key), Some(of_metadata)) => of_key == of_metadata,
             _ => true,
@@ -233,7 +247,10 @@ fn check_kind(
     resource: &Resource,
 ) -> Result<(), VerifyError> {
     if kind == Kind::IdToken {
-        return Ok(());
+        return match header.is_at_jwt {
+            true => Err(VerifyError::Header),
+            false => Ok(()),
+        };
     }
     // An ID token for an API's own client id differs from its access tokens in this alone.
     let names_client = claims.azp.text().is_some() || claims.appid.text().is_some();
@@ -282,7 +299,9 @@ fn check_claims(claims: &Claims<'_>, resource: &Resource, now: u64) -> Result<()
     Ok(())
 }
 
-fn facts(claims: &Claims<'_>) -> Facts {
+/// The issuer is kept where the authority has more than one.
+fn facts(claims: &Claims<'_>, issuer_is_known: bool) -> Facts {
+    let issuer = claims.iss.text().filter(|_| !issuer_is_known);
     let client = [&claims.azp, &claims.appid, &claims.client_id]
         .into_iter()
         .find_map(Claim::text);
@@ -310,6 +329,7 @@ fn facts(claims: &Claims<'_>) -> Facts {
         .list(Piece::Roles, Some(claims.roles.texts().filter(whole)))
         .list(Piece::Contexts, Some(claims.acrs.texts().filter(whole)))
         .text(Piece::AuthenticationClass, claims.acr.text())
+        .text(Piece::Issuer, issuer)
         .build(
             marks,
             claims.exp.date().unwrap_or_default(),

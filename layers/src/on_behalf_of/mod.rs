@@ -16,7 +16,9 @@ use http::Request;
 use tower_layer::Layer;
 
 pub use self::client::ConfidentialClient;
-pub use self::credential::{AssertionFuture, Certificate, ClientAssertion, Credential};
+pub use self::credential::{
+    AssertionFuture, AssertionRequest, Certificate, ClientAssertion, Credential,
+};
 pub use self::error::{OnBehalfOfError, OnBehalfOfErrorKind};
 pub use self::future::ResponseFuture as OnBehalfOfFuture;
 pub use self::replay::{CloneBody, Never, Replay};

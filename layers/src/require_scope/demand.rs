@@ -57,7 +57,15 @@ impl Demand {
             Self::Clients(clients) => caller.check_client(clients),
             Self::AuthContext(context) => caller.check_auth_context(context),
             Self::Authentication(demand) => caller.check_authentication(demand),
-            Self::Both(one, two) => one.check(caller).and_then(|()| two.check(caller)),
+            Self::Both(one, two) => match (one.check(caller), two.check(caller)) {
+                (Ok(()), Ok(())) => Ok(()),
+                (Err(answer), Ok(())) | (Ok(()), Err(answer)) => Err(answer),
+                // Nobody is sent to step up who would not be let in afterwards.
+                (Err(first), Err(second)) => Err(match can_be_stepped_up(&first) {
+                    true => second,
+                    false => first,
+                }),
+            },
             Self::Either(one, two) => one.check(caller).or_else(|first| {
                 two.check(caller).map_err(|second| match first {
                     // Whatever the caller could still do about it is worth more than a plain refusal.
@@ -67,6 +75,10 @@ impl Demand {
             }),
         }
     }
+}
+
+fn can_be_stepped_up(answer: &Answer) -> bool {
+    matches!(answer, Answer::InsufficientClaims(_) | Answer::StepUp(_))
 }
 
 /// One or more words that can stand in a challenge.
@@ -124,7 +136,10 @@ mod tests {
     type Expected = Option<RefusalKind>;
 
     fn both(one: Expected, two: Expected) -> Expected {
-        one.or(two)
+        match (one, two) {
+            (Some(RefusalKind::InsufficientClaims), Some(two)) => Some(two),
+            (one, two) => one.or(two),
+        }
     }
 
     fn either(one: Expected, two: Expected) -> Expected {

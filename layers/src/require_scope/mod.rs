@@ -184,7 +184,7 @@ impl RequireScopeLayer {
         )?))
     }
 
-    /// Demands both; the first that fails is answered.
+    /// Demands both. Where both fail the first is answered, unless a step-up would cure only that one.
     pub fn and(self, other: Self) -> Self {
         self.combine(other, Demand::Both)
     }

@@ -154,9 +154,12 @@ where
                                 next: Some((inner, request)),
                             }
                         }
-                        Err(refusal) => State::Refused {
-                            refusal: Some((refusal, is_grpc(request.headers()))),
-                        },
+                        Err(refusal) => {
+                            tracing::debug!(kind = ?refusal.answer.kind(), "a request that waited for keys was refused");
+                            State::Refused {
+                                refusal: Some((refusal, is_grpc(request.headers()))),
+                            }
+                        }
                     }
                 }
                 StateProj::Ready { next } => {

@@ -12,10 +12,9 @@ use std::sync::Arc;
 use tower_layer::Layer;
 
 pub use self::future::ResponseFuture as ValidateBearerFuture;
-pub use self::revocation::Revocations;
+pub use self::revocation::{Revocations, Revoked};
 pub use self::service::ValidateBearer;
 use self::verifier::Verifier;
-use crate::jwt::Policy;
 use crate::resource::Resource;
 
 /// How many verified tokens a layer remembers unless told otherwise.
@@ -40,18 +39,13 @@ pub struct ValidateBearerLayer {
 impl ValidateBearerLayer {
     /// Validates for `resource`.
     pub fn new(resource: &Resource) -> Self {
-        Self::with_policy(resource.policy())
-    }
-
-    /// Validates by `policy`.
-    pub fn with_policy(policy: Policy) -> Self {
         Self {
-            verifier: Arc::new(Verifier::new(policy, CACHED_TOKENS)),
+            verifier: Arc::new(Verifier::new(resource.policy(), CACHED_TOKENS)),
         }
     }
 
     /// How many verified tokens are remembered, in at most 512 bytes each on average; 32,768 by default, none with 0. The token
-    /// itself is not kept, and what is remembered is worth nothing to another layer or process.
+    /// itself is not kept, and what is remembered is worth nothing to another layer or process; clones of a layer share it.
     pub fn cached_tokens(self, capacity: usize) -> Self {
         self.change(|verifier| verifier.cached_tokens(capacity))
     }

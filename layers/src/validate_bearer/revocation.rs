@@ -10,7 +10,7 @@ use crate::principal::Principal;
 ///
 /// ```
 /// use std::collections::HashMap;
-/// use std::sync::{Arc, RwLock};
+/// use std::sync::{Arc, PoisonError, RwLock};
 /// use tower_bearer::{Authority, Principal, ValidateBearerLayer};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -20,23 +20,43 @@ use crate::principal::Principal;
 /// let api = entra.resource("22222222-2222-3333-4444-555555555555")?;
 /// let list = Arc::clone(&revoked);
 /// let validate = ValidateBearerLayer::new(&api).revocations(move |caller: &Principal| {
-///     list.read().ok()?.get(caller.object_id()?).copied()
+///     let revoked = list.read().unwrap_or_else(PoisonError::into_inner);
+///     revoked.get(caller.object_id()?).copied()
 /// });
 /// # let _ = validate;
 /// # Ok(())
 /// # }
 /// ```
 pub trait Revocations: Send + Sync + 'static {
-    /// The time, in seconds since the epoch, before which tokens of this caller were issued in vain; `None` if nothing was
-    /// revoked. A token without `iat` counts as issued before.
-    fn revoked_before(&self, caller: &Principal) -> Option<u64>;
+    /// What is known of this caller.
+    fn look_up(&self, caller: &Principal) -> Revoked;
 }
 
-impl<F> Revocations for F
+/// What is known of a caller's revocation. An `Option` of a time turns into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Revoked {
+    /// Nothing was revoked.
+    No,
+    /// Tokens that were issued before this time, in seconds since the epoch, are no longer good. One without `iat` counts as
+    /// issued before.
+    Before(u64),
+    /// It cannot be told now: the request is answered with 503. A panic means the same.
+    Unknown,
+}
+
+impl From<Option<u64>> for Revoked {
+    fn from(before: Option<u64>) -> Self {
+        before.map_or(Self::No, Self::Before)
+    }
+}
+
+impl<F, R> Revocations for F
 where
-    F: Fn(&Principal) -> Option<u64> + Send + Sync + 'static,
+    F: Fn(&Principal) -> R + Send + Sync + 'static,
+    R: Into<Revoked>,
 {
-    fn revoked_before(&self, caller: &Principal) -> Option<u64> {
-        self(caller)
+    fn look_up(&self, caller: &Principal) -> Revoked {
+        self(caller).into()
     }
 }

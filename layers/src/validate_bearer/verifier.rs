@@ -1,12 +1,13 @@
 //! From a request's headers to a verified caller: the cache first, then the rules.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use http::HeaderMap;
 
 use super::cache::{Entry, Tag, VerifiedTokens};
 use super::credentials::{is_b64token, presented};
-use super::revocation::Revocations;
+use super::revocation::{Revocations, Revoked};
 use crate::challenge::Answer;
 use crate::jwks::{Attempts, Generation, Lookup, RemoteKeySet};
 use crate::jwt::{Parts, Policy, VerifyError};
@@ -136,15 +137,17 @@ impl Verifier {
     }
 
     fn check_revocations(&self, caller: &Principal) -> Result<(), Failure> {
-        let Some(seconds) = self
-            .revocations
-            .as_ref()
-            .and_then(|revocations| revocations.revoked_before(caller))
-        else {
+        let Some(revocations) = &self.revocations else {
             return Ok(());
         };
-        caller.check_issued_after(seconds).map_err(|answer| {
-            tracing::debug!(kind = ?answer.kind(), "a revoked caller was refused");
+        let asked = AssertUnwindSafe(|| revocations.look_up(caller));
+        let checked = match catch_unwind(asked).unwrap_or(Revoked::Unknown) {
+            Revoked::No => Ok(()),
+            Revoked::Before(seconds) => caller.check_issued_after(seconds),
+            Revoked::Unknown => Err(Answer::Unavailable { retry_after: 1 }),
+        };
+        checked.map_err(|answer| {
+            tracing::debug!(kind = ?answer.kind(), "a caller who may be revoked was refused");
             Failure::Refused(Refusal {
                 answer,
                 resource: caller.resource().clone(),
@@ -184,9 +187,7 @@ impl From<VerifyError> for Unverified {
 
 fn verify_now(token: &str, policy: &Policy) -> Result<(Verified, Generation), Unverified> {
     let parts = Parts::new(token, policy)?;
-    // Of one authority or of several, whose clocks are all the time of day.
-    let now = policy.resource().authority().now();
-    let accepted = parts.accept(policy, now)?;
+    let accepted = parts.accept(policy, |resource| resource.authority().now())?;
     let issuer = &accepted.issuer().keys;
     let (keys, generation, seen) = match issuer.look() {
         Lookup::Keys(keys, generation, seen) => (keys, generation, seen),

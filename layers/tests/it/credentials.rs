@@ -12,11 +12,12 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD as B64};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::{Value, json};
 use tower::{ServiceExt, service_fn};
 use tower_bearer::{
-    BoxError, Certificate, ConfigError, Credential, OnBehalfOfError, OnBehalfOfErrorKind,
-    OnBehalfOfExt, Target,
+    AssertionRequest, BoxError, Certificate, ConfigError, Credential, OnBehalfOfError,
+    OnBehalfOfErrorKind, OnBehalfOfExt, Target,
 };
 
 use crate::support::{Body, CLIENT, NOW, TENANT, TokenEndpoint, issued};
@@ -24,8 +25,22 @@ use crate::support::{Body, CLIENT, NOW, TENANT, TokenEndpoint, issued};
 static KEY: LazyLock<RsaKeyPair> =
     LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).unwrap());
 
-/// What stands in a certificate is the authority's business; here it is a text that is hashed and sent.
-const CERTIFICATES: [&[u8]; 2] = [b"a certificate", b"its issuer's certificate"];
+/// A certificate for the key, and its issuer's.
+static CERTIFICATES: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = rcgen::KeyPair::try_from(private_key().as_slice()).unwrap();
+    let own = CertificateParams::default()
+        .signed_by(&key, &issuer)
+        .unwrap();
+    [own.der().to_vec(), issuer.der().to_vec()]
+});
+
+fn private_key() -> Vec<u8> {
+    let der: Pkcs8V1Der<'_> = KEY.as_der().unwrap();
+    der.as_ref().to_vec()
+}
 
 fn pem(label: &str, der: &[u8]) -> String {
     let text = BASE64_STANDARD.encode(der);
@@ -41,9 +56,11 @@ fn pem(label: &str, der: &[u8]) -> String {
 }
 
 fn files() -> (String, String) {
-    let der: Pkcs8V1Der<'_> = KEY.as_der().unwrap();
-    let chain = CERTIFICATES.map(|der| pem("CERTIFICATE", der)).concat();
-    (chain, pem("PRIVATE KEY", der.as_ref()))
+    let chain = CERTIFICATES
+        .each_ref()
+        .map(|der| pem("CERTIFICATE", der))
+        .concat();
+    (chain, pem("PRIVATE KEY", &private_key()))
 }
 
 fn certificate() -> Certificate {
@@ -116,7 +133,7 @@ async fn certificate_signs_an_assertion_for_each_request() {
         } else {
             ("x5t#S256", &SHA256)
         };
-        let thumbprint = B64.encode(digest::digest(hash, CERTIFICATES[0]));
+        let thumbprint = B64.encode(digest::digest(hash, &CERTIFICATES[0]));
         assert_eq!(header[name], thumbprint);
         assert!(header.get("x5c").is_none());
         let endpoint = format!("/{TENANT}/oauth2/v2.0/token");
@@ -147,7 +164,11 @@ async fn chain_is_sent_where_it_is_asked_for() {
     let header = json_of(field(&form, "client_assertion").split('.').next().unwrap());
     assert_eq!(
         header["x5c"],
-        json!(CERTIFICATES.map(|der| BASE64_STANDARD.encode(der)))
+        json!(
+            CERTIFICATES
+                .each_ref()
+                .map(|der| BASE64_STANDARD.encode(der))
+        )
     );
 }
 
@@ -171,6 +192,14 @@ fn pem_that_is_no_certificate_with_its_rsa_key_is_refused() {
     let together = format!("{key}{chain}");
     assert_eq!(certificate(&together, &together), None, "one file for both");
     let junk = pem("PRIVATE KEY", b"junk");
+    let another = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+    let another: Pkcs8V1Der<'_> = another.as_der().unwrap();
+    let another = pem("PRIVATE KEY", another.as_ref());
+    assert_eq!(
+        certificate(&chain, &another),
+        Some(ConfigError::Certificate),
+        "a key of another"
+    );
     for (chain, key) in [
         ("", key.as_str()),
         (&chain, ""),
@@ -194,7 +223,14 @@ async fn assertion_of_another_authority_is_asked_for_at_each_request() {
     endpoint.on("", issued("next")).await;
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&asked);
-    let source = move || {
+    let source = move |request: AssertionRequest| {
+        assert_eq!((request.client_id.as_str(), request.now), (CLIENT, NOW));
+        assert!(
+            request
+                .token_endpoint
+                .path()
+                .starts_with(&format!("/{TENANT}/"))
+        );
         let n = counter.fetch_add(1, Ordering::SeqCst);
         async move { Ok(format!("assertion-{n}").into()) }
     };

@@ -122,7 +122,7 @@ async fn http_servers_answer_and_refuse() {
 #[tokio::test]
 async fn metadata_may_stand_elsewhere() {
     let authority = authority().await;
-    let issuer = "https://login.example";
+    let issuer = "http://localhost:9";
     let metadata = json!({"issuer": issuer, "jwks_uri": format!("{}/keys", authority.uri())});
     Mock::given(path("/elsewhere"))
         .respond_with(ResponseTemplate::new(200).set_body_json(metadata))

@@ -13,7 +13,7 @@ use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_bearer::clock::ManualClock;
 use tower_bearer::jwks::{FetchError, FetchFuture, Fetched, KeySet, KeySource, KeyState};
 use tower_bearer::{
-    Algorithm, Authority, AuthorityBuilder, Principal, PropagateChallengeLayer, Resource,
+    Algorithm, Authority, AuthorityBuilder, Principal, PropagateChallengeLayer, Resource, Revoked,
     ValidateBearerLayer,
 };
 
@@ -142,7 +142,8 @@ async fn outage_beyond_the_bound_ends_them_too_and_the_way_back_is_short() {
     let state = || authority.key_status()[0].state;
     assert_eq!(state(), KeyState::Missing);
     assert_eq!(status(&service, &token).await, 200);
-    let fresh = authority.key_status()[0];
+    let fresh = authority.key_status().remove(0);
+    assert_eq!(fresh.issuer, "https://a");
     assert_eq!(
         (fresh.state, fresh.keys, fresh.failing),
         (KeyState::Fresh, 1, false)
@@ -157,7 +158,7 @@ async fn outage_beyond_the_bound_ends_them_too_and_the_way_back_is_short() {
     assert_eq!(state(), KeyState::Missing);
     assert!(authority.key_status()[0].failing);
     board.publish(&[("a", &signer)]);
-    tokio::time::advance(Duration::from_secs(67)).await;
+    tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(status(&service, &token).await, 200);
     assert_eq!(state(), KeyState::Fresh);
 }
@@ -304,6 +305,49 @@ async fn revocation_is_asked_each_time() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_told_of_a_revocation_is_503() {
+    let world = World::new();
+    let token = world.token(json!({}));
+    for panics in [false, true] {
+        let hook = move |_: &Principal| {
+            assert!(!panics, "a hook that panics");
+            Revoked::Unknown
+        };
+        let service = ServiceBuilder::new()
+            .layer(ValidateBearerLayer::new(&world.api).revocations(hook))
+            .service(service_fn(hello));
+        assert_eq!(status(&service, &token).await, 503);
+    }
+}
+
+#[tokio::test]
+async fn longest_token_is_a_matter_of_its_own_resource() {
+    let clock = ManualClock::new(NOW);
+    let board = Board::default();
+    let signer = Signer::new();
+    board.publish(&[("a", &signer)]);
+    let short = api("https://short", &board, &clock).max_token_bytes(500);
+    let long = api("https://long", &board, &clock).max_token_bytes(2000);
+    for both in [
+        short.clone().or(long.clone()).unwrap(),
+        long.or(short).unwrap(),
+    ] {
+        let service = ServiceBuilder::new()
+            .layer(both.protect())
+            .service(service_fn(hello));
+        for (issuer, pad, expected) in [
+            ("https://short", 0, 200),
+            ("https://short", 500, 401),
+            ("https://long", 500, 200),
+            ("https://long", 2000, 400),
+        ] {
+            let token = signer.token("a", issuer, &json!({"pad": "x".repeat(pad)}));
+            assert_eq!(status(&service, &token).await, expected, "{issuer} {pad}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn authorities_side_by_side_keep_their_keys_apart() {
     let clock = ManualClock::new(NOW);
     let (one, two) = (Board::default(), Board::default());
@@ -316,16 +360,17 @@ async fn authorities_side_by_side_keep_their_keys_apart() {
     let service = ServiceBuilder::new()
         .layer(both.protect())
         .service(service_fn(hello));
+    let rows = [
+        (&of_one, "https://one", 200),
+        (&of_two, "https://two", 200),
+        (&of_one, "https://two", 401),
+        (&of_two, "https://one", 401),
+        (&of_one, "https://three", 401),
+    ]
+    .map(|(signer, issuer, status)| (signer.token("same", issuer, &json!({})), status));
     for _ in 0..2 {
-        for (signer, issuer, expected) in [
-            (&of_one, "https://one", 200),
-            (&of_two, "https://two", 200),
-            (&of_one, "https://two", 401),
-            (&of_two, "https://one", 401),
-            (&of_one, "https://three", 401),
-        ] {
-            let token = signer.token("same", issuer, &json!({}));
-            assert_eq!(status(&service, &token).await, expected, "{issuer}");
+        for (token, expected) in &rows {
+            assert_eq!(status(&service, token).await, *expected);
         }
     }
     for board in [&one, &two] {

@@ -331,7 +331,12 @@ fn id_token_passes_only_under_its_own_policy() {
         world.verify(&token).unwrap_err(),
         VerifyError::NotAccessToken
     );
-    assert!(verify(&token, &world.keys, &resource.id_token_policy(), NOW).is_ok());
+    let id_tokens = resource.id_token_policy();
+    assert!(verify(&token, &world.keys, &id_tokens, NOW).is_ok());
+    let at_jwt = world.sign(&with(header(), "typ", json!("at+jwt")), &claims());
+    assert!(world.verify(&at_jwt).is_ok());
+    let refused = verify(&at_jwt, &world.keys, &id_tokens, NOW).unwrap_err();
+    assert_eq!(refused, VerifyError::Header);
 }
 
 #[test]
@@ -664,7 +669,7 @@ fn granted_scopes_are_the_whole_entries_of_every_list_there_is() {
                 scope: text(&scope),
                 ..Claims::default()
             };
-            let found = facts(&claims);
+            let found = facts(&claims, true);
             let lists: Vec<&String> = scp.iter().chain(&scope).collect();
             for wanted in [
                 "read", "reads", "Read", "a\tread", "x", "\"read\"", "rea", "",

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
 use secrecy::SecretString;
+use url::Url;
 
 use crate::refusal::BoxError;
 
@@ -14,7 +15,19 @@ use crate::refusal::BoxError;
 /// Asked once for each token request, which the cache and single flight keep few; what is costly to obtain should be kept.
 pub trait ClientAssertion: Send + Sync + 'static {
     /// An assertion for this client, valid now (RFC 7523 3). An error makes the call a 503; its text goes to the log.
-    fn assertion(&self) -> AssertionFuture<'_>;
+    fn assertion(&self, request: AssertionRequest) -> AssertionFuture<'_>;
+}
+
+/// The token request that an assertion is wanted for.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AssertionRequest {
+    /// This client: `iss` and `sub`.
+    pub client_id: String,
+    /// Where the request goes: `aud`. Of the user's own tenant.
+    pub token_endpoint: Url,
+    /// The time, in seconds since the epoch.
+    pub now: u64,
 }
 
 /// The future of [`ClientAssertion::assertion`].
@@ -23,11 +36,11 @@ pub type AssertionFuture<'a> =
 
 impl<F, R> ClientAssertion for F
 where
-    F: Fn() -> R + Send + Sync + 'static,
+    F: Fn(AssertionRequest) -> R + Send + Sync + 'static,
     R: Future<Output = Result<SecretString, BoxError>> + Send + 'static,
 {
-    fn assertion(&self) -> AssertionFuture<'_> {
-        Box::pin(self())
+    fn assertion(&self, request: AssertionRequest) -> AssertionFuture<'_> {
+        Box::pin(self(request))
     }
 }
 
@@ -40,7 +53,7 @@ impl AssertionFile {
 }
 
 impl ClientAssertion for AssertionFile {
-    fn assertion(&self) -> AssertionFuture<'_> {
+    fn assertion(&self, _: AssertionRequest) -> AssertionFuture<'_> {
         let path = self.0.clone();
         Box::pin(async move {
             let text = tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await??;

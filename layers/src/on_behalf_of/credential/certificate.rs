@@ -1,8 +1,11 @@
 //! A certificate as credential: RFC 7523 2.2, with the headers that Entra asks for.
 
 use aws_lc_rs::digest::{self, SHA1_FOR_LEGACY_USE_ONLY};
+use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::rand::{self, SystemRandom};
-use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair};
+use aws_lc_rs::signature::{
+    KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair,
+};
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use rustls_pki_types::pem::PemObject as _;
@@ -32,7 +35,7 @@ impl Certificate {
     /// stand in one file.
     ///
     /// # Errors
-    /// No certificate, no private key, or one that is not RSA.
+    /// No certificate, no private key, or one that is not RSA or not the certificate's.
     pub fn from_pem(certificate: &[u8], private_key: &[u8]) -> Result<Self, ConfigError> {
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(certificate)
             .collect::<Result<_, _>>()
@@ -45,9 +48,19 @@ impl Certificate {
             PrivateKeyDer::Pkcs1(der) => RsaKeyPair::from_der(der.secret_pkcs1_der()),
             _ => return Err(ConfigError::Certificate),
         };
+        let key = key.map_err(|_| ConfigError::Certificate)?;
+        // A certificate holds its public key in exactly this form (RFC 5280 4.1), so there is no need to read the rest.
+        let public: PublicKeyX509Der<'_> = key
+            .public_key()
+            .as_der()
+            .map_err(|_| ConfigError::Certificate)?;
+        let public = public.as_ref();
+        if !own.windows(public.len()).any(|part| part == public) {
+            return Err(ConfigError::Certificate);
+        }
         Ok(Self {
             thumbprint: sha256(own),
-            key: key.map_err(|_| ConfigError::Certificate)?,
+            key,
             chain,
             with_chain: false,
             with_sha1: false,

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use self::assertion::AssertionFile;
-pub use self::assertion::{AssertionFuture, ClientAssertion};
+pub use self::assertion::{AssertionFuture, AssertionRequest, ClientAssertion};
 pub use self::certificate::Certificate;
 use crate::error::ConfigError;
 use crate::refusal::BoxError;
@@ -75,7 +75,14 @@ impl Credential {
         let assertion = match &self.0 {
             Kind::Secret(secret) => return Ok(Proof(vec![("client_secret", secret.clone())])),
             Kind::Certificate(certificate) => certificate.assert(client_id, endpoint, now)?,
-            Kind::Assertion(source) => source.assertion().await?,
+            Kind::Assertion(source) => {
+                let request = AssertionRequest {
+                    client_id: client_id.to_owned(),
+                    token_endpoint: endpoint.clone(),
+                    now,
+                };
+                source.assertion(request).await?
+            }
         };
         let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
         Ok(Proof(vec![

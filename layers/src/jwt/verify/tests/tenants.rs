@@ -79,6 +79,17 @@ fn tenant_is_listed_and_the_one_in_the_issuer() {
 }
 
 #[test]
+fn key_that_names_no_issuer_signs_for_no_tenant_of_several() {
+    let world = world();
+    let several = policy(AuthorityBuilder::entra_tenants([TENANT, OTHER]));
+    let any = policy(AuthorityBuilder::dangerous_entra_any_tenant());
+    for policy in [several, any] {
+        check(&world, &policy, &world.keys, &[("unnamed", claims(), false)]);
+    }
+    check(&world, &world.policy, &world.keys, &[("one tenant", claims(), true)]);
+}
+
+#[test]
 fn key_of_the_consumer_tenant_signs_for_no_enterprise() {
     let world = world();
     let any = policy(AuthorityBuilder::dangerous_entra_any_tenant());
@@ -236,6 +247,7 @@ fn keys_of_one_authority_verify_no_token_of_another() {
         ("an untrusted one", of("https://c"), false),
     ];
     check(&world, &both, &keys, &rows);
+    check(&world, &both, &world.keys, &[("whoever's", of("https://b"), false)]);
     let token = world.sign(&header(), &of("https://b"));
     let accepted = verify(&token, &keys, &both, NOW).unwrap();
     assert_eq!(accepted.resource().authority().name(), "https://b");
@@ -258,7 +270,7 @@ fn algorithm_is_a_matter_of_the_tokens_own_authority() {
         ("https://b", Some(VerifyError::Algorithm)),
     ] {
         let token = world.sign(&header(), &with(claims(), "iss", json!(issuer)));
-        let refused = verify(&token, &world.keys, &both, NOW).err();
+        let refused = verify(&token, &world.keys.clone().of_issuer(issuer), &both, NOW).err();
         assert_eq!(refused, expected, "{issuer}");
     }
 }
