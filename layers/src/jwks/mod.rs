@@ -48,9 +48,10 @@ pub struct InvalidKeySet;
 impl KeySet {
     /// Reads a JWK set (RFC 7517 5), key by key: a key that cannot be used to verify signatures is left out and never spoils the rest.
     ///
-    /// Left out are keys without `kid`, unless there is but one key; of unknown type or curve; with `use` other than `sig`, `key_ops` without `verify`, or an
-    /// algorithm that is not an asymmetric signature; RSA keys under 2048 or over 8192 bits or with an even or tiny exponent; private
-    /// and symmetric keys; and all keys of a `kid` that stands for two keys, or for one under different restrictions.
+    /// Left out are keys without `kid`, unless there is but one key; of unknown type or curve; with `use` other than `sig`, `key_ops`
+    /// without `verify`, or an algorithm that is not an asymmetric signature; RSA keys under 2048 or over 8192 bits or with an even or
+    /// tiny exponent; points beside their NIST curve, and of small order on Ed25519; private and symmetric keys; and all keys of a `kid`
+    /// that stands for two keys, or for one under different restrictions.
     ///
     /// # Errors
     /// Text that is not an object with an array `keys`, with a member twice, or with more than [`MAX_KEYS`] entries.

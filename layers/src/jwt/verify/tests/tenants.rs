@@ -84,9 +84,19 @@ fn key_that_names_no_issuer_signs_for_no_tenant_of_several() {
     let several = policy(AuthorityBuilder::entra_tenants([TENANT, OTHER]));
     let any = policy(AuthorityBuilder::dangerous_entra_any_tenant());
     for policy in [several, any] {
-        check(&world, &policy, &world.keys, &[("unnamed", claims(), false)]);
+        check(
+            &world,
+            &policy,
+            &world.keys,
+            &[("unnamed", claims(), false)],
+        );
     }
-    check(&world, &world.policy, &world.keys, &[("one tenant", claims(), true)]);
+    check(
+        &world,
+        &world.policy,
+        &world.keys,
+        &[("one tenant", claims(), true)],
+    );
 }
 
 #[test]
@@ -247,7 +257,12 @@ fn keys_of_one_authority_verify_no_token_of_another() {
         ("an untrusted one", of("https://c"), false),
     ];
     check(&world, &both, &keys, &rows);
-    check(&world, &both, &world.keys, &[("whoever's", of("https://b"), false)]);
+    check(
+        &world,
+        &both,
+        &world.keys,
+        &[("whoever's", of("https://b"), false)],
+    );
     let token = world.sign(&header(), &of("https://b"));
     let accepted = verify(&token, &keys, &both, NOW).unwrap();
     assert_eq!(accepted.resource().authority().name(), "https://b");
