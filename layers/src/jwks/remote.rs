@@ -163,6 +163,16 @@ impl RemoteKeySet {
             .unwrap_or(false)
     }
 
+    /// Is there no key of this name, and would nobody be asked for it now?
+    pub(crate) fn surely_lacks(&self, kid: &str) -> bool {
+        let last = *self.0.shared.last.borrow();
+        last.good
+            && last.is_quiet()
+            && self
+                .usable(|snapshot| snapshot.keys.key(Some(kid)).is_none())
+                .unwrap_or(false)
+    }
+
     fn usable<T>(&self, read: impl FnOnce(&Snapshot) -> T) -> Option<T> {
         let shared = &self.0.shared;
         let snapshot = shared.snapshot.load();

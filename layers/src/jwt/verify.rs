@@ -81,7 +81,9 @@ pub fn verify(
         return Err(VerifyError::Issuer);
     }
     let parts = Parts::new(token, policy)?;
-    let accepted = parts.accept(policy, |_| now)?;
+    let header = parts.header()?;
+    let body = parts.body()?;
+    let accepted = body.accept(header, policy, |_| now)?;
     let verified = accepted.check_signature(keys)?;
     Ok(Principal::new(
         PresentedToken::new(token),
@@ -89,18 +91,25 @@ pub fn verify(
     ))
 }
 
-/// A token cut into its parts and decoded from base64url.
+/// A token cut into its parts, of which the header alone is decoded.
 pub(crate) struct Parts<'a> {
-    length: usize,
-    message: &'a [u8],
+    token: &'a str,
     header: Vec<u8>,
+    payload: &'a str,
+    signature: &'a str,
+}
+
+/// The rest of a token, decoded.
+pub(crate) struct Body<'a> {
+    token: &'a str,
+    message: &'a [u8],
     payload: Vec<u8>,
     signature: Vec<u8>,
 }
 
 /// A token that passes every rule but the signature: what is left is a matter of its issuer's keys.
 pub(crate) struct Accepted<'a> {
-    parts: &'a Parts<'a>,
+    body: &'a Body<'a>,
     header: Header<'a>,
     claims: Claims<'a>,
     resource: &'a Resource,
@@ -113,30 +122,43 @@ impl<'a> Parts<'a> {
             return Err(VerifyError::Malformed);
         }
         // A third dot would stand in the payload, where it is no base64url.
-        let dots = token.find('.').zip(token.rfind('.'));
-        let (first, last) = dots
-            .filter(|(first, last)| first < last)
-            .ok_or(VerifyError::Malformed)?;
-        let part = |start, end| token.get(start..end).unwrap_or_default();
-        let (header, payload) = (part(0, first), part(first + 1, last));
-        let signature = part(last + 1, token.len());
-        let message = part(0, last).as_bytes();
+        let (rest, signature) = token.rsplit_once('.').ok_or(VerifyError::Malformed)?;
+        let (header, payload) = rest.split_once('.').ok_or(VerifyError::Malformed)?;
         Ok(Self {
-            length: token.len(),
-            message,
+            token,
             header: decode(header)?,
-            payload: decode(payload)?,
-            signature: decode(signature)?,
+            payload,
+            signature,
         })
     }
 
+    pub(crate) fn header(&self) -> Result<Header<'_>, VerifyError> {
+        Header::read(&self.header, MAX_DEPTH)
+    }
+
+    pub(crate) fn body(&self) -> Result<Body<'a>, VerifyError> {
+        let signed = self.token.len() - self.signature.len() - 1;
+        Ok(Body {
+            token: self.token,
+            message: self
+                .token
+                .as_bytes()
+                .get(..signed)
+                .ok_or(VerifyError::Malformed)?,
+            payload: decode(self.payload)?,
+            signature: decode(self.signature)?,
+        })
+    }
+}
+
+impl<'a> Body<'a> {
     /// Checks everything that needs no key.
     pub(crate) fn accept(
         &'a self,
+        header: Header<'a>,
         policy: &'a Policy,
         now: impl FnOnce(&Resource) -> u64,
     ) -> Result<Accepted<'a>, VerifyError> {
-        let header = Header::read(&self.header, MAX_DEPTH)?;
         // An algorithm that nobody accepts is not worth reading the claims.
         let accepts = |resource: &Resource| resource.authority().accepts(header.algorithm);
         if !policy.resource().trusted().any(accepts) {
@@ -157,13 +179,13 @@ impl<'a> Parts<'a> {
         if !accepts(resource) {
             return Err(VerifyError::Algorithm);
         }
-        if self.length > resource.max_token_length() {
+        if self.token.len() > resource.max_token_length() {
             return Err(VerifyError::Malformed);
         }
         check_kind(&header, &claims, policy.kind(), resource)?;
         check_claims(&claims, resource, now(resource))?;
         Ok(Accepted {
-            parts: self,
+            body: self,
             header,
             claims,
             resource,
@@ -192,7 +214,7 @@ impl Accepted<'_> {
             return Err(VerifyError::Algorithm);
         }
         self.check_key(keys, key)?;
-        if !signature::verifies(algorithm, key, self.parts.message, &self.parts.signature) {
+        if !signature::verifies(algorithm, key, self.body.message, &self.body.signature) {
             return Err(VerifyError::Signature);
         }
         Ok(Verified {

@@ -187,7 +187,19 @@ impl From<VerifyError> for Unverified {
 
 fn verify_now(token: &str, policy: &Policy) -> Result<(Verified, Generation), Unverified> {
     let parts = Parts::new(token, policy)?;
-    let accepted = parts.accept(policy, |resource| resource.authority().now())?;
+    let header = parts.header()?;
+    // Most of a flood ends here: a name that is unknown to every issuer, so soon after they were asked that none is asked again.
+    let mut issuers = policy
+        .resource()
+        .trusted()
+        .flat_map(|resource| resource.authority().issuers());
+    if let Some(kid) = header.kid.as_deref()
+        && issuers.all(|issuer| issuer.keys.surely_lacks(kid))
+    {
+        return Err(VerifyError::UnknownKey.into());
+    }
+    let body = parts.body()?;
+    let accepted = body.accept(header, policy, |resource| resource.authority().now())?;
     let issuer = &accepted.issuer().keys;
     let (keys, generation, seen) = match issuer.look() {
         Lookup::Keys(keys, generation, seen) => (keys, generation, seen),
