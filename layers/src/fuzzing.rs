@@ -11,8 +11,6 @@ mod challenges;
 mod keys;
 mod requests;
 mod seeds;
-#[cfg(test)]
-mod tests;
 mod tokens;
 
 pub use self::challenges::{challenge, claims_request};
@@ -43,3 +41,6 @@ fn two(data: &[u8]) -> (&[u8], &[u8]) {
         parts.next().unwrap_or_default(),
     )
 }
+
+#[cfg(test)]
+mod tests;

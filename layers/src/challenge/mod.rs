@@ -27,7 +27,7 @@ const MAX_ACR_VALUES: usize = 1024;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Challenge {
     scheme: String,
-    params: Vec<(String, String)>,
+    pub(crate) params: Vec<(String, String)>,
     pub(crate) token68: Option<String>,
 }
 

@@ -79,7 +79,15 @@ fn written(data: &[u8]) -> Challenge {
         .with("scope", one)
 }
 
+/// Except of claims that are a lone brace, behind which the parser may see raw JSON up to a brace in another parameter:
+/// `claims="{", scope=":3}"`. What we print there is base64.
 fn assert_printed_is_read(challenge: &Challenge) {
+    let lone_brace = |(name, value): &(String, String)| {
+        name.eq_ignore_ascii_case("claims") && value.trim_end_matches([' ', '\t']) == "{"
+    };
+    if challenge.params.iter().any(lone_brace) {
+        return;
+    }
     let Some(value) = challenge.to_header_value() else {
         unreachable!("{challenge:?} holds what no header can");
     };

@@ -6,13 +6,6 @@ use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use crate::algorithm::Algorithm;
 use crate::jwks::Key;
 
-#[cfg(test)]
-mod agreement;
-#[cfg(test)]
-mod vectors;
-#[cfg(test)]
-mod wycheproof;
-
 /// Does `signature` over `message` verify under `key` with exactly this algorithm?
 ///
 /// By the parsed key if it was parsed for this algorithm, which spares a tenth of the time, else by jsonwebtoken.
@@ -47,3 +40,10 @@ fn verifies_by_jsonwebtoken(
     (DEFAULT_PROVIDER.verifier_factory)(&name, &key.decoding)
         .is_ok_and(|verifier| verifier.verify(message, &signature.to_vec()).is_ok())
 }
+
+#[cfg(test)]
+mod agreement;
+#[cfg(test)]
+mod vectors;
+#[cfg(test)]
+mod wycheproof;
