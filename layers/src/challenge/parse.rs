@@ -181,8 +181,10 @@ impl<'a> Cursor<'a> {
     fn raw_json(&mut self) -> Option<String> {
         let mut values = serde_json::Deserializer::from_slice(self.rest).into_iter::<IgnoredAny>();
         values.next()?.ok()?;
-        let object = lossy(self.rest.get(..values.byte_offset())?);
-        self.advance(object.len());
+        // Not the length of the text, in which a byte that is no UTF-8 is three.
+        let length = values.byte_offset();
+        let object = lossy(self.rest.get(..length)?);
+        self.advance(length);
         Some(object)
     }
 }

@@ -49,16 +49,14 @@ pub fn challenge(data: &[u8]) -> bool {
 }
 
 /// The same headers with a replacement character for what is no UTF-8, which must make no difference. `None` where an escape stands
-/// before a part of a character, which does make one; nor, until the parser advances by what it read rather than by what it made of
-/// that, where raw JSON may stand.
+/// before a part of a character, which does make one.
 fn as_text(headers: &HeaderMap) -> Option<HeaderMap> {
     let as_text = |value: &HeaderValue| {
         let bytes = value.as_bytes();
         let mut pairs = bytes.iter().zip(bytes.iter().skip(1));
         let escaped = pairs.any(|(first, second)| *first == b'\\' && !second.is_ascii());
-        let json = std::str::from_utf8(bytes).is_err() && bytes.contains(&b'{');
         let text = String::from_utf8_lossy(bytes);
-        (!escaped && !json)
+        (!escaped)
             .then(|| HeaderValue::from_str(&text).ok())
             .flatten()
     };
