@@ -146,7 +146,7 @@ pub(crate) enum Node<'a> {
 
 /// Takes the members of an object, one by one.
 pub(crate) trait Members<'a> {
-    /// Is this member's value needed? Values that are not are checked and handed over as [`Node::Other`].
+    /// Is this member's value needed? A value that is not is checked for form, and may be handed over without what is in it.
     fn wants(&self, name: &str) -> bool;
 
     /// One member.

@@ -1,4 +1,4 @@
-//! The only code that touches signatures.
+//! The only code that verifies signatures.
 
 use jsonwebtoken::Algorithm as Name;
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;

@@ -83,7 +83,8 @@ impl RequireScopeLayer {
         }
     }
 
-    /// Demands one delegated scope, which only a user's token can have.
+    /// Demands one delegated scope. A token that is an application's own ([`Principal::is_app`](crate::Principal::is_app)) is refused,
+    /// whatever scope it carries.
     ///
     /// # Errors
     /// Text that is not one scope-token.
