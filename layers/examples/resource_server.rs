@@ -55,14 +55,14 @@ async fn main() -> io::Result<()> {
         .service(service_fn(api));
 
     let listener = TcpListener::bind(("127.0.0.1", settings.port)).await?;
+    let mut stop = pin!(support::told_to_stop());
     println!("listening on http://{}", listener.local_addr()?);
     let server = auto::Builder::new(TokioExecutor::new());
     let connections = GracefulShutdown::new();
-    let mut stop = pin!(tokio::signal::ctrl_c());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = &mut stop => break,
+            () = &mut stop => break,
         };
         let Ok((stream, _)) = accepted else {
             // Too many open files: some of them will be closed.

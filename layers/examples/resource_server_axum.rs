@@ -40,9 +40,10 @@ async fn main() -> io::Result<()> {
     let app = Router::new().route("/api", get(api)).layer(protect);
 
     let listener = TcpListener::bind(("127.0.0.1", settings.port)).await?;
+    let stop = support::told_to_stop();
     println!("listening on http://{}", listener.local_addr()?);
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     axum::serve(listener, app)
-        .with_graceful_shutdown(async { drop(tokio::signal::ctrl_c().await) })
+        .with_graceful_shutdown(stop)
         .await
 }

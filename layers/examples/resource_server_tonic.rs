@@ -22,8 +22,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (_reporter, health) = health_reporter();
 
     let listener = TcpListener::bind(("127.0.0.1", settings.port)).await?;
+    let stop = support::told_to_stop();
     println!("listening on http://{}", listener.local_addr()?);
-    let stop = async { drop(tokio::signal::ctrl_c().await) };
     Server::builder()
         .layer(settings.api.protect())
         .add_service(settings.scope.named_layer(health))

@@ -34,7 +34,8 @@ impl Clock for SystemClock {
     fn now(&self) -> u64 {
         SystemTime::now()
             .duration_since(UNIX_EPOCH)
-            .map_or(0, |elapsed| elapsed.as_secs())
+            // A clock that is set before the epoch must not make old tokens young.
+            .map_or(u64::MAX, |elapsed| elapsed.as_secs())
     }
 }
 

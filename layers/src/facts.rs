@@ -168,7 +168,7 @@ mod tests {
             .list(Piece::Roles, Some(std::iter::empty()))
             .list(Piece::Contexts, None::<std::iter::Empty<&str>>)
             .text(Piece::AuthenticationClass, Some("1"))
-            .text(Piece::Issuer, None)
+            .text(Piece::Issuer, Some("i"))
             .build(Marks::default(), 1, 2, 3)
     }
 
@@ -183,6 +183,7 @@ mod tests {
         assert_eq!(facts.get(Piece::Roles), Some(""));
         assert_eq!(facts.get(Piece::Contexts), None);
         assert_eq!(facts.get(Piece::AuthenticationClass), Some("1"));
+        assert_eq!(facts.get(Piece::Issuer), Some("i"));
     }
 
     #[test]

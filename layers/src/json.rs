@@ -25,8 +25,6 @@ pub(crate) fn parse_object(text: &[u8], depth: usize) -> Result<Map<String, Valu
     }
 }
 
-/// A NumericDate (RFC 7519 2) after the epoch, in whole seconds: a fraction is cut off, and what exceeds 64 bits is as
-/// far as we can count.
 /// How serde_json hands a number over where some crate has switched its feature `arbitrary_precision` on: as an object of
 /// this one member, a string of digits.
 const PRIVATE_NUMBER: &str = "$serde_json::private::Number";
@@ -35,17 +33,14 @@ fn private_number<E: serde::de::Error>(text: &str) -> Result<Number, E> {
     serde_json::from_str(text).map_err(E::custom)
 }
 
-fn whole_date(whole: u64) -> Option<u64> {
-    (whole > 0).then_some(whole)
-}
-
-fn real_date(real: f64) -> Option<u64> {
+fn real_date(real: f64) -> u64 {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "a cast of a float saturates"
     )]
-    (real >= 1.0).then_some(real as u64)
+    let whole = real as u64;
+    whole
 }
 
 #[derive(Clone, Copy)]
@@ -136,7 +131,8 @@ impl<'de> Visitor<'de> for Strict {
 pub(crate) enum Node<'a> {
     /// A string; borrowed unless it was written with escapes.
     Text(Cow<'a, str>),
-    /// A number that is a NumericDate.
+    /// A number, as a NumericDate (RFC 7519 2) in whole seconds: a fraction is cut off, what lies before the epoch is 0, and what
+    /// exceeds 64 bits is as far as we can count.
     Date(u64),
     /// An array.
     List(Vec<Node<'a>>),
@@ -303,16 +299,16 @@ impl<'de> Visitor<'de> for Skim {
         Ok(Node::Other)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Node<'de>, E> {
-        Ok(Node::Other)
+    fn visit_i64<E>(self, value: i64) -> Result<Node<'de>, E> {
+        Ok(Node::Date(u64::try_from(value).unwrap_or_default()))
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Node<'de>, E> {
-        Ok(whole_date(value).map_or(Node::Other, Node::Date))
+        Ok(Node::Date(value))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Node<'de>, E> {
-        Ok(real_date(value).map_or(Node::Other, Node::Date))
+        Ok(Node::Date(real_date(value)))
     }
 
     fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Node<'de>, E> {
@@ -364,11 +360,11 @@ impl<'de> Visitor<'de> for Skim {
             names.add(name)?;
         }
         names.end()?;
-        let date = number.and_then(|number| match number.as_u64() {
-            Some(whole) => whole_date(whole),
-            None => number.as_f64().and_then(real_date),
-        });
-        Ok(date.map_or(Node::Other, Node::Date))
+        let date = |number: Number| {
+            let real = || real_date(number.as_f64().unwrap_or_default());
+            number.as_u64().unwrap_or_else(real)
+        };
+        Ok(number.map_or(Node::Other, |number| Node::Date(date(number))))
     }
 }
 
@@ -455,8 +451,8 @@ mod tests {
         for (digits, expected) in [
             ("1800000000", Some(1_800_000_000)),
             ("18.5e8", Some(1_850_000_000)),
-            ("-1", None),
-            ("0", None),
+            ("-1", Some(0)),
+            ("0", Some(0)),
         ] {
             let text = format!(r#"{{"exp":{{"{PRIVATE_NUMBER}":"{digits}"}}}}"#);
             let mut exp = Exp(None);

@@ -54,7 +54,7 @@
 //! | unusable answer of the authority or of the next tier | 502 | none |
 //! | cannot be decided now | 503 | none; `Retry-After` |
 //!
-//! Over gRPC (HTTP 200, trailers-only): 400 and 401 are UNAUTHENTICATED, 403 PERMISSION_DENIED, 502 and 503 UNAVAILABLE, 500 INTERNAL, with
+//! Over gRPC (a POST of content type `application/grpc`; HTTP 200, trailers-only): 400 and 401 are UNAUTHENTICATED, 403 PERMISSION_DENIED, 502 and 503 UNAVAILABLE, 500 INTERNAL, with
 //! the same text in the `www-authenticate` metadata. A tonic server that relays challenges needs the feature `tonic`.
 //!
 //! # Features

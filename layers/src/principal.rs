@@ -250,12 +250,11 @@ impl Principal {
         acr_values: &[&str],
         max_age: Option<u64>,
     ) -> Result<(), ChallengeRequired> {
-        let demand = StepUp {
-            acr_values: Some(acr_values.join(" ")).filter(|values| !values.is_empty()),
-            max_age,
+        let checked = match StepUp::new(acr_values.iter().copied(), max_age) {
+            Ok(demand) => self.check_authentication(&demand),
+            Err(_) => Err(Answer::Internal),
         };
-        self.check_authentication(&demand)
-            .map_err(ChallengeRequired::new)
+        checked.map_err(ChallengeRequired::new)
     }
 
     /// Demands a token issued at or after a time, in seconds since the epoch: a user or session revoked then must get a
@@ -328,9 +327,6 @@ impl Principal {
 
     /// RFC 9470 4. An `auth_time` in the future is none.
     pub(crate) fn check_authentication(&self, demand: &StepUp) -> Result<(), Answer> {
-        if demand.acr_values.is_none() && demand.max_age.is_none() {
-            return Err(Answer::Internal);
-        }
         if !self.is_user() {
             return Err(Answer::Forbidden);
         }
@@ -683,6 +679,10 @@ mod tests {
         }
         let caller = principal(&json!({"scp": "x", "acr": "2"}));
         assert!(caller.require_authentication(&["2"], None).is_ok());
+        for empty in [&[][..], &[""], &["2", ""], &["2 3"]] {
+            let refused = caller.require_authentication(empty, None).unwrap_err();
+            assert_eq!(refused.kind(), RefusalKind::Internal, "{empty:?}");
+        }
         let nothing = caller.require_authentication(&[], None).unwrap_err();
         assert_eq!(
             nothing.kind(),

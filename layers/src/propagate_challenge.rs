@@ -13,7 +13,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::challenge::{Answer, Carried, find};
-use crate::refusal::{BoxError, RefusalBody, Refused, amend, is_grpc, respond};
+use crate::refusal::{BoxError, RefusalBody, Refused, amend, is_grpc_call, respond};
 use crate::resource::{AcceptedBy, Resource};
 
 /// Turns a demand from below into the answer that this resource's caller understands: the last link of the chain at every tier.
@@ -164,7 +164,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<Req>) -> Self::Future {
-        let grpc = is_grpc(request.headers());
+        let grpc = is_grpc_call(&request);
         let accepted_by = self.resource.is_one_of_several().then(AcceptedBy::default);
         if let Some(accepted_by) = &accepted_by {
             request.extensions_mut().insert(accepted_by.clone());

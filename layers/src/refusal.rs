@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use http::header::{ACCESS_CONTROL_EXPOSE_HEADERS, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
 use crate::challenge::{Answer, Carried, RefusalKind, find};
 use crate::resource::Resource;
@@ -88,6 +88,12 @@ impl fmt::Debug for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("CallError").field(&self.0).finish()
     }
+}
+
+/// Is the caller to be answered over gRPC, whose status is no HTTP status? Every call of gRPC is a POST; to take the content type
+/// alone for it would let any caller turn a refusal into a 200.
+pub(crate) fn is_grpc_call<B>(request: &Request<B>) -> bool {
+    request.method() == Method::POST && is_grpc(request.headers())
 }
 
 /// Is this a gRPC message? By its content type, as the protocol says.

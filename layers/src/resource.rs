@@ -126,7 +126,8 @@ impl Resource {
     }
 
     /// Accepts what `other` accepts as well: tokens of another authority, under the rules of `other` and with its keys. Which
-    /// one decides is a matter of `iss` alone. Where there is no token yet, the challenge is that of the first.
+    /// one decides is a matter of `iss` alone. Where there is no good token yet, the challenge is that of the first. Settings made
+    /// after this are those of the first.
     ///
     /// # Errors
     /// An issuer that both accept: use [`audience`](Self::audience) for a second audience.

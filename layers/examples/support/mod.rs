@@ -3,6 +3,7 @@
 use std::env;
 use std::fmt::Display;
 
+use futures_util::FutureExt as _;
 use tower_bearer::{Algorithm, AuthorityBuilder, RequireScopeLayer, Resource};
 
 pub(crate) struct Settings {
@@ -44,6 +45,17 @@ impl Settings {
             port: variable("PORT", str::parse),
             api: variable("AUDIENCE", |audience| authority.resource(audience)),
             scope: variable("SCOPE", RequireScopeLayer::new),
+        }
+    }
+}
+
+/// Ends when the program is told to. Listens from now on and not only from its first poll, when it may be too late.
+pub(crate) fn told_to_stop() -> impl Future<Output = ()> + Send {
+    let mut told = Box::pin(tokio::signal::ctrl_c());
+    let already = told.as_mut().now_or_never();
+    async move {
+        if already.is_none() {
+            let _ = told.await;
         }
     }
 }

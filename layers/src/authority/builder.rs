@@ -251,6 +251,7 @@ impl AuthorityBuilder {
             http,
             issuers,
             name,
+            timeout: self.bounds.deadline(),
         })))
     }
 

@@ -62,6 +62,11 @@ impl IssuerRule {
         }
     }
 
+    /// Is the issuer known without the metadata?
+    pub(crate) fn is_known(&self) -> bool {
+        !matches!(self, Self::Published { .. })
+    }
+
     /// Is the issuer the name of the authority?
     pub(crate) fn is_exact(&self) -> bool {
         matches!(self, Self::Exact(_))

@@ -5,6 +5,7 @@ mod issuer;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use url::Url;
@@ -31,6 +32,7 @@ struct Inner {
     http: reqwest::Client,
     issuers: Vec<Issuer>,
     name: String,
+    timeout: Duration,
 }
 
 /// What is known of an authority of Entra's kind.
@@ -107,6 +109,10 @@ impl Authority {
 
     pub(crate) fn issuers(&self) -> &[Issuer] {
         &self.0.issuers
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.0.timeout
     }
 
     pub(crate) fn http(&self) -> &reqwest::Client {

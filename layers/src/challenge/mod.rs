@@ -12,6 +12,8 @@ use std::fmt;
 use http::{HeaderMap, StatusCode};
 
 use crate::claims::ClaimsRequest;
+use crate::error::ConfigError;
+use crate::scope::Scope;
 
 pub use self::answer::RefusalKind;
 pub(crate) use self::answer::{Answer, Carried, find};
@@ -49,6 +51,28 @@ pub struct StepUp {
     pub acr_values: Option<String>,
     /// Greatest age of the authentication, in seconds.
     pub max_age: Option<u64>,
+}
+
+impl StepUp {
+    /// A demand of our own.
+    pub(crate) fn new<'a>(
+        acr_values: impl IntoIterator<Item = &'a str>,
+        max_age: Option<u64>,
+    ) -> Result<Self, ConfigError> {
+        let mut accepted = Vec::new();
+        for value in acr_values {
+            Scope::new(value).map_err(|_| ConfigError::Authentication)?;
+            accepted.push(value);
+        }
+        let acr_values = (!accepted.is_empty()).then(|| accepted.join(" "));
+        if acr_values.is_none() && max_age.is_none() {
+            return Err(ConfigError::Authentication);
+        }
+        Ok(Self {
+            acr_values,
+            max_age,
+        })
+    }
 }
 
 /// The demand in a response, if there is one.

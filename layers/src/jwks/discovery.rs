@@ -19,8 +19,8 @@ use super::{FetchError, FetchFuture, Fetched, KeySet, KeySource};
 const METADATA_DEPTH: usize = 32;
 /// Longest body of metadata or keys.
 const MAX_BODY: usize = 512 * 1024;
-/// Metadata is read again after this time, and at once after any failure.
-const METADATA_AGE: Duration = Duration::from_secs(3600);
+/// Metadata are read again after this time, which is with most refreshes of the keys, and at once after any failure.
+const METADATA_AGE: Duration = Duration::from_secs(300);
 
 /// Fetches metadata and keys with plain GETs: no redirect is followed, bodies are bounded, keys are asked for conditionally.
 pub(crate) struct DiscoverySource {
@@ -47,7 +47,7 @@ struct Known {
 }
 
 /// What is needed of the metadata.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Metadata {
     issuer: String,
     jwks_uri: Url,
@@ -103,16 +103,19 @@ impl DiscoverySource {
     }
 
     async fn fetch_keys(&self) -> Result<Fetched, FetchError> {
-        let remembered = self
-            .remember(|known| known.take())
-            .filter(|known| known.read_at.elapsed() < METADATA_AGE);
+        let remembered = self.remember(|known| known.take());
         let mut known = match remembered {
-            Some(known) => known,
-            None => Known {
-                metadata: self.metadata().await?,
-                read_at: Instant::now(),
-                etag: None,
-            },
+            Some(known) if known.read_at.elapsed() < METADATA_AGE => known,
+            old => {
+                let metadata = self.metadata().await?;
+                // Keys that are still where they were, and whose they were, need not be sent again.
+                let unmoved = old.filter(|old| old.metadata == metadata);
+                Known {
+                    metadata,
+                    read_at: Instant::now(),
+                    etag: unmoved.and_then(|old| old.etag),
+                }
+            }
         };
         let mut request = self.http.get(known.metadata.jwks_uri.clone());
         if let Some(etag) = known.etag.clone() {

@@ -254,9 +254,11 @@ mod tests {
 
     #[test]
     fn set_is_refused_whole_when_it_is_none() {
-        let many: Vec<Value> = (0..=MAX_KEYS)
+        let mut many: Vec<Value> = (0..MAX_KEYS)
             .map(|n| with("kid", json!(n.to_string())))
             .collect();
+        assert_eq!(count(&many), MAX_KEYS);
+        many.push(with("kid", json!("one more")));
         let rows = ["", "[]", "{}", r#"{"keys":{}}"#, "<html>", r#"{"keys":["#].map(str::to_owned);
         for text in rows
             .into_iter()

@@ -93,7 +93,12 @@ pub(crate) struct Unavailable {
 
 struct Inner {
     shared: Arc<Shared>,
-    task: Mutex<Option<AbortHandle>>,
+    task: Mutex<Option<Task>>,
+}
+
+struct Task {
+    handle: AbortHandle,
+    started_at: Instant,
 }
 
 struct Shared {
@@ -122,6 +127,7 @@ pub(crate) struct Generation(u64);
 struct Attempt {
     number: u64,
     good: bool,
+    ended_at: Option<Instant>,
     /// Until then no request causes another one.
     quiet_until: Option<Instant>,
 }
@@ -131,6 +137,7 @@ impl RemoteKeySet {
         let none = Attempt {
             number: 0,
             good: false,
+            ended_at: None,
             quiet_until: None,
         };
         let shared = Shared {
@@ -161,6 +168,16 @@ impl RemoteKeySet {
     pub(crate) fn is_current(&self, generation: Generation) -> bool {
         self.usable(|snapshot| snapshot.generation == generation)
             .unwrap_or(false)
+    }
+
+    /// Should the keys have been fetched again by now? Sees to it that somebody does.
+    pub(crate) fn is_overdue(&self) -> bool {
+        let shared = &self.0.shared;
+        let snapshot = shared.snapshot.load();
+        let overdue = snapshot
+            .as_ref()
+            .is_some_and(|snapshot| snapshot.confirmed_at.elapsed() > shared.bounds.longest_pause);
+        overdue && self.start().is_ok()
     }
 
     /// Is there no key of this name, and would nobody be asked for it now?
@@ -240,6 +257,21 @@ impl RemoteKeySet {
         }
     }
 
+    /// A task whose runtime nobody drives any more makes no attempt, and never ends either.
+    fn is_stuck(&self, task: &Task) -> bool {
+        let shared = &self.0.shared;
+        let last = *shared.last.borrow();
+        let pause = if last.good {
+            shared.bounds.longest_pause
+        } else {
+            MAX_BACKOFF
+        };
+        let since = last
+            .ended_at
+            .map_or(task.started_at, |at| at.max(task.started_at));
+        since.elapsed() > pause + shared.bounds.deadline * 2
+    }
+
     fn start(&self) -> Result<(), Unavailable> {
         let mut task = match self.0.task.try_lock() {
             Ok(task) => task,
@@ -247,7 +279,13 @@ impl RemoteKeySet {
             // Another request is about to start it.
             Err(TryLockError::WouldBlock) => return Ok(()),
         };
-        if task.as_ref().is_none_or(AbortHandle::is_finished) {
+        if let Some(stuck) = task.as_ref().filter(|task| self.is_stuck(task)) {
+            stuck.handle.abort();
+        }
+        if task
+            .as_ref()
+            .is_none_or(|task| task.handle.is_finished() || self.is_stuck(task))
+        {
             let Ok(runtime) = Handle::try_current() else {
                 tracing::error!(
                     kind = "no_runtime",
@@ -255,11 +293,12 @@ impl RemoteKeySet {
                 );
                 return Err(Unavailable { retry_after: 1 });
             };
-            *task = Some(
-                runtime
+            *task = Some(Task {
+                handle: runtime
                     .spawn(refresh(Arc::clone(&self.0.shared)))
                     .abort_handle(),
-            );
+                started_at: Instant::now(),
+            });
         }
         Ok(())
     }
@@ -268,7 +307,7 @@ impl RemoteKeySet {
 impl Drop for Inner {
     fn drop(&mut self) {
         if let Some(task) = self.task.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            task.abort();
+            task.handle.abort();
         }
     }
 }
@@ -387,6 +426,7 @@ async fn refresh(shared: Arc<Shared>) {
             *last = Attempt {
                 number: last.number.wrapping_add(1),
                 good,
+                ended_at: Some(now),
                 quiet_until: Some(quiet_until),
             };
         });

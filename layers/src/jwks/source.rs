@@ -8,7 +8,8 @@ use super::KeySet;
 
 /// Where verification keys come from. Implemented by discovery over HTTP; implement it to read keys from elsewhere.
 ///
-/// Called by one task at a time and under a deadline; a request never waits for a fetch that cannot change its answer.
+/// Called by one task at a time and under a deadline, so it must not block its thread; a request never waits for a fetch that cannot
+/// change its answer.
 pub trait KeySource: Send + Sync + 'static {
     /// Fetches the current keys.
     fn fetch(&self) -> FetchFuture<'_>;

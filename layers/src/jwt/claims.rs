@@ -67,7 +67,13 @@ impl Claim<'_> {
         }
     }
 
+    /// A NumericDate after the epoch.
     pub(super) fn date(&self) -> Option<u64> {
+        self.instant().filter(|date| *date > 0)
+    }
+
+    /// A NumericDate, of which all before the epoch are the same to us.
+    pub(super) fn instant(&self) -> Option<u64> {
         match self {
             Self::Date(date) => Some(*date),
             _ => None,

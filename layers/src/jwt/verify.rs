@@ -167,14 +167,18 @@ impl<'a> Body<'a> {
         let mut claims = Claims::default();
         json::read_object(&self.payload, MAX_DEPTH, &mut claims)
             .map_err(|_| VerifyError::Malformed)?;
-        let (resource, issuer) = policy
-            .resource()
-            .trusted()
-            .find_map(|resource| {
+        let find = |known: bool| {
+            policy.resource().trusted().find_map(|resource| {
                 let issuers = resource.authority().issuers().iter().enumerate();
-                let mut issuers = issuers.filter(|(_, issuer)| is_issuer(&claims, &issuer.rule));
+                let mut issuers = issuers.filter(|(_, issuer)| {
+                    issuer.rule.is_known() == known && is_issuer(&claims, &issuer.rule)
+                });
                 issuers.next().map(|issuer| (resource, issuer))
             })
+        };
+        // An issuer that only metadata know is recognised by its tenant, which others may name too.
+        let (resource, issuer) = find(true)
+            .or_else(|| find(false))
             .ok_or(VerifyError::Issuer)?;
         if !accepts(resource) {
             return Err(VerifyError::Algorithm);
@@ -269,10 +273,7 @@ fn check_kind(
     resource: &Resource,
 ) -> Result<(), VerifyError> {
     if kind == Kind::IdToken {
-        return match header.is_at_jwt {
-            true => Err(VerifyError::Header),
-            false => Ok(()),
-        };
+        return check_id_token(header, claims, resource);
     }
     // An ID token for an API's own client id differs from its access tokens in this alone.
     let names_client = claims.azp.text().is_some() || claims.appid.text().is_some();
@@ -288,6 +289,24 @@ fn check_kind(
         return Err(VerifyError::NotAccessToken);
     }
     Ok(())
+}
+
+/// OpenID Connect Core 3.1.3.7, 4 and 5: who else is in the audience may have got the token, we must have asked for it.
+fn check_id_token(
+    header: &Header<'_>,
+    claims: &Claims<'_>,
+    resource: &Resource,
+) -> Result<(), VerifyError> {
+    if header.is_at_jwt {
+        return Err(VerifyError::Header);
+    }
+    let ours = |client: &str| resource.audiences().iter().any(|our| our == client);
+    let others_too = matches!(&claims.aud, Claim::List(audiences) if audiences.len() > 1);
+    match &claims.azp {
+        Claim::Absent if !others_too => Ok(()),
+        Claim::Text(client) if ours(client) => Ok(()),
+        _ => Err(VerifyError::Audience),
+    }
 }
 
 fn check_claims(claims: &Claims<'_>, resource: &Resource, now: u64) -> Result<(), VerifyError> {
@@ -309,7 +328,7 @@ fn check_claims(claims: &Claims<'_>, resource: &Resource, now: u64) -> Result<()
     }
     for claim in [&claims.nbf, &claims.iat] {
         if claim.is_present() {
-            let begins = claim.date().ok_or(VerifyError::NotYetValid)?;
+            let begins = claim.instant().ok_or(VerifyError::NotYetValid)?;
             if begins > now.saturating_add(leeway) {
                 return Err(VerifyError::NotYetValid);
             }

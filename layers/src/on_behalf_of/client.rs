@@ -185,6 +185,7 @@ async fn fly(inner: &Inner, wanted: Wanted) -> Result<AccessToken, ExchangeError
     let now = inner.authority.now();
     let exchange = Exchange {
         http: inner.authority.http(),
+        timeout: inner.authority.timeout(),
         token_endpoint: &token_endpoint,
         client_id: &inner.client_id,
         credential: &inner.credential,

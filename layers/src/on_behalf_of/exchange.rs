@@ -1,8 +1,11 @@
 //! One token request to Entra (On-Behalf-Of, `urn:ietf:params:oauth:grant-type:jwt-bearer`) and what its answer means.
 
+use std::time::Duration;
+
 use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value};
+use tokio::time::timeout;
 use url::Url;
 use url::form_urlencoded::Serializer;
 
@@ -23,6 +26,8 @@ const MAX_RETRY_AFTER: u64 = 3600;
 /// What one exchange needs.
 pub(super) struct Exchange<'a> {
     pub(super) http: &'a reqwest::Client,
+    /// For the proof of who we are; the client has its own.
+    pub(super) timeout: Duration,
     pub(super) token_endpoint: &'a Url,
     pub(super) client_id: &'a str,
     pub(super) credential: &'a Credential,
@@ -52,10 +57,12 @@ struct Received {
 
 impl Exchange<'_> {
     pub(super) async fn run(&self) -> Result<AccessToken, ExchangeError> {
-        let proof = self
+        let prove = self
             .credential
-            .prove(self.client_id, self.token_endpoint, self.now)
+            .prove(self.client_id, self.token_endpoint, self.now);
+        let proof = timeout(self.timeout, prove)
             .await
+            .unwrap_or_else(|late| Err(late.into()))
             .map_err(|error| {
                 tracing::error!(
                     kind = "credential_unavailable",
@@ -311,6 +318,7 @@ mod tests {
         let credential = Credential::secret("s&=%+").unwrap();
         let exchange = Exchange {
             http: &reqwest::Client::new(),
+            timeout: Duration::from_secs(5),
             token_endpoint: &Url::parse("https://as.example/token").unwrap(),
             client_id: "me",
             credential: &credential,

@@ -35,19 +35,7 @@ impl Demand {
         acr_values: impl IntoIterator<Item = &'a str>,
         max_age: Option<u64>,
     ) -> Result<Self, ConfigError> {
-        let mut accepted = Vec::new();
-        for value in acr_values {
-            Scope::new(value).map_err(|_| ConfigError::Authentication)?;
-            accepted.push(value);
-        }
-        let acr_values = (!accepted.is_empty()).then(|| accepted.join(" "));
-        if acr_values.is_none() && max_age.is_none() {
-            return Err(ConfigError::Authentication);
-        }
-        Ok(Self::Authentication(StepUp {
-            acr_values,
-            max_age,
-        }))
+        StepUp::new(acr_values, max_age).map(Self::Authentication)
     }
 
     pub(super) fn check(&self, caller: &Principal) -> Result<(), Answer> {

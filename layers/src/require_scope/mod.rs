@@ -16,7 +16,7 @@ use self::demand::{Demand, words};
 use crate::challenge::Answer;
 use crate::error::ConfigError;
 use crate::principal::Principal;
-use crate::refusal::{RefusalBody, is_grpc, respond};
+use crate::refusal::{RefusalBody, is_grpc_call, respond};
 use crate::resource::Resource;
 
 /// Checks what the verified [`Principal`] may do. Needs no configuration of its own: the principal knows its resource.
@@ -240,7 +240,7 @@ where
                     (
                         answer,
                         Some(principal.resource().clone()),
-                        is_grpc(request.headers()),
+                        is_grpc_call(&request),
                     )
                 }
             },
@@ -249,7 +249,7 @@ where
                     kind = "no_principal",
                     "RequireScope has no ValidateBearer outside of it: every request is refused"
                 );
-                (Answer::Internal, None, is_grpc(request.headers()))
+                (Answer::Internal, None, is_grpc_call(&request))
             }
         };
         // A readied service may hold a permit, which a refused request must not keep from others.

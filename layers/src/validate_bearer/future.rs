@@ -14,7 +14,7 @@ use super::verifier::{Failure, Refusal, Verifier};
 use crate::challenge::Answer;
 use crate::jwks::{Attempts, RemoteKeySet, Unavailable};
 use crate::principal::Principal;
-use crate::refusal::{RefusalBody, is_grpc, respond};
+use crate::refusal::{RefusalBody, is_grpc_call, respond};
 use crate::resource::AcceptedBy;
 
 pin_project! {
@@ -157,7 +157,7 @@ where
                         Err(refusal) => {
                             tracing::debug!(kind = ?refusal.answer.kind(), "a request that waited for keys was refused");
                             State::Refused {
-                                refusal: Some((refusal, is_grpc(request.headers()))),
+                                refusal: Some((refusal, is_grpc_call(&request))),
                             }
                         }
                     }

@@ -28,6 +28,7 @@ const CACHED_TOKENS: usize = 32 * 1024;
 ///    verified before, with the keys of today, is not verified again: only its expiry is.
 /// 3. An unknown signing key causes one fetch under a cooldown, and the same request is answered with its outcome. While keys cannot be
 ///    fetched and the token's key is not among those known: 503 with `Retry-After`, so that clients keep a token that may be good.
+///    A key that an authority signs with less than 30 s after it published it is unknown until the cooldown ends.
 ///
 /// A request whose key is known never waits. Refusals carry [`Refused`](crate::Refused) in their extensions.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use tower_service::Service;
 use super::future::{ResponseFuture, admit};
 use super::verifier::{Failure, Verifier};
 use crate::principal::Principal;
-use crate::refusal::{RefusalBody, is_grpc};
+use crate::refusal::{RefusalBody, is_grpc_call};
 
 /// The service of [`ValidateBearerLayer`](crate::ValidateBearerLayer).
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ where
             }
             Err(Failure::Refused(refusal)) => {
                 self.give_back();
-                ResponseFuture::refused(refusal, is_grpc(request.headers()))
+                ResponseFuture::refused(refusal, is_grpc_call(&request))
             }
             Err(Failure::KeysNeeded(keys, seen)) => {
                 self.give_back();

@@ -42,7 +42,7 @@ fn private_key() -> Vec<u8> {
     der.as_ref().to_vec()
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     let text = BASE64_STANDARD.encode(der);
     let lines: Vec<&str> = text
         .as_bytes()
@@ -245,6 +245,18 @@ async fn assertion_of_another_authority_is_asked_for_at_each_request() {
         );
     }
     assert_eq!(asked.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn assertion_that_does_not_come_is_waited_for_as_long_as_for_an_answer() {
+    let endpoint = TokenEndpoint::start().await;
+    tokio::time::pause();
+    let never = Credential::assertion(|_| std::future::pending());
+    let before = tokio::time::Instant::now();
+    let failed = call(&endpoint, never).await.unwrap_err();
+    let failed = failed.downcast_ref::<OnBehalfOfError>().unwrap();
+    assert_eq!(failed.kind(), OnBehalfOfErrorKind::Unavailable);
+    assert_eq!(before.elapsed().as_secs(), 5);
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tower_bearer::clock::{Clock as _, SystemClock};
 
+use crate::credentials::pem;
 use crate::examples::{example, listening};
 use crate::support::{jwks, sign};
 
@@ -79,7 +80,7 @@ async fn serve(ca: &Ca, name: &str, year: i32) -> u16 {
 fn trusted(ca: &Ca) -> PathBuf {
     let name = format!("tower-bearer-ca-{}.pem", std::process::id());
     let path = std::env::temp_dir().join(name);
-    std::fs::write(&path, ca.pem()).unwrap();
+    std::fs::write(&path, pem("CERTIFICATE", ca.der())).unwrap();
     path
 }
 

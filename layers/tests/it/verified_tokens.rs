@@ -1,5 +1,6 @@
 //! A token that was verified before: what is not checked again, and what is.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,15 +10,16 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
 use http::Response;
 use serde_json::{Value, json};
+use tokio::runtime::{Builder, Runtime};
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_bearer::clock::ManualClock;
 use tower_bearer::jwks::{FetchError, FetchFuture, Fetched, KeySet, KeySource, KeyState};
 use tower_bearer::{
-    Algorithm, Authority, AuthorityBuilder, Principal, PropagateChallengeLayer, Resource, Revoked,
-    ValidateBearerLayer,
+    Algorithm, Authority, AuthorityBuilder, Principal, PropagateChallengeLayer, RequireScopeLayer,
+    Resource, Revoked, ValidateBearerLayer,
 };
 
-use crate::support::{Body, NOW, World, challenge, hello, request};
+use crate::support::{Body, NOW, Published, TENANT, World, challenge, hello, request};
 
 /// Keys that a test changes.
 #[derive(Clone, Default)]
@@ -190,6 +192,111 @@ async fn keys_that_are_not_due_yet_are_no_outage() {
     );
     tokio::time::advance(Duration::from_secs(800)).await;
     assert_eq!(status(&service, &token).await, 503);
+}
+
+fn runtime() -> Runtime {
+    let mut builder = Builder::new_current_thread();
+    builder.enable_time().start_paused(true).build().unwrap()
+}
+
+#[test]
+fn a_runtime_that_runs_only_from_call_to_call_still_refreshes() {
+    let (board, clock) = (Board::default(), ManualClock::new(NOW));
+    let (old, new) = (Signer::new(), Signer::new());
+    board.publish(&[("a", &old)]);
+    let api = api("https://a", &board, &clock);
+    let token = old.token("a", "https://a", &json!({}));
+    let runtime = runtime();
+    assert!(runtime.block_on(api.verify(&token)).is_ok());
+    board.publish(&[("b", &new)]);
+    let refused = (0..6).any(|_| {
+        runtime.block_on(async {
+            // Time goes by while nobody drives the runtime.
+            let mut advance = pin!(tokio::time::advance(Duration::from_secs(600)));
+            let _ = futures_util::poll!(&mut advance);
+        });
+        runtime.block_on(api.verify(&token)).is_err()
+    });
+    assert!(refused, "withdrawn an hour ago");
+}
+
+#[test]
+fn a_runtime_that_is_parked_does_not_keep_the_keys_from_another() {
+    let (board, clock) = (Board::default(), ManualClock::new(NOW));
+    let (old, new) = (Signer::new(), Signer::new());
+    board.publish(&[("a", &old)]);
+    let api = api("https://a", &board, &clock);
+    let (by_old, by_new) = (
+        old.token("a", "https://a", &json!({})),
+        new.token("b", "https://a", &json!({})),
+    );
+    let parked = runtime();
+    assert!(parked.block_on(api.verify(&by_old)).is_ok());
+    board.publish(&[("b", &new)]);
+    runtime().block_on(async {
+        tokio::time::advance(Duration::from_secs(1200)).await;
+        assert!(api.verify(&by_new).await.is_ok());
+        assert!(api.verify(&by_old).await.is_err(), "withdrawn");
+    });
+    drop(parked);
+}
+
+#[tokio::test]
+async fn a_caller_cannot_turn_a_refusal_into_a_200() {
+    let world = World::new();
+    let service = ServiceBuilder::new()
+        .layer(world.api.protect())
+        .layer(RequireScopeLayer::new("write").unwrap())
+        .service(service_fn(hello));
+    let call = |method: &str, token: Option<String>| {
+        let mut request = http::Request::builder().method(method).uri("/x");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.header("content-type", "application/grpc");
+        let service = service.clone();
+        async move {
+            let response = service
+                .oneshot(request.body(Body::default()).unwrap())
+                .await;
+            response.unwrap().status().as_u16()
+        }
+    };
+    for (token, status) in [
+        (None, 401),
+        (Some(world.token(json!({"exp": NOW - 3600}))), 401),
+        (Some(world.token(json!({}))), 403),
+    ] {
+        assert_eq!(call("GET", token.clone()).await, status);
+        assert_eq!(call("HEAD", token.clone()).await, status);
+        assert_eq!(
+            call("POST", token).await,
+            200,
+            "a call of gRPC has its status elsewhere"
+        );
+    }
+}
+
+#[tokio::test]
+async fn external_id_beside_another_authority_is_told_by_the_issuer() {
+    let (board, clock) = (Board::default(), ManualClock::new(NOW));
+    let signer = Signer::new();
+    board.publish(&[("a", &signer)]);
+    let external = AuthorityBuilder::external_id("https://t.ciamlogin.com", TENANT)
+        .clock(clock.clone())
+        .key_source(Published);
+    let external = external.build().unwrap().resource("api://x").unwrap();
+    let other = api("https://a", &board, &clock);
+    let token = signer.token("a", "https://a", &json!({"tid": TENANT}));
+    for both in [
+        other.clone().or(external.clone()).unwrap(),
+        external.or(other).unwrap(),
+    ] {
+        let service = ServiceBuilder::new()
+            .layer(both.protect())
+            .service(service_fn(hello));
+        assert_eq!(status(&service, &token).await, 200);
+    }
 }
 
 #[tokio::test]
@@ -418,10 +525,7 @@ async fn a_demand_is_printed_for_the_authority_that_the_caller_knows() {
             Ok::<_, tower_bearer::ChallengeRequired>(Response::new(Body::default()))
         }));
     let rows = [
-        (
-            world.token(json!({})),
-            format!("realm=\"{}\"", crate::support::TENANT),
-        ),
+        (world.token(json!({})), format!("realm=\"{}\"", TENANT)),
         (
             signer.token("a", "https://a", &json!({})),
             "realm=\"api://x\"".to_owned(),
@@ -438,8 +542,5 @@ async fn a_demand_is_printed_for_the_authority_that_the_caller_knows() {
     }
     let anonymous = http::Request::get("/x").body(Body::default()).unwrap();
     let response = service.oneshot(anonymous).await.unwrap();
-    assert_eq!(
-        challenge(&response),
-        format!("Bearer realm=\"{}\"", crate::support::TENANT)
-    );
+    assert_eq!(challenge(&response), format!("Bearer realm=\"{}\"", TENANT));
 }

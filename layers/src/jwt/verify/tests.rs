@@ -148,6 +148,12 @@ fn claims_rule_by_rule() {
             with(claims(), "exp", json!(u64::MAX)),
             None,
         ),
+        ("nbf at the epoch", with(claims(), "nbf", json!(0)), None),
+        (
+            "iat before the epoch",
+            with(claims(), "iat", json!(-1.5)),
+            None,
+        ),
         (
             "no nbf and iat",
             without(without(claims(), "nbf"), "iat"),
@@ -333,6 +339,32 @@ fn id_token_passes_only_under_its_own_policy() {
     );
     let id_tokens = resource.id_token_policy();
     assert!(verify(&token, &world.keys, &id_tokens, NOW).is_ok());
+    let both = json!([CLIENT, "evil"]);
+    for (name, azp, aud, passes) in [
+        ("ours", json!(CLIENT), json!(CLIENT), true),
+        ("ours among several", json!(CLIENT), both.clone(), true),
+        ("another's", json!("evil"), json!(CLIENT), false),
+        (
+            "another's among several",
+            json!("evil"),
+            both.clone(),
+            false,
+        ),
+        ("nobody's among several", Value::Null, both, false),
+    ] {
+        let mut claims = with(claims(), "aud", aud);
+        claims.as_object_mut().unwrap().remove("azp");
+        if azp.is_string() {
+            claims["azp"] = azp;
+        }
+        let verified = verify(
+            &world.sign(&header(), &claims),
+            &world.keys,
+            &id_tokens,
+            NOW,
+        );
+        assert_eq!(verified.is_ok(), passes, "{name}");
+    }
     let at_jwt = world.sign(&with(header(), "typ", json!("at+jwt")), &claims());
     assert!(world.verify(&at_jwt).is_ok());
     let refused = verify(&at_jwt, &world.keys, &id_tokens, NOW).unwrap_err();

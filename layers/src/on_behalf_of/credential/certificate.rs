@@ -93,7 +93,7 @@ impl Certificate {
         rand::fill(&mut id)?;
         let claims = json!({
             "aud": endpoint.as_str(), "iss": client_id, "sub": client_id, "jti": encode(id),
-            "nbf": now, "iat": now, "exp": now + LIFETIME,
+            "nbf": now, "iat": now, "exp": now.saturating_add(LIFETIME),
         });
         let header = Value::Object(self.header()).to_string();
         let message = format!("{}.{}", encode(header), encode(claims.to_string()));
