@@ -279,13 +279,10 @@ impl RemoteKeySet {
             // Another request is about to start it.
             Err(TryLockError::WouldBlock) => return Ok(()),
         };
-        if let Some(stuck) = task.as_ref().filter(|task| self.is_stuck(task)) {
+        if let Some(stuck) = task.take_if(|task| self.is_stuck(task)) {
             stuck.handle.abort();
         }
-        if task
-            .as_ref()
-            .is_none_or(|task| task.handle.is_finished() || self.is_stuck(task))
-        {
+        if task.as_ref().is_none_or(|task| task.handle.is_finished()) {
             let Ok(runtime) = Handle::try_current() else {
                 tracing::error!(
                     kind = "no_runtime",
@@ -482,6 +479,7 @@ fn jitter(duration: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Poll;
 
     use super::super::FetchFuture;
     use super::*;
@@ -637,6 +635,25 @@ mod tests {
         let before = Instant::now();
         assert_eq!(world.request("a").await, Ok(true));
         assert_eq!(before.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_so_many_requests_wait_for_keys() {
+        let world = World::new(Some(KEY_A));
+        *world.script.hang.lock().unwrap() = true;
+        let mut waiting: Vec<_> = (0..MAX_WAITING)
+            .map(|_| Box::pin(world.request("a")))
+            .collect();
+        for request in &mut waiting {
+            assert!(futures_util::poll!(request).is_pending());
+        }
+        let mut one_more = Box::pin(world.request("a"));
+        assert!(matches!(
+            futures_util::poll!(&mut one_more),
+            Poll::Ready(Err(_))
+        ));
+        waiting.pop();
+        assert!(futures_util::poll!(Box::pin(world.request("a"))).is_pending());
     }
 
     #[tokio::test(start_paused = true)]

@@ -43,6 +43,10 @@ const DUPLICATES: &[(&str, &str)] = &[
         "derive macros are moving from 2 to 3; build time only",
     ),
     (
+        "synstructure",
+        "what rcgen (tests only) may use to read certificates is behind url's ICU",
+    ),
+    (
         "untrusted",
         "aws-lc-rs and rustls-webpki, both parts of rustls",
     ),
