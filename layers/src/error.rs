@@ -27,7 +27,10 @@ pub enum ConfigError {
     #[error("the HTTP client could not be built")]
     HttpClient,
     /// The URL is not https. Plain http is taken on loopback only, where the builder was told so.
-    #[error("the authority must be an https URL without query, fragment or user name")]
+    #[error(
+        "the authority must be an https URL without query, fragment or user name; http on this machine only, with \
+         dangerous_loopback_http()"
+    )]
     Insecure,
     /// The authority has no On-Behalf-Of token endpoint.
     #[error("On-Behalf-Of needs an authority of the kind of Microsoft Entra ID")]
@@ -54,7 +57,9 @@ pub enum ConfigError {
     #[error("Microsoft Entra ID issues no tokens of RFC 9068")]
     Rfc9068,
     /// Not a scope-token of RFC 6749 3.3.
-    #[error("a scope is one scope-token (RFC 6749 3.3), without spaces")]
+    #[error(
+        "a scope, role or client is one scope-token (RFC 6749 3.3), without spaces, and at least one is needed"
+    )]
     Scope,
     /// A client secret is empty.
     #[error("the client secret is empty")]

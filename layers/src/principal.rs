@@ -22,7 +22,7 @@ pub(crate) const MAX_DEPTH: usize = 32;
 /// The caller, as a verified token describes it. Cheap to clone.
 ///
 /// There is no public constructor: in request extensions means verified. Tests get one from
-/// [`jwt::verify`](crate::jwt::verify) with a token that they signed themselves.
+/// [`jwt::verify`](crate::jwt::verify) with a token that they signed themselves, or that the package `local-authority` issued to measure.
 #[derive(Clone)]
 pub struct Principal(Arc<Inner>);
 

@@ -5,6 +5,8 @@ use std::fmt::Display;
 
 use futures_util::FutureExt as _;
 use tower_bearer::{Algorithm, AuthorityBuilder, RequireScopeLayer, Resource};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 pub(crate) struct Settings {
     pub(crate) port: u16,
@@ -26,8 +28,15 @@ const ALGORITHMS: [Algorithm; 9] = [
 ];
 
 impl Settings {
+    /// Warnings of the layers go to stderr, and with `RUST_LOG=tower_bearer=debug` why each token was refused.
+    ///
     /// Ends the program with status 2 and the variable's name where one is missing or cannot be used.
     pub(crate) fn from_env() -> Self {
+        let warnings = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into());
+        tracing_subscriber::fmt()
+            .with_env_filter(warnings.from_env_lossy())
+            .with_writer(std::io::stderr)
+            .init();
         let authority = variable("ISSUER", |issuer| {
             let builder = AuthorityBuilder::issuer(issuer, ALGORITHMS);
             let builder = match env::var("METADATA_URL") {

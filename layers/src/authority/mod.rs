@@ -74,7 +74,8 @@ impl Authority {
     }
 
     /// Have the keys of every issuer been obtained, so that tokens can be validated? Waits for a fetch where there are none
-    /// yet. For a readiness probe.
+    /// yet, and so is what a readiness probe asks; for resources that are accepted side by side
+    /// ([`Resource::or`](crate::Resource::or)) each authority has its own.
     pub async fn ready(&self) -> bool {
         let ready = self.0.issuers.iter().map(async |issuer| {
             if let Lookup::Nothing(seen) = issuer.keys.look() {
@@ -85,7 +86,8 @@ impl Authority {
         join_all(ready).await.into_iter().all(|ready| ready)
     }
 
-    /// The state of the keys of each issuer, in the order in which they were configured. Never waits.
+    /// The state of the keys of each issuer, in the order in which they were configured. Never waits and fetches nothing: before the
+    /// first request or [`ready`](Self::ready) there are none.
     #[must_use]
     pub fn key_status(&self) -> Vec<KeyStatus> {
         self.0

@@ -42,7 +42,7 @@ pub(crate) struct Bounds {
     last_known_good: Duration,
 }
 
-/// The state of the keys of one issuer, for operators and readiness probes.
+/// The state of the keys of one issuer, for operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyStatus {

@@ -62,6 +62,9 @@ pub enum VerifyError {
 /// Verifies a token (RFC 7519 7.2, RFC 8725): `now` in seconds since the epoch, `keys` those of the token's issuer. For a policy
 /// of several authorities they must say whose they are ([`KeySet::of_issuer`]).
 ///
+/// What a [`Principal`] is asked later, such as the age of its authentication, is measured by the clock of its authority
+/// ([`AuthorityBuilder::clock`](crate::AuthorityBuilder::clock)), not by `now`.
+///
 /// In this order: size; three parts of unpadded base64url; header (algorithm accepted, `typ` absent, `JWT` or
 /// `at+jwt`, nothing critical, embedded or compressed); claims (`iss` exact, `aud` holds ours, `exp`, `nbf` and
 /// `iat` within the leeway, no `cnf`; for Entra `tid` a trusted tenant and the one in `iss` and, in an access token, the

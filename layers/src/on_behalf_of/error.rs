@@ -23,7 +23,8 @@ pub enum OnBehalfOfErrorKind {
     Blocked,
     /// The authority's answer is malformed, too large, or for another user or tenant (502). Nothing was cached.
     MalformedAnswer,
-    /// The authority refuses this client, its credential, its scope or its assertion's audience (500). Loud in the log.
+    /// The authority refuses this client, its credential, its scope or its assertion's audience, or the caller's token is of another
+    /// authority than this client (500). Loud in the log.
     Misconfigured,
     /// The outgoing request carries no assertion (500): `request.on_behalf_of(&principal)` is missing.
     NoAssertion,

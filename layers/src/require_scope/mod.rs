@@ -23,7 +23,8 @@ use crate::resource::Resource;
 ///
 /// - Without a principal in the request's extensions (no [`ValidateBearerLayer`](crate::ValidateBearerLayer) outside): 500 and an error in the
 ///   log, never a pass.
-/// - Scope or role missing: 403 `insufficient_scope`, naming the scopes that would do.
+/// - Scope or role missing: 403 `insufficient_scope`, naming the scopes that would do (of alternatives, those of one layer:
+///   [`any`](Self::any)).
 /// - A user's token where an application's is needed, or the reverse: 403 without a challenge.
 /// - Authentication context missing: 401 `insufficient_claims` if the caller's client can answer a claims challenge (`xms_cc` has
 ///   `cp1`), else 403.

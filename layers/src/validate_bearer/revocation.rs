@@ -11,19 +11,25 @@ use crate::principal::Principal;
 /// ```
 /// use std::collections::HashMap;
 /// use std::sync::{Arc, PoisonError, RwLock};
-/// use tower_bearer::{Authority, Principal, ValidateBearerLayer};
+/// use tower_bearer::{Authority, Principal, PropagateChallengeLayer, Revoked, ValidateBearerLayer};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let revoked: Arc<RwLock<HashMap<String, u64>>> = Arc::default();
+/// // By tenant and user: an object id is unique within its tenant.
+/// let revoked: Arc<RwLock<HashMap<(String, String), u64>>> = Arc::default();
 ///
 /// let entra = Authority::entra("11111111-2222-3333-4444-555555555555")?;
 /// let api = entra.resource("22222222-2222-3333-4444-555555555555")?;
 /// let list = Arc::clone(&revoked);
 /// let validate = ValidateBearerLayer::new(&api).revocations(move |caller: &Principal| {
+///     let (Some(tenant), Some(user)) = (caller.tenant_id(), caller.object_id()) else {
+///         return Revoked::Unknown; // never `No` for a caller who cannot be looked up
+///     };
 ///     let revoked = list.read().unwrap_or_else(PoisonError::into_inner);
-///     revoked.get(caller.object_id()?).copied()
+///     revoked.get(&(tenant.to_owned(), user.to_owned())).copied().into()
 /// });
-/// # let _ = validate;
+/// // In the place of `api.protect()`:
+/// let protect = (PropagateChallengeLayer::new(&api), validate);
+/// # let _ = protect;
 /// # Ok(())
 /// # }
 /// ```
@@ -32,7 +38,7 @@ pub trait Revocations: Send + Sync + 'static {
     fn look_up(&self, caller: &Principal) -> Revoked;
 }
 
-/// What is known of a caller's revocation. An `Option` of a time turns into it.
+/// What is known of a caller's revocation. An `Option` of a time turns into it, of which `None` means that nothing was revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Revoked {
