@@ -18,7 +18,8 @@ pub fn jwks(data: &[u8]) -> bool {
         unreachable!("keys of nothing");
     };
     assert!(entries.len() <= MAX_KEYS && keys.len() <= entries.len());
-    assert_eq!(keys.key(None).is_some(), keys.len() == 1);
+    // A token without a name means the only key there is, named or not.
+    assert!(keys.key(None).is_none() || keys.len() == 1);
     let usable = |entry: &&Value| {
         let kid = entry.get("kid").and_then(Value::as_str);
         kid.is_some_and(|kid| keys.key(Some(kid)).is_some())

@@ -269,6 +269,43 @@ fn keys_of_one_authority_verify_no_token_of_another() {
 }
 
 #[test]
+fn issuer_that_only_metadata_know_gives_way_to_one_that_is_known() {
+    let world = world();
+    let external = AuthorityBuilder::external_id("https://contoso.ciamlogin.com", TENANT);
+    let external = external.build().unwrap().resource(CLIENT).unwrap();
+    let other = Authority::issuer("https://a", [Algorithm::Rs256]).unwrap();
+    let other = other.resource(CLIENT).unwrap();
+    let token = world.sign(&header(), &with(claims(), "iss", json!("https://a")));
+    let keys = world.keys.clone().of_issuer("https://a");
+    for both in [
+        external.clone().or(other.clone()).unwrap(),
+        other.or(external).unwrap(),
+    ] {
+        let accepted = verify(&token, &keys, &both.policy(), NOW).unwrap();
+        assert_eq!(accepted.resource().authority().name(), "https://a");
+    }
+}
+
+#[test]
+fn principal_knows_its_issuer() {
+    let world = world();
+    let several = policy(AuthorityBuilder::entra_tenants([TENANT, OTHER]));
+    let keys = key_set(&[with(rsa_jwk(&world.key), "issuer", json!(v2("{tenantid}")))]);
+    for tenant in [TENANT, OTHER] {
+        let token = world.sign(&header(), &of_tenant(tenant));
+        assert_eq!(
+            verify(&token, &keys, &several, NOW).unwrap().issuer(),
+            v2(tenant)
+        );
+    }
+    let one = Authority::issuer("https://a", [Algorithm::Rs256]).unwrap();
+    let one = one.resource(CLIENT).unwrap().policy();
+    let token = world.sign(&header(), &with(claims(), "iss", json!("https://a")));
+    let caller = verify(&token, &world.keys, &one, NOW).unwrap();
+    assert_eq!(caller.issuer(), "https://a");
+}
+
+#[test]
 fn algorithm_is_a_matter_of_the_tokens_own_authority() {
     let world = world();
     let resource = |issuer: &str, algorithm| {
