@@ -420,11 +420,22 @@ mod tests {
         let v2 = format!("https://login.microsoftonline.com/{TENANT}/v2.0");
         assert!(entra(&[TENANT]).or(entra(&[CLIENT])).is_ok());
         assert!(of("https://a").or(entra(&[TENANT])).is_ok());
+        let third = "33333333-2222-3333-4444-555555555555";
+        let fourth = "44444444-2222-3333-4444-555555555555";
+        let two = || entra(&[TENANT, CLIENT]);
+        assert!(two().or(entra(&[third, fourth])).is_ok());
+        let external = |tenant: &str| {
+            let external = AuthorityBuilder::external_id("https://t.ciamlogin.com", tenant);
+            external.build().unwrap().resource(CLIENT).unwrap()
+        };
+        assert!(external(TENANT).or(external(third)).is_ok());
         for (one, two) in [
             (entra(&[TENANT]), entra(&[TENANT])),
             (entra(&[TENANT]), entra(&[CLIENT, TENANT])),
             (of(&v2), entra(&[TENANT])),
             (entra(&[CLIENT, TENANT]), of(&v2)),
+            (two(), entra(&[third, CLIENT])),
+            (external(TENANT), external(TENANT)),
         ] {
             assert_eq!(one.or(two).err(), Some(ConfigError::SameAuthority));
         }
