@@ -672,6 +672,25 @@ fn size_limit_is_exact() {
 }
 
 #[test]
+fn token_that_names_no_key_is_decided_by_the_keys_at_hand() {
+    let world = world();
+    let key = rsa_jwk(&world.key);
+    let unnamed = without(key.clone(), "kid");
+    let two = [key.clone(), with(unnamed.clone(), "kid", json!("b"))];
+    let token = world.sign(&without(header(), "kid"), &claims());
+    let rows = [
+        ("no key", KeySet::default(), Some(VerifyError::UnknownKey)),
+        ("one", key_set(&[key]), None),
+        ("one that has no name either", key_set(&[unnamed]), None),
+        ("two", key_set(&two), Some(VerifyError::Header)),
+    ];
+    for (name, keys, expected) in rows {
+        let refused = verify(&token, &keys, &world.policy, NOW).err();
+        assert_eq!(refused, expected, "{name}");
+    }
+}
+
+#[test]
 fn unknown_key_is_told_from_a_bad_one() {
     let world = world();
     for kid in ["A", "b", "a ", "../a", "a\r\nX: y"] {
