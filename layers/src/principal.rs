@@ -400,6 +400,7 @@ mod tests {
             (json!({"scp": "read"}), None),
             (json!({"scp": "a read b"}), None),
             (json!({"scope": "read"}), None),
+            (json!({"idtyp": "user", "scp": "read"}), None),
             (json!({"scp": "read", "scope": "read"}), None),
             (
                 json!({"scp": "read", "scope": "write"}),
