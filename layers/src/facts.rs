@@ -19,7 +19,7 @@ pub(crate) enum Piece {
     Contexts,
     /// `acr`.
     AuthenticationClass,
-    /// `iss`, where it is not always the same.
+    /// `iss`, where it is not the authority's name.
     Issuer,
 }
 

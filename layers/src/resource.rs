@@ -173,8 +173,8 @@ impl Resource {
         self.0.strict_rfc9068
     }
 
-    pub(crate) fn audiences(&self) -> &[String] {
-        &self.0.audiences
+    pub(crate) fn has_audience(&self, audience: &str) -> bool {
+        self.0.audiences.iter().any(|ours| ours == audience)
     }
 
     pub(crate) fn assumes_cp1(&self) -> bool {

@@ -44,12 +44,12 @@ pub(crate) fn sign(claims: &Value) -> String {
     format!("{message}.{}", b64(signature))
 }
 
-/// A caller of a resource of one tenant, with these claims beside the ones that every token has.
+/// A caller of the resource `api://x` of one tenant, with these claims beside the ones that every token has.
 pub(crate) fn caller(resource: &Resource, changes: &Value) -> Principal {
     let authority = resource.authority();
     let now = authority.now();
     let mut claims = json!({
-        "iss": authority.name(), "tid": authority.as_entra().unwrap().tenant, "aud": resource.audiences()[0],
+        "iss": authority.name(), "tid": authority.as_entra().unwrap().tenant, "aud": "api://x",
         "exp": now + 3600, "azp": "spa",
     });
     for (name, value) in changes.as_object().unwrap() {

@@ -67,11 +67,6 @@ impl IssuerRule {
         !matches!(self, Self::Published { .. })
     }
 
-    /// Is the issuer the name of the authority?
-    pub(crate) fn is_exact(&self) -> bool {
-        matches!(self, Self::Exact(_))
-    }
-
     /// Is there an issuer that both admit?
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         match (self, other) {

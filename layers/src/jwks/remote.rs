@@ -170,8 +170,8 @@ impl RemoteKeySet {
             .unwrap_or(false)
     }
 
-    /// Should the keys have been fetched again by now? Sees to it that somebody does.
-    pub(crate) fn is_overdue(&self) -> bool {
+    /// Sees to it that somebody fetches keys that should have been fetched again by now; tells whether there are such.
+    pub(crate) fn refresh_if_overdue(&self) -> bool {
         let shared = &self.0.shared;
         let snapshot = shared.snapshot.load();
         let overdue = snapshot

@@ -225,7 +225,7 @@ impl Accepted<'_> {
             return Err(VerifyError::Signature);
         }
         Ok(Verified {
-            facts: facts(&self.claims, self.issuer().rule.is_exact()),
+            facts: facts(&self.claims, self.resource.authority().name()),
             resource: self.resource.clone(),
             issuer: self.issuer.0,
         })
@@ -238,7 +238,7 @@ impl Accepted<'_> {
         let tenant = self.claims.tid.text().unwrap_or_default();
         let published = match keys.issuer() {
             Some(template) => fills(template, tenant, issuer),
-            None => !matches!(self.issuer().rule, IssuerRule::Published { .. }),
+            None => self.issuer().rule.is_known(),
         };
         let own_issuer = match key.issuer.as_deref() {
             Some(template) => fills(template, tenant, issuer),
@@ -303,18 +303,17 @@ fn check_id_token(
     if header.is_at_jwt {
         return Err(VerifyError::Header);
     }
-    let ours = |client: &str| resource.audiences().iter().any(|our| our == client);
     let others_too = matches!(&claims.aud, Claim::List(audiences) if audiences.len() > 1);
     match &claims.azp {
         Claim::Absent if !others_too => Ok(()),
-        Claim::Text(client) if ours(client) => Ok(()),
+        Claim::Text(client) if resource.has_audience(client) => Ok(()),
         _ => Err(VerifyError::Audience),
     }
 }
 
 fn check_claims(claims: &Claims<'_>, resource: &Resource, now: u64) -> Result<(), VerifyError> {
     let leeway = resource.leeway_seconds();
-    let ours = |audience: &str| resource.audiences().iter().any(|our| our == audience);
+    let ours = |audience: &str| resource.has_audience(audience);
     let for_us = match &claims.aud {
         Claim::Text(audience) => ours(audience),
         Claim::List(audiences) => {
@@ -343,9 +342,9 @@ fn check_claims(claims: &Claims<'_>, resource: &Resource, now: u64) -> Result<()
     Ok(())
 }
 
-/// The issuer is kept where the authority has more than one.
-fn facts(claims: &Claims<'_>, issuer_is_known: bool) -> Facts {
-    let issuer = claims.iss.text().filter(|_| !issuer_is_known);
+/// The issuer is kept where it is not the authority's name.
+fn facts(claims: &Claims<'_>, authority: &str) -> Facts {
+    let issuer = claims.iss.text().filter(|issuer| *issuer != authority);
     let client = [&claims.azp, &claims.appid, &claims.client_id]
         .into_iter()
         .find_map(Claim::text);

@@ -239,7 +239,7 @@ async fn verify_or_wait(token: &str, policy: &Policy) -> Result<Principal, Verif
         .resource()
         .trusted()
         .flat_map(|resource| resource.authority().issuers());
-    if issuers.any(|issuer| issuer.keys.is_overdue()) {
+    if issuers.any(|issuer| issuer.keys.refresh_if_overdue()) {
         // A runtime that runs only from call to call gets to its other tasks here or never.
         for _ in 0..2 {
             tokio::task::yield_now().await;

@@ -7,6 +7,7 @@
     reason = "helpers of tests fail by panicking"
 )]
 
+#[path = "../../src/campaign.rs"]
 mod campaign;
 mod compositions;
 mod credentials;
