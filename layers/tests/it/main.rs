@@ -7,6 +7,7 @@
     reason = "helpers of tests fail by panicking"
 )]
 
+mod board;
 #[path = "../../src/campaign.rs"]
 mod campaign;
 mod compositions;
@@ -22,8 +23,11 @@ mod on_behalf_of;
 mod readiness;
 mod relay;
 mod resource_server;
+mod revocation;
 mod routes;
+mod runtimes;
 mod scripted;
+mod several_authorities;
 mod support;
 mod tenants;
 mod tls;

@@ -153,3 +153,39 @@ async fn one_resource_does_not_take_the_tokens_of_another() {
         .unwrap();
     assert_eq!(response.status(), 401);
 }
+
+#[tokio::test]
+async fn a_caller_cannot_turn_a_refusal_into_a_200() {
+    let world = World::new();
+    let service = ServiceBuilder::new()
+        .layer(world.api.protect())
+        .layer(RequireScopeLayer::new("write").unwrap())
+        .service(service_fn(hello));
+    let call = |method: &str, token: Option<String>| {
+        let mut request = http::Request::builder().method(method).uri("/x");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.header("content-type", "application/grpc");
+        let service = service.clone();
+        async move {
+            let response = service
+                .oneshot(request.body(Body::default()).unwrap())
+                .await;
+            response.unwrap().status().as_u16()
+        }
+    };
+    for (token, status) in [
+        (None, 401),
+        (Some(world.token(json!({"exp": NOW - 3600}))), 401),
+        (Some(world.token(json!({}))), 403),
+    ] {
+        assert_eq!(call("GET", token.clone()).await, status);
+        assert_eq!(call("HEAD", token.clone()).await, status);
+        assert_eq!(
+            call("POST", token).await,
+            200,
+            "a call of gRPC has its status elsewhere"
+        );
+    }
+}
