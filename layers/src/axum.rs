@@ -7,8 +7,8 @@ use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum_core::response::{IntoResponse, Response};
 use http::request::Parts;
 
+use crate::acquire::OnBehalfOfError;
 use crate::challenge::{Answer, ChallengeRequired};
-use crate::on_behalf_of::OnBehalfOfError;
 use crate::principal::Principal;
 use crate::refusal::{CallError, respond};
 

@@ -61,6 +61,7 @@
 //!
 //! `axum` (extractor, responses), `tonic` (`Status` conversions, relay out of handlers), `reqwest` (`HttpClient`). None is on by default.
 
+mod acquire;
 mod algorithm;
 mod authority;
 pub mod challenge;
@@ -103,6 +104,10 @@ mod signer;
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
+pub use self::acquire::{
+    AssertionFuture, AssertionRequest, Certificate, ClientAssertion, ConfidentialClient,
+    Credential, OnBehalfOfError, OnBehalfOfErrorKind,
+};
 pub use self::algorithm::Algorithm;
 pub use self::authority::{Authority, AuthorityBuilder, Cloud};
 #[cfg(feature = "axum")]
@@ -113,9 +118,8 @@ pub use self::claims::{
 };
 pub use self::error::ConfigError;
 pub use self::on_behalf_of::{
-    AssertionFuture, AssertionRequest, Certificate, ClientAssertion, CloneBody, ConfidentialClient,
-    Credential, DownstreamChallenges, Never, OnBehalfOf, OnBehalfOfError, OnBehalfOfErrorKind,
-    OnBehalfOfExt, OnBehalfOfFuture, OnBehalfOfLayer, Replay, Target,
+    CloneBody, DownstreamChallenges, Never, OnBehalfOf, OnBehalfOfExt, OnBehalfOfFuture,
+    OnBehalfOfLayer, Replay, Target,
 };
 pub use self::principal::Principal;
 pub use self::propagate_challenge::{

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tonic::{Code, Status};
 
+use crate::acquire::OnBehalfOfError;
 use crate::challenge::ChallengeRequired;
-use crate::on_behalf_of::OnBehalfOfError;
 use crate::refusal::CallError;
 
 impl From<ChallengeRequired> for Status {

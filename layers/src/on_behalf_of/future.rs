@@ -10,11 +10,9 @@ use http::{HeaderMap, Request, Response, StatusCode, request};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::client::Wanted;
-use super::error::{OnBehalfOfError, OnBehalfOfErrorKind};
-use super::exchange::ExchangeError;
 use super::replay::Replay;
 use super::{DownstreamChallenges, Shared};
+use crate::acquire::{ExchangeError, OnBehalfOfError, OnBehalfOfErrorKind, Wanted};
 use crate::challenge::{Answer, ChallengeRequired, Demand, StepUp, demand, parse};
 use crate::claims::ClaimsRequest;
 use crate::refusal::{BoxError, is_grpc};

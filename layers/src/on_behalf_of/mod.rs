@@ -1,10 +1,5 @@
 //! Exchanges the caller's token for one of the next tier and injects it into outgoing calls.
 
-mod cache;
-mod client;
-mod credential;
-mod error;
-mod exchange;
 mod future;
 mod replay;
 mod service;
@@ -15,14 +10,10 @@ use std::sync::Arc;
 use http::Request;
 use tower_layer::Layer;
 
-pub use self::client::ConfidentialClient;
-pub use self::credential::{
-    AssertionFuture, AssertionRequest, Certificate, ClientAssertion, Credential,
-};
-pub use self::error::{OnBehalfOfError, OnBehalfOfErrorKind};
 pub use self::future::ResponseFuture as OnBehalfOfFuture;
 pub use self::replay::{CloneBody, Never, Replay};
 pub use self::service::OnBehalfOf;
+use crate::acquire::ConfidentialClient;
 use crate::challenge::Challenge;
 use crate::error::ConfigError;
 use crate::origin::Origin;

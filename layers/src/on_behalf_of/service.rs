@@ -7,11 +7,10 @@ use http::header::AUTHORIZATION;
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::client::Wanted;
-use super::error::{OnBehalfOfError, OnBehalfOfErrorKind};
 use super::future::ResponseFuture;
 use super::replay::{Never, Replay};
 use super::{Caller, Shared};
+use crate::acquire::{OnBehalfOfError, OnBehalfOfErrorKind, Wanted};
 use crate::principal::Principal;
 use crate::refusal::BoxError;
 

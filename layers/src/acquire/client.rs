@@ -48,12 +48,12 @@ type SharedAcquire =
 
 /// One acquisition: for whom, for what, and why not from the cache.
 #[derive(Clone)]
-pub(super) struct Wanted {
-    pub(super) caller: Principal,
-    pub(super) scope: Arc<str>,
-    pub(super) claims: Option<ClaimsRequest>,
+pub(crate) struct Wanted {
+    pub(crate) caller: Principal,
+    pub(crate) scope: Arc<str>,
+    pub(crate) claims: Option<ClaimsRequest>,
     /// A token that was just refused: only another one will do.
-    pub(super) refused: Option<TokenHash>,
+    pub(crate) refused: Option<TokenHash>,
 }
 
 impl Authority {
@@ -82,7 +82,7 @@ impl Authority {
 
 impl ConfidentialClient {
     /// The cached token, if it will do.
-    pub(super) fn cached(&self, wanted: &Wanted) -> Option<AccessToken> {
+    pub(crate) fn cached(&self, wanted: &Wanted) -> Option<AccessToken> {
         let now = self.0.authority.now();
         let held = self
             .0
@@ -101,7 +101,7 @@ impl ConfidentialClient {
 
     /// A token from the cache or from the authority. Callers that want the same share one request; a caller
     /// that goes away does not end it.
-    pub(super) async fn acquire(&self, wanted: Wanted) -> Result<AccessToken, ExchangeError> {
+    pub(crate) async fn acquire(&self, wanted: Wanted) -> Result<AccessToken, ExchangeError> {
         let (flight, leader) = {
             let mut flights = self.0.lock();
             // Looked up under the lock: a flight puts its token into the cache before it leaves the map.
@@ -148,7 +148,7 @@ impl ConfidentialClient {
     }
 
     /// Forgets the token that was refused, unless it has been replaced already.
-    pub(super) fn evict(&self, wanted: &Wanted, refused: TokenHash) {
+    pub(crate) fn evict(&self, wanted: &Wanted, refused: TokenHash) {
         let key = wanted.key();
         if self
             .0
@@ -160,7 +160,7 @@ impl ConfidentialClient {
         }
     }
 
-    pub(super) fn authority(&self) -> &Authority {
+    pub(crate) fn authority(&self) -> &Authority {
         &self.0.authority
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Exchange<'a> {
 
 /// Why there is no token.
 #[derive(Clone, Debug)]
-pub(super) enum ExchangeError {
+pub(crate) enum ExchangeError {
     /// The user must act; the flag tells whether the authority itself named the claims.
     Challenge {
         challenge: ChallengeRequired,
