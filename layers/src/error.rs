@@ -32,9 +32,6 @@ pub enum ConfigError {
          dangerous_loopback_http()"
     )]
     Insecure,
-    /// The authority has no On-Behalf-Of token endpoint.
-    #[error("On-Behalf-Of needs an authority of the kind of Microsoft Entra ID")]
-    OnBehalfOf,
     /// Instance, cloud or v1.0 tokens were named for an authority that is not named by its tenants.
     #[error("instance, cloud and v1.0 tokens belong to an authority that is named by its tenants")]
     Instance,
@@ -64,6 +61,14 @@ pub enum ConfigError {
     /// A client secret is empty.
     #[error("the client secret is empty")]
     Secret,
+    /// An authority of Entra's kind is asked for no `audience` and `resource`, only for scopes.
+    #[error("Microsoft Entra ID is asked for scopes, not for an audience or resource")]
+    Target,
+    /// A client of an authority that is named by its issuer, without a token endpoint; or a token endpoint for one of Entra's kind.
+    #[error(
+        "an authority that is named by its issuer needs token_endpoint() before it can be asked for tokens, and only such a one takes it"
+    )]
+    TokenEndpoint,
     /// A tenant is not a GUID, or there is none.
     #[error("tenants are written as their GUIDs, and there must be one")]
     Tenant,

@@ -84,6 +84,7 @@ mod refusal;
 mod require_scope;
 mod resource;
 mod scope;
+mod telemetry;
 mod token;
 mod validate_bearer;
 
@@ -106,7 +107,7 @@ struct Readme;
 
 pub use self::acquire::{
     AssertionFuture, AssertionRequest, Certificate, ClientAssertion, ConfidentialClient,
-    Credential, OnBehalfOfError, OnBehalfOfErrorKind,
+    Credential, LongRunning, OnBehalfOfError, OnBehalfOfErrorKind,
 };
 pub use self::algorithm::Algorithm;
 pub use self::authority::{Authority, AuthorityBuilder, Cloud};

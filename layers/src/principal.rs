@@ -14,7 +14,7 @@ use crate::facts::{Facts, Piece, TokenKind};
 use crate::json;
 use crate::resource::Resource;
 use crate::scope::Scope;
-use crate::token::{Assertion, PresentedToken};
+use crate::token::{PresentedToken, TokenHash};
 
 /// Deepest nesting of a token's JSON.
 pub(crate) const MAX_DEPTH: usize = 32;
@@ -31,7 +31,6 @@ struct Inner {
     verified: Arc<Verified>,
     /// Decoded from the token when a handler first asks for more than the facts.
     claims: OnceLock<Map<String, Value>>,
-    assertion: OnceLock<Assertion>,
 }
 
 /// That a token was verified, for whom, and what it says: all that is kept of it in the cache of verified tokens.
@@ -40,6 +39,19 @@ pub(crate) struct Verified {
     pub(crate) resource: Resource,
     /// Which of the authority's issuers signed it.
     pub(crate) issuer: usize,
+    /// Only middle tiers need it; the cache of verified tokens holds many of these, hence the box.
+    assertion_hash: OnceLock<Box<TokenHash>>,
+}
+
+impl Verified {
+    pub(crate) fn new(facts: Facts, resource: Resource, issuer: usize) -> Self {
+        Self {
+            facts,
+            resource,
+            issuer,
+            assertion_hash: OnceLock::new(),
+        }
+    }
 }
 
 impl Principal {
@@ -48,7 +60,6 @@ impl Principal {
             token,
             verified,
             claims: OnceLock::new(),
-            assertion: OnceLock::new(),
         }))
     }
 
@@ -212,11 +223,15 @@ impl Principal {
         &self.0.verified.resource
     }
 
-    /// The token itself, to be exchanged On-Behalf-Of.
-    pub(crate) fn assertion(&self) -> &Assertion {
-        self.0
-            .assertion
-            .get_or_init(|| Assertion::new(self.0.token.expose()))
+    /// The token itself, to be exchanged On-Behalf-Of (RFC 7523 4: the *assertion*).
+    pub(crate) fn assertion(&self) -> &str {
+        self.0.token.expose()
+    }
+
+    /// What stands for the token in cache keys. Computed once for all requests that present it.
+    pub(crate) fn assertion_hash(&self) -> TokenHash {
+        let hash = &self.0.verified.assertion_hash;
+        **hash.get_or_init(|| Box::new(TokenHash::of(self.assertion())))
     }
 
     /// Demands a scope inside a handler, for services whose routes are not layers (gRPC methods).

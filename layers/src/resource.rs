@@ -177,6 +177,12 @@ impl Resource {
         self.0.audiences.iter().any(|ours| ours == audience)
     }
 
+    /// Is it the API of this client: is its id, or the application ID URI that Entra gives it by default, an audience?
+    pub(crate) fn is_of_client(&self, client_id: &str) -> bool {
+        let mut audiences = self.0.audiences.iter();
+        audiences.any(|audience| audience.strip_prefix("api://").unwrap_or(audience) == client_id)
+    }
+
     pub(crate) fn assumes_cp1(&self) -> bool {
         self.0.assume_cp1
     }

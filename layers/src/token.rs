@@ -1,26 +1,13 @@
-//! Secret strings: the caller's assertion and the access tokens that we obtain with it.
+//! Secret strings: the token that was presented and the access tokens that we obtain with it.
 
 use std::fmt;
-use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use http::HeaderValue;
-use secrecy::{ExposeSecret, SecretString};
 
 /// SHA-256 of a whole token: what stands for it in cache keys.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct TokenHash([u8; 32]);
-
-/// The caller's access token, kept so that it can be exchanged On-Behalf-Of (RFC 7523 4: the *assertion*).
-///
-/// Cheap to clone, wiped on drop, never printed.
-#[derive(Clone)]
-pub(crate) struct Assertion(Arc<AssertionInner>);
-
-struct AssertionInner {
-    text: SecretString,
-    hash: TokenHash,
-}
 
 /// The token of a request: where it stands in the request's own header value, so that a clone is a reference count. Or
 /// its text, where it came another way.
@@ -46,6 +33,10 @@ impl TokenHash {
     pub(crate) fn of(token: &str) -> Self {
         Self(sha256(token.as_bytes()))
     }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
@@ -60,29 +51,6 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
 impl fmt::Debug for TokenHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TokenHash(..)")
-    }
-}
-
-impl Assertion {
-    pub(crate) fn new(token: &str) -> Self {
-        Self(Arc::new(AssertionInner {
-            hash: TokenHash::of(token),
-            text: SecretString::from(token),
-        }))
-    }
-
-    pub(crate) fn expose(&self) -> &str {
-        self.0.text.expose_secret()
-    }
-
-    pub(crate) fn hash(&self) -> TokenHash {
-        self.0.hash
-    }
-}
-
-impl fmt::Debug for Assertion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Assertion(..)")
     }
 }
 
@@ -129,6 +97,12 @@ impl AccessToken {
         self.authorization.clone()
     }
 
+    /// The token itself, to be sealed for the shared cache.
+    pub(crate) fn expose(&self) -> &str {
+        let text = self.authorization.to_str().unwrap_or_default();
+        text.strip_prefix("Bearer ").unwrap_or_default()
+    }
+
     pub(crate) fn hash(&self) -> TokenHash {
         self.hash
     }
@@ -148,15 +122,13 @@ impl fmt::Debug for AccessToken {
 
 #[cfg(test)]
 mod tests {
-    use super::{AccessToken, Assertion};
+    use super::{AccessToken, TokenHash};
 
     #[test]
     fn debug_never_shows_the_token() {
-        let shown = format!(
-            "{:?} {:?}",
-            Assertion::new("secret"),
-            AccessToken::new("secret", 7)
-        );
+        let token = AccessToken::new("secret", 7).unwrap();
+        assert_eq!(token.expose(), "secret");
+        let shown = format!("{token:?} {:?}", token.hash());
         assert!(!shown.contains("secret"), "{shown}");
     }
 
@@ -176,13 +148,7 @@ mod tests {
 
     #[test]
     fn hash_covers_the_whole_token() {
-        assert_ne!(
-            Assertion::new("a.b.c").hash(),
-            Assertion::new("a.b.d").hash()
-        );
-        assert_eq!(
-            Assertion::new("a.b.c").hash(),
-            Assertion::new("a.b.c").hash()
-        );
+        assert!(TokenHash::of("a.b.c") != TokenHash::of("a.b.d"));
+        assert!(TokenHash::of("a.b.c") == TokenHash::of("a.b.c"));
     }
 }

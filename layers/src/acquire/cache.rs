@@ -1,43 +1,52 @@
 //! Tokens already obtained: bounded by bytes, never older than token or assertion allow.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use moka::Expiry;
 use moka::sync::Cache;
+use serde::{Deserialize, Serialize};
 
+use super::answer::Issued;
+use super::wanted::Key;
 use crate::claims::ClaimsRequest;
-use crate::token::{AccessToken, TokenHash};
+use crate::token::AccessToken;
 
 /// Upper bound of all entries together, in bytes.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// What an entry weighs beside its token.
 const OVERHEAD: usize = 512;
-
-/// What a token was obtained for. The client, its authority and its capabilities are the same for a whole cache.
-///
-/// A struct, not a joined string: no separator can be smuggled in.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    pub(super) assertion: TokenHash,
-    pub(super) tenant: Box<str>,
-    pub(super) scope: Box<str>,
-}
+/// After an attempt to get a newer token while the old one still serves, the next is made so many seconds later.
+const REFRESH_AGAIN: u64 = 30;
 
 /// Tokens by [`Key`].
 pub(super) struct TokenCache(Cache<Key, Held>);
 
-/// A token at hand.
+/// A token at hand, and three moments of its life in seconds since the epoch: from `refresh_at` on a newer one is asked for while
+/// this one serves; from `wait_from` on a request waits for the newer one, and gets this one only if there is none; from
+/// `valid_until` on it must not be sent.
 #[derive(Clone)]
 pub(super) struct Held {
     pub(super) token: AccessToken,
     /// What was demanded of it, beyond the client's capabilities.
     pub(super) claims: Option<ClaimsRequest>,
-    /// From then on a newer one is asked for.
-    fresh_until: u64,
-    /// From then on it must not be sent.
+    refresh_at: Arc<AtomicU64>,
+    wait_from: u64,
     valid_until: u64,
     time_to_live: Duration,
+}
+
+/// A [`Held`] as it stands, sealed, in a cache that several processes share.
+#[derive(Serialize, Deserialize)]
+struct Written<'a> {
+    token: std::borrow::Cow<'a, str>,
+    expires_at: u64,
+    claims: Option<std::borrow::Cow<'a, str>>,
+    refresh_at: u64,
+    wait_from: u64,
+    valid_until: u64,
 }
 
 struct PerEntry;
@@ -61,7 +70,11 @@ impl Expiry<Key, Held> for PerEntry {
 impl TokenCache {
     pub(super) fn new() -> Self {
         let weigh = |key: &Key, entry: &Held| {
-            let bytes = OVERHEAD + key.scope.len() + entry.token.authorization().len();
+            let claims = entry
+                .claims
+                .as_ref()
+                .map_or(0, |claims| claims.as_str().len());
+            let bytes = OVERHEAD + key.weight() + claims + entry.token.expose().len();
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
         Self(
@@ -78,32 +91,8 @@ impl TokenCache {
         self.0.get(key).filter(|held| now < held.valid_until)
     }
 
-    /// Keeps a token no longer than it and the assertion that it was obtained with are valid.
-    pub(super) fn put(
-        &self,
-        key: Key,
-        token: AccessToken,
-        claims: Option<ClaimsRequest>,
-        assertion_expires: u64,
-        now: u64,
-    ) {
-        let lifetime = token.expires_at().saturating_sub(now);
-        let margin = (lifetime / 10).min(300);
-        let valid_until = token.expires_at().min(assertion_expires);
-        let fresh_until = (token.expires_at() - margin).min(assertion_expires);
-        if valid_until > now {
-            let time_to_live = Duration::from_secs(valid_until - now);
-            self.0.insert(
-                key,
-                Held {
-                    token,
-                    claims,
-                    fresh_until,
-                    valid_until,
-                    time_to_live,
-                },
-            );
-        }
+    pub(super) fn put(&self, key: Key, held: Held) {
+        self.0.insert(key, held);
     }
 
     pub(super) fn remove(&self, key: &Key) {
@@ -112,9 +101,117 @@ impl TokenCache {
 }
 
 impl Held {
-    /// Is it far enough from its end to be sent without asking for a newer one?
+    /// A token that was issued at `now`, for a subject that may be spoken for until `subject_expires`; `None` if that is over.
+    /// `jitter` in 0..1 spreads the moments at which many users' tokens are renewed.
+    pub(super) fn new(
+        issued: &Issued,
+        claims: Option<ClaimsRequest>,
+        subject_expires: u64,
+        now: u64,
+        jitter: f64,
+    ) -> Option<Self> {
+        let expires = issued.token.expires_at();
+        let lifetime = expires.saturating_sub(now);
+        let margin = (lifetime / 10).min(300);
+        let valid_until = expires.min(subject_expires);
+        let ahead = match issued.refresh_in {
+            Some(seconds) if seconds < lifetime => now + seconds,
+            _ => expires - 2 * margin,
+        };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a part of at most 300 seconds"
+        )]
+        let earlier = (margin as f64 * jitter) as u64;
+        let refresh_at = ahead.saturating_sub(earlier).max(now + 1);
+        Self::within(
+            issued.token.clone(),
+            claims,
+            // Nobody is spoken for any more by then: there is nothing to renew.
+            if refresh_at < subject_expires {
+                refresh_at
+            } else {
+                u64::MAX
+            },
+            (expires - margin / 5).min(valid_until),
+            valid_until,
+            now,
+        )
+    }
+
+    fn within(
+        token: AccessToken,
+        claims: Option<ClaimsRequest>,
+        refresh_at: u64,
+        wait_from: u64,
+        valid_until: u64,
+        now: u64,
+    ) -> Option<Self> {
+        let left = valid_until.checked_sub(now).filter(|left| *left > 0)?;
+        Some(Self {
+            token,
+            claims,
+            refresh_at: Arc::new(AtomicU64::new(refresh_at)),
+            wait_from,
+            valid_until,
+            time_to_live: Duration::from_secs(left),
+        })
+    }
+
+    /// Is it far enough from its end to be sent without waiting for a newer one?
     pub(super) fn is_fresh(&self, now: u64) -> bool {
-        now < self.fresh_until
+        now < self.wait_from
+    }
+
+    /// Should whoever asks get a newer one while this one serves?
+    pub(super) fn is_due(&self, now: u64) -> bool {
+        now >= self.refresh_at.load(Ordering::Relaxed)
+    }
+
+    /// Somebody is at it. Should he fail, the next tries some time later.
+    pub(super) fn postpone_renewal(&self, now: u64) {
+        let later = now.saturating_add(REFRESH_AGAIN);
+        self.refresh_at.store(later, Ordering::Relaxed);
+    }
+
+    pub(super) fn time_to_live(&self) -> Duration {
+        self.time_to_live
+    }
+
+    /// For the shared cache.
+    pub(super) fn write(&self) -> Vec<u8> {
+        let written = Written {
+            token: self.token.expose().into(),
+            expires_at: self.token.expires_at(),
+            claims: self.claims.as_ref().map(|claims| claims.as_str().into()),
+            refresh_at: self.refresh_at.load(Ordering::Relaxed),
+            wait_from: self.wait_from,
+            valid_until: self.valid_until,
+        };
+        serde_json::to_vec(&written).unwrap_or_default()
+    }
+
+    /// From the shared cache; `None` for anything but a token that may be sent at `now`. No longer than `subject_expires`, whatever
+    /// stands there.
+    pub(super) fn read(text: &[u8], subject_expires: u64, now: u64) -> Option<Self> {
+        let written: Written<'_> = serde_json::from_slice(text).ok()?;
+        let claims = match written.claims {
+            Some(claims) => Some(ClaimsRequest::from_json(&claims).ok()?),
+            None => None,
+        };
+        Self::within(
+            AccessToken::new(&written.token, written.expires_at)?,
+            claims,
+            written.refresh_at,
+            written.wait_from,
+            written
+                .valid_until
+                .min(written.expires_at)
+                .min(subject_expires),
+            now,
+        )
     }
 }
 
@@ -126,42 +223,60 @@ impl fmt::Debug for TokenCache {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proptest::prelude::*;
 
-    fn key(assertion: &str, tenant: &str, scope: &str) -> Key {
+    use super::super::wanted::{Requested, SubjectKey};
+    use super::*;
+    use crate::token::TokenHash;
+
+    fn key(assertion: &str, tenant: &str, requested: Requested) -> Key {
         Key {
-            assertion: TokenHash::of(assertion),
+            subject: SubjectKey::Assertion(TokenHash::of(assertion)),
             tenant: tenant.into(),
-            scope: scope.into(),
+            requested: Arc::new(requested),
         }
     }
 
-    fn token(expires_at: u64) -> AccessToken {
-        AccessToken::new("t", expires_at).unwrap()
+    fn scope(scope: &str) -> Requested {
+        Requested {
+            scope: scope.to_owned(),
+            ..Requested::default()
+        }
+    }
+
+    fn issued(expires_at: u64, refresh_in: Option<u64>) -> Issued {
+        Issued {
+            token: AccessToken::new("t", expires_at).unwrap(),
+            refresh_in,
+            refresh_token: None,
+        }
     }
 
     #[test]
     fn entry_never_outlives_token_or_assertion() {
-        // Expiry of token and assertion, then until when the entry is fresh and until when it is valid.
+        // Expiry of token and assertion, then until when nobody waits for a newer one and until when it is valid.
         for (token_expires, assertion_expires, fresh, valid) in [
-            (4600, 10_000, 4300, 4600),
+            (4600, 10_000, 4540, 4600),
             (4600, 1500, 1500, 1500),
-            (1100, 10_000, 1090, 1100),
+            (1100, 10_000, 1098, 1100),
             (4600, 1000, 1000, 1000),
             (4600, 0, 0, 0),
         ] {
             let cache = TokenCache::new();
-            cache.put(
-                key("a", "t", "s"),
-                token(token_expires),
+            let key = || key("a", "t", scope("s"));
+            if let Some(held) = Held::new(
+                &issued(token_expires, None),
                 None,
                 assertion_expires,
                 1000,
-            );
+                0.5,
+            ) {
+                cache.put(key(), held);
+            }
             for now in [
-                1000, 1089, 1090, 1099, 1100, 1499, 1500, 4299, 4300, 4599, 4600, 9999,
+                1000, 1097, 1098, 1099, 1100, 1499, 1500, 4539, 4540, 4599, 4600, 9999,
             ] {
-                let held = cache.get(&key("a", "t", "s"), now);
+                let held = cache.get(&key(), now);
                 assert_eq!(held.is_some(), now < valid, "{token_expires} {now}");
                 assert_eq!(
                     held.is_some_and(|held| held.is_fresh(now)),
@@ -173,18 +288,102 @@ mod tests {
     }
 
     #[test]
-    fn every_part_of_the_key_separates() {
-        let cache = TokenCache::new();
-        cache.put(key("a", "b|c", "d"), token(9000), None, 9000, 1000);
-        for other in [
-            key("x", "b|c", "d"),
-            key("a", "b", "c|d"),
-            key("a", "b|c", "D"),
-            key("a|b", "c", "d"),
+    fn renewal_is_due_in_time_and_spread() {
+        // `refresh_in`, expiry of the assertion and jitter, then when it is due.
+        for (refresh_in, assertion_expires, jitter, due) in [
+            (None, 90_000, 0.0, 4000),
+            (None, 90_000, 0.999, 3701),
+            (Some(1800), 90_000, 0.0, 2800),
+            (Some(1800), 90_000, 0.5, 2650),
+            (Some(9999), 90_000, 0.0, 4000),
+            (None, 4000, 0.0, u64::MAX),
+            (None, 4001, 0.0, 4000),
         ] {
-            assert!(cache.get(&other, 1000).is_none(), "{other:?}");
+            let held = Held::new(
+                &issued(4600, refresh_in),
+                None,
+                assertion_expires,
+                1000,
+                jitter,
+            )
+            .unwrap();
+            assert!(!held.is_due(due - 1), "{refresh_in:?} {jitter}");
+            if due < u64::MAX {
+                assert!(held.is_due(due), "{refresh_in:?} {jitter}");
+                held.clone().postpone_renewal(due);
+                assert!(!held.is_due(due + 29), "somebody is at it");
+                assert!(held.is_due(due + 30), "and failed");
+            }
         }
-        cache.remove(&key("a", "b|c", "d"));
-        assert!(cache.get(&key("a", "b|c", "d"), 1000).is_none());
+    }
+
+    #[test]
+    fn what_is_shared_reads_as_it_was_written_and_no_longer_than_the_subject() {
+        let claims = ClaimsRequest::acrs("c1").unwrap();
+        let held = Held::new(&issued(4600, None), Some(claims), 9000, 1000, 0.0).unwrap();
+        let read = Held::read(&held.write(), 9000, 1000).unwrap();
+        assert_eq!(read.token.expose(), "t");
+        assert_eq!(read.token.expires_at(), 4600);
+        assert_eq!(read.claims, held.claims);
+        assert!(read.is_fresh(4539) && !read.is_fresh(4540));
+        assert!(read.is_due(4000));
+        assert!(Held::read(&held.write(), 9000, 4600).is_none());
+        assert!(Held::read(&held.write(), 2000, 2000).is_none());
+        for bad in [&b""[..], b"{}", b"null", b"\xff"] {
+            assert!(Held::read(bad, 9000, 1000).is_none());
+        }
+    }
+
+    proptest! {
+        /// Keys are equal where every part is, and so are the parts that the shared cache names them by.
+        #[test]
+        fn every_part_of_the_key_separates(
+            one in proptest::array::uniform5("[ab|,:]{0,2}"),
+            two in proptest::array::uniform5("[ab|,:]{0,2}"),
+        ) {
+            let make = |[assertion, tenant, scope, audience, resource]: &[String; 5]| {
+                let given = |text: &String| (!text.is_empty()).then(|| text.clone());
+                let requested = Requested {
+                    scope: scope.clone(),
+                    audience: given(audience),
+                    resource: given(resource),
+                };
+                key(assertion, tenant, requested)
+            };
+            let held = Held::new(&issued(9000, None), None, 9000, 1000, 0.0).unwrap();
+            let cache = TokenCache::new();
+            cache.put(make(&one), held);
+            prop_assert_eq!(cache.get(&make(&two), 1000).is_some(), one == two);
+            prop_assert_eq!(make(&one).parts() == make(&two).parts(), one == two);
+        }
+    }
+
+    #[test]
+    fn kinds_of_subjects_never_meet() {
+        let of = |subject| Key {
+            subject,
+            ..key("a", "t", scope("s"))
+        };
+        let hash = TokenHash::of("a");
+        let kinds = [
+            of(SubjectKey::Assertion(hash)),
+            of(SubjectKey::Session(hash)),
+            of(SubjectKey::Application),
+        ];
+        for (n, one) in kinds.iter().enumerate() {
+            for (m, two) in kinds.iter().enumerate() {
+                assert_eq!(one == two, n == m);
+                assert_eq!(one.parts() == two.parts(), n == m);
+            }
+        }
+    }
+
+    #[test]
+    fn a_removed_token_is_gone() {
+        let cache = TokenCache::new();
+        let held = Held::new(&issued(9000, None), None, 9000, 1000, 0.0).unwrap();
+        cache.put(key("a", "t", scope("s")), held);
+        cache.remove(&key("a", "t", scope("s")));
+        assert!(cache.get(&key("a", "t", scope("s")), 1000).is_none());
     }
 }

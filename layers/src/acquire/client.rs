@@ -1,39 +1,68 @@
-//! Who we are at the authority: acquires tokens, one request at a time per user and scope.
+//! Who we are at the authority: acquires tokens, one request at a time per subject and purpose.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::Shared;
+use moka::sync::Cache;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::time::Instant;
+use url::Url;
 
-use super::cache::{Key, TokenCache};
+use super::answer::{ExchangeError, Identity, Issued};
+use super::breaker::Breaker;
+use super::cache::{Held, TokenCache};
 use super::credential::Credential;
 use super::error::{OnBehalfOfError, OnBehalfOfErrorKind};
-use super::exchange::{Exchange, ExchangeError};
-use crate::authority::{Authority, Entra};
+use super::exchange::{Exchange, jitter, seconds};
+use super::flights::{Flights, Joined, Takeoff};
+use super::grant::{Dialect, Grant};
+use super::wanted::{Key, Subject, Wanted};
+use crate::authority::Authority;
 use crate::claims::ClaimsRequest;
 use crate::error::ConfigError;
 use crate::principal::Principal;
 use crate::scope::Scope;
+use crate::telemetry;
 use crate::token::{AccessToken, TokenHash};
 
+/// So many different token requests may be under way at once.
+const MAX_FLIGHTS: usize = 10_000;
+/// So many subjects are remembered as throttled, and for no longer than the longest `Retry-After` that is believed.
+const MAX_HOLDS: u64 = 10_000;
+const LONGEST_HOLD: Duration = Duration::from_secs(3600);
+
 /// A confidential client: this service as the authority knows it. Cheap to clone; all clones share one token cache.
+///
+/// Of an authority of Entra's kind it exchanges tokens On-Behalf-Of, of any other by RFC 8693 token exchange.
+///
+/// - **Cache.** Tokens are kept by the hash of the caller's token, tenant and what was asked for; bounded by 64 MiB; never longer than
+///   token and caller's token are valid. From some minutes before its end (or from the authority's `refresh_in` on) a newer token is
+///   asked for in the background while the old one serves; in its last minute a request waits for the newer one.
+/// - **One request.** Those who want the same share one token request, and one that goes away does not end it.
+/// - **Faults.** After five failures in a row the token endpoint is left alone for 1 to 60 s between probes; `Retry-After` is
+///   honoured up to an hour, of a 429 for the one who was throttled, of a 5xx for all. Meanwhile a token that is still valid serves.
 ///
 /// It has an HTTP stack of its own, so a limit around the client that calls the next tier cannot deadlock it.
 #[derive(Clone)]
 pub struct ConfidentialClient(Arc<Inner>);
 
-struct Inner {
+#[derive(Clone)]
+struct Settings {
     authority: Authority,
     client_id: String,
     credential: Credential,
+    dialect: Dialect,
+    pairwise_subjects: bool,
+}
+
+pub(super) struct Inner {
+    settings: Settings,
     cache: TokenCache,
-    flights: Mutex<HashMap<Flight, SharedAcquire>>,
+    breaker: Breaker,
+    flights: Flights<Flight, Outcome>,
+    /// Until when the authority does not want to be asked again for the same.
+    holds: Cache<Key, Instant>,
 }
 
 /// Requests for the same flight share one exchange.
@@ -43,210 +72,388 @@ struct Flight {
     claims: Option<ClaimsRequest>,
 }
 
-type SharedAcquire =
-    Shared<Pin<Box<dyn Future<Output = Result<AccessToken, ExchangeError>> + Send>>>;
-
-/// One acquisition: for whom, for what, and why not from the cache.
+/// A token, and the claims that it was asked for with.
 #[derive(Clone)]
-pub(crate) struct Wanted {
-    pub(crate) caller: Principal,
-    pub(crate) scope: Arc<str>,
+pub(crate) struct Acquired {
+    pub(crate) token: AccessToken,
     pub(crate) claims: Option<ClaimsRequest>,
-    /// A token that was just refused: only another one will do.
-    pub(crate) refused: Option<TokenHash>,
 }
 
+type Outcome = Result<Acquired, ExchangeError>;
+
 impl Authority {
-    /// This service as a client of an authority of Entra's kind.
+    /// This service as a client of the authority.
     ///
     /// # Errors
-    /// An authority of another kind, or a client id that cannot be printed.
+    /// An authority that is not of Entra's kind and was built without
+    /// [`token_endpoint`](crate::AuthorityBuilder::token_endpoint), or a client id that cannot be printed.
     pub fn client(
         &self,
         client_id: &str,
         credential: Credential,
     ) -> Result<ConfidentialClient, ConfigError> {
         Scope::new(client_id).map_err(|_| ConfigError::Audience)?;
-        if self.as_entra().is_none() {
-            return Err(ConfigError::OnBehalfOf);
-        }
-        Ok(ConfidentialClient(Arc::new(Inner {
+        let dialect = match self.as_entra() {
+            Some(_) => Dialect::Entra,
+            None if self.token_endpoint().is_some() => Dialect::Standard,
+            None => return Err(ConfigError::TokenEndpoint),
+        };
+        Ok(ConfidentialClient::build(Settings {
             authority: self.clone(),
             client_id: client_id.to_owned(),
             credential,
-            cache: TokenCache::new(),
-            flights: Mutex::new(HashMap::new()),
-        })))
+            dialect,
+            pairwise_subjects: false,
+        }))
     }
 }
 
 impl ConfidentialClient {
-    /// The cached token, if it will do.
-    pub(crate) fn cached(&self, wanted: &Wanted) -> Option<AccessToken> {
-        let now = self.0.authority.now();
+    fn build(settings: Settings) -> Self {
+        let holds = Cache::builder()
+            .max_capacity(MAX_HOLDS)
+            .time_to_live(LONGEST_HOLD);
+        Self(Arc::new(Inner {
+            settings,
+            cache: TokenCache::new(),
+            breaker: Breaker::new(),
+            flights: Flights::new(),
+            holds: holds.build(),
+        }))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.0.settings.clone();
+        change(&mut settings);
+        Self::build(settings)
+    }
+
+    /// Takes exchanged tokens whose `sub` is not the caller's, of an authority that gives each of its clients another one (OpenID
+    /// Connect Core 8.1). Without this they are refused as somebody else's. A client so changed has a cache of its own.
+    #[must_use]
+    pub fn pairwise_subjects(self) -> Self {
+        self.change(|settings| settings.pairwise_subjects = true)
+    }
+
+    /// The cached token, if it will do. Where it is due, a newer one is asked for in the background.
+    pub(crate) fn cached(&self, wanted: &Wanted) -> Option<Acquired> {
+        let now = self.0.now();
         let held = self
             .0
             .cache
             .get(&wanted.key(), now)
-            .filter(|held| held.is_fresh(now))?;
-        // A token that was asked for with other claims does not answer these.
-        let fits = wanted.claims.is_none() || held.claims == wanted.claims;
-        let usable = match wanted.refused {
-            // Another request has already replaced the refused token: take that one instead of asking again.
-            Some(refused) => fits && held.token.hash() != refused,
-            None => wanted.claims.is_none(),
+            .filter(|held| held.is_fresh(now) && wanted.is_met_by(held))?;
+        if held.is_due(now) {
+            self.renew_ahead(wanted, &held, now);
+        }
+        Some(held.into())
+    }
+
+    fn renew_ahead(&self, wanted: &Wanted, held: &Held, now: u64) {
+        let plain = Wanted {
+            claims: None,
+            refused: None,
+            ..wanted.clone()
         };
-        usable.then_some(held.token)
+        let joined = self.0.flights.join(plain.flight(), MAX_FLIGHTS, || None);
+        if let (Joined::Pilot(takeoff, _), Ok(runtime)) = (joined, Handle::try_current()) {
+            held.postpone_renewal(now);
+            runtime.spawn(renew(Arc::clone(&self.0), plain, takeoff));
+        }
     }
 
     /// A token from the cache or from the authority. Callers that want the same share one request; a caller
     /// that goes away does not end it.
-    pub(crate) async fn acquire(&self, wanted: Wanted) -> Result<AccessToken, ExchangeError> {
-        let (flight, leader) = {
-            let mut flights = self.0.lock();
-            // Looked up under the lock: a flight puts its token into the cache before it leaves the map.
-            if let Some(token) = self.cached(&wanted) {
-                return Ok(token);
+    pub(crate) async fn acquire(&self, wanted: Wanted) -> Result<Acquired, ExchangeError> {
+        let look = || self.cached_without_renewal(&wanted).map(Ok);
+        match self.0.flights.join(wanted.flight(), MAX_FLIGHTS, look) {
+            Joined::Found(found) => found,
+            Joined::Passenger(flight) => flight.await.unwrap_or_else(|| Err(unavailable())),
+            Joined::Pilot(takeoff, flight) => {
+                let Ok(runtime) = Handle::try_current() else {
+                    tracing::error!(
+                        kind = "no_runtime",
+                        "tokens are acquired on a tokio runtime, and this is none"
+                    );
+                    return Err(unavailable());
+                };
+                // A task of its own: the one who asked may go away while others wait.
+                runtime.spawn(fly(Arc::clone(&self.0), wanted, takeoff));
+                flight.await.unwrap_or_else(|| Err(unavailable()))
             }
-            let id = Flight {
-                key: wanted.key(),
-                claims: wanted.claims.clone(),
-            };
-            match flights.get(&id) {
-                Some(flight) => (flight.clone(), None),
-                None => {
-                    let (landed, landing) = oneshot::channel();
-                    let flight = landing.map(|ended| ended.unwrap_or_else(|_| Err(unavailable())));
-                    let flight: SharedAcquire = flight.boxed().shared();
-                    flights.insert(id.clone(), flight.clone());
-                    (flight, Some((id, landed)))
-                }
-            }
-        };
-        if let Some((id, landed)) = leader {
-            // Spawned after the lock is given back: a runtime that shuts down drops the task at once, and
-            // dropping it takes the lock.
-            let entry = Entry {
-                inner: Arc::clone(&self.0),
-                id,
-            };
-            let Ok(runtime) = Handle::try_current() else {
+            Joined::Full => {
                 tracing::error!(
-                    kind = "no_runtime",
-                    "tokens are acquired on a tokio runtime, and this is none"
+                    kind = "too_many_token_requests",
+                    "so many token requests are under way that no other is begun"
                 );
-                return Err(unavailable());
-            };
-            runtime.spawn(async move {
-                let outcome = fly(&entry.inner, wanted).await;
-                drop(entry);
-                // Nobody may be waiting any more.
-                let _ = landed.send(outcome);
-            });
+                Err(unavailable())
+            }
         }
-        flight.await
+    }
+
+    /// As [`cached`](Self::cached), for use under the lock of the flights.
+    fn cached_without_renewal(&self, wanted: &Wanted) -> Option<Acquired> {
+        let now = self.0.now();
+        let held = self.0.cache.get(&wanted.key(), now);
+        held.filter(|held| held.is_fresh(now) && wanted.is_met_by(held))
+            .map(Acquired::from)
     }
 
     /// Forgets the token that was refused, unless it has been replaced already.
     pub(crate) fn evict(&self, wanted: &Wanted, refused: TokenHash) {
         let key = wanted.key();
-        if self
-            .0
-            .cache
-            .get(&key, self.0.authority.now())
-            .is_some_and(|held| held.token.hash() == refused)
-        {
+        let held = self.0.cache.get(&key, self.0.now());
+        if held.is_some_and(|held| held.token.hash() == refused) {
             self.0.cache.remove(&key);
         }
     }
 
-    pub(crate) fn authority(&self) -> &Authority {
-        &self.0.authority
-    }
-}
-
-/// A flight's place in the map, given up when it ends, in a panic too.
-struct Entry {
-    inner: Arc<Inner>,
-    id: Flight,
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        self.inner.lock().remove(&self.id);
-    }
-}
-
-async fn fly(inner: &Inner, wanted: Wanted) -> Result<AccessToken, ExchangeError> {
-    let endpoint = |entra: &Entra| entra.token_endpoint(wanted.caller.tenant_id()?);
-    let Some(token_endpoint) = inner.authority.as_entra().and_then(endpoint) else {
-        return Err(unavailable());
-    };
-    let now = inner.authority.now();
-    let exchange = Exchange {
-        http: inner.authority.http(),
-        timeout: inner.authority.timeout(),
-        token_endpoint: &token_endpoint,
-        client_id: &inner.client_id,
-        credential: &inner.credential,
-        caller: &wanted.caller,
-        scope: &wanted.scope,
-        claims: wanted.claims.as_ref(),
-        now,
-    };
-    match exchange.run().await {
-        Ok(token) => {
-            let expires = wanted.caller.expires_at();
-            inner.cache.put(
-                wanted.key(),
-                token.clone(),
-                wanted.claims.clone(),
-                expires,
-                now,
+    /// May we act for this caller: a user, with a token of our authority that was issued for us?
+    pub(crate) fn check_caller(&self, caller: &Principal) -> Result<(), OnBehalfOfErrorKind> {
+        let settings = &self.0.settings;
+        let resource = caller.resource();
+        if resource.authority().name() != settings.authority.name() {
+            return Err(OnBehalfOfErrorKind::Misconfigured);
+        }
+        // Entra exchanges only what was issued for the very client that asks. Elsewhere a client and a resource have names of their own.
+        let ours = match settings.dialect {
+            Dialect::Entra => resource.is_of_client(&settings.client_id),
+            Dialect::Standard => true,
+        };
+        if !ours {
+            tracing::error!(
+                kind = "assertion_of_another_api",
+                "the caller's token is not for this client's own API: its client id must be an audience of the resource"
             );
-            Ok(token)
+            return Err(OnBehalfOfErrorKind::Misconfigured);
         }
-        // While the authority cannot answer, a token that is only no longer fresh is still a good one.
-        Err(ExchangeError::Other(error))
-            if wanted.is_plain() && error.kind() == OnBehalfOfErrorKind::Unavailable =>
-        {
-            let held = inner.cache.get(&wanted.key(), inner.authority.now());
-            held.map(|held| held.token)
-                .ok_or(ExchangeError::Other(error))
+        if caller.is_user() {
+            Ok(())
+        } else {
+            Err(OnBehalfOfErrorKind::UserRequired)
         }
-        Err(error) => Err(error),
+    }
+
+    pub(crate) fn authority(&self) -> &Authority {
+        &self.0.settings.authority
+    }
+
+    pub(super) fn inner(&self) -> &Arc<Inner> {
+        &self.0
+    }
+
+    pub(crate) fn takes_audience_and_resource(&self) -> bool {
+        self.0.settings.dialect == Dialect::Standard
     }
 }
 
-fn unavailable() -> ExchangeError {
-    ExchangeError::Other(OnBehalfOfError::new(OnBehalfOfErrorKind::Unavailable))
+async fn fly(inner: Arc<Inner>, wanted: Wanted, takeoff: Takeoff<Flight, Outcome>) {
+    let outcome = match inner.obtain(&wanted).await {
+        // While the authority cannot answer, a token that is only no longer fresh is still a good one.
+        Err(error) if wanted.is_plain() && error.is_transient() => {
+            let held = inner.cache.get(&wanted.key(), inner.now());
+            held.map(Acquired::from).ok_or(error)
+        }
+        outcome => outcome,
+    };
+    takeoff.land(outcome);
+}
+
+/// As a flight, for nobody in particular: the token at hand serves meanwhile.
+async fn renew(inner: Arc<Inner>, wanted: Wanted, takeoff: Takeoff<Flight, Outcome>) {
+    let outcome = inner.obtain(&wanted).await;
+    if let Err(ExchangeError::Challenge { .. }) = &outcome {
+        // The user must act before there is another token, and should be told so by the next request rather than when this one ends.
+        inner.cache.remove(&wanted.key());
+    }
+    takeoff.land(outcome);
 }
 
 impl Inner {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Flight, SharedAcquire>> {
-        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    fn now(&self) -> u64 {
+        self.settings.authority.now()
+    }
+
+    /// Asks the authority and keeps what it gives.
+    async fn obtain(&self, wanted: &Wanted) -> Outcome {
+        let key = wanted.key();
+        let now = Instant::now();
+        if let Some(wait) = self
+            .holds
+            .get(&key)
+            .and_then(|until| until.checked_duration_since(now))
+            && !wait.is_zero()
+        {
+            let error = OnBehalfOfError::throttled(seconds(wait));
+            return Err(ExchangeError::Other(error));
+        }
+        let issued = match self.ask(wanted).await {
+            Ok(issued) => issued,
+            Err(ExchangeError::Other(error)) => {
+                if let (OnBehalfOfErrorKind::Throttled, Some(wait)) =
+                    (error.kind(), error.retry_after())
+                {
+                    self.holds.insert(key, now + Duration::from_secs(wait));
+                }
+                return Err(ExchangeError::Other(error));
+            }
+            Err(error) => return Err(error),
+        };
+        telemetry::token("authority");
+        let held = Held::new(
+            &issued,
+            wanted.claims.clone(),
+            wanted.subject_expires(),
+            self.now(),
+            jitter(),
+        );
+        if let Some(held) = held {
+            self.cache.put(key, held);
+        }
+        Ok(Acquired {
+            token: issued.token,
+            claims: wanted.claims.clone(),
+        })
+    }
+
+    async fn ask(&self, wanted: &Wanted) -> Result<Issued, ExchangeError> {
+        match &wanted.subject {
+            Subject::Caller(caller) => {
+                let grant = Grant::Exchange {
+                    assertion: caller.assertion(),
+                    offline: false,
+                };
+                let identity = self.identity_of(caller);
+                self.exchange(wanted, grant, &identity, self.is_expired(caller))
+                    .await
+            }
+            Subject::Application { tenant } => {
+                let identity = Identity::new([("tid", self.tenant(tenant))]);
+                self.exchange(wanted, Grant::ClientCredentials, &identity, false)
+                    .await
+            }
+            Subject::Session(session) => {
+                // A refresh token may be good for one use only.
+                let mut kept = session.refresh_token().await;
+                let grant = Grant::Refresh { token: &kept };
+                let mut issued = self
+                    .exchange(wanted, grant, session.identity(), false)
+                    .await?;
+                if let Some(next) = issued.refresh_token.take() {
+                    *kept = next;
+                }
+                Ok(issued)
+            }
+        }
+    }
+
+    pub(super) async fn exchange(
+        &self,
+        wanted: &Wanted,
+        grant: Grant<'_>,
+        identity: &Identity,
+        subject_is_expired: bool,
+    ) -> Result<Issued, ExchangeError> {
+        let Some(token_endpoint) = self.token_endpoint(wanted) else {
+            return Err(ExchangeError::of(OnBehalfOfErrorKind::Misconfigured));
+        };
+        let settings = &self.settings;
+        let exchange = Exchange {
+            http: settings.authority.http(),
+            timeout: settings.authority.timeout(),
+            token_endpoint: &token_endpoint,
+            breaker: &self.breaker,
+            client_id: &settings.client_id,
+            credential: &settings.credential,
+            dialect: settings.dialect,
+            grant,
+            requested: &wanted.requested,
+            claims: wanted.claims.as_ref(),
+            identity,
+            subject_is_expired,
+            correlation_id: wanted.correlation_id.clone(),
+            now: self.now(),
+        };
+        exchange.run().await
+    }
+
+    /// Of the subject's own tenant, whatever tenants are trusted.
+    fn token_endpoint(&self, wanted: &Wanted) -> Option<Url> {
+        let authority = &self.settings.authority;
+        let Some(entra) = authority.as_entra() else {
+            return authority.token_endpoint().cloned();
+        };
+        entra.token_endpoint(match &wanted.subject {
+            Subject::Caller(caller) => caller.tenant_id()?,
+            Subject::Application { tenant } => tenant,
+            Subject::Session(session) => session.tenant(),
+        })
+    }
+
+    pub(super) fn identity_of(&self, caller: &Principal) -> Identity {
+        match self.settings.dialect {
+            Dialect::Entra => {
+                Identity::new([("oid", caller.object_id()), ("tid", caller.tenant_id())])
+            }
+            Dialect::Standard if self.settings.pairwise_subjects => Identity::default(),
+            Dialect::Standard => Identity::new([("sub", caller.subject())]),
+        }
+    }
+
+    fn tenant<'a>(&self, tenant: &'a str) -> Option<&'a str> {
+        (self.settings.dialect == Dialect::Entra).then_some(tenant)
+    }
+
+    /// With the leeway with which the assertion was accepted: the authority's clock may be ahead of ours.
+    pub(super) fn is_expired(&self, caller: &Principal) -> bool {
+        let leeway = caller.resource().leeway_seconds();
+        caller.expires_at() <= self.now().saturating_add(leeway)
+    }
+
+    pub(super) fn keep(&self, wanted: &Wanted, issued: &Issued) {
+        let expires = wanted.subject_expires();
+        if let Some(held) = Held::new(issued, None, expires, self.now(), jitter()) {
+            self.cache.put(wanted.key(), held);
+        }
     }
 }
 
 impl Wanted {
-    /// Any token of this caller for this scope will do.
-    fn is_plain(&self) -> bool {
-        self.claims.is_none() && self.refused.is_none()
-    }
-
-    fn key(&self) -> Key {
-        Key {
-            assertion: self.caller.assertion().hash(),
-            tenant: self.caller.tenant_id().unwrap_or_default().into(),
-            scope: Box::from(&*self.scope),
+    fn flight(&self) -> Flight {
+        Flight {
+            key: self.key(),
+            claims: self.claims.clone(),
         }
     }
+
+    /// Is this token an answer?
+    fn is_met_by(&self, held: &Held) -> bool {
+        let fits = self.claims.is_none() || held.claims == self.claims;
+        match self.refused {
+            // Somebody has already replaced the refused token: that one may do, and nobody need be asked.
+            Some(refused) => (fits || refused.any_newer) && held.token.hash() != refused.hash,
+            None => self.claims.is_none(),
+        }
+    }
+}
+
+impl From<Held> for Acquired {
+    fn from(held: Held) -> Self {
+        Self {
+            token: held.token,
+            claims: held.claims,
+        }
+    }
+}
+
+fn unavailable() -> ExchangeError {
+    ExchangeError::of(OnBehalfOfErrorKind::Unavailable)
 }
 
 impl fmt::Debug for ConfidentialClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConfidentialClient")
-            .field("client_id", &self.0.client_id)
+            .field("client_id", &self.0.settings.client_id)
             .finish_non_exhaustive()
     }
 }

@@ -32,7 +32,9 @@ pub enum OnBehalfOfErrorKind {
     Origin,
     /// The next tier refused a token that is good by all we know (502).
     TokenRefused,
-    /// The authority throttles, fails or cannot be reached, and there is no valid token in the cache (503).
+    /// The authority asks to be left alone for a while, and there is no valid token in the cache (503).
+    Throttled,
+    /// The authority fails or cannot be reached, and there is no valid token in the cache (503).
     Unavailable,
     /// The assertion is an application's own token: there is no user on whose behalf to act (403).
     UserRequired,
@@ -48,7 +50,9 @@ impl OnBehalfOfError {
             OnBehalfOfErrorKind::Misconfigured
             | OnBehalfOfErrorKind::NoAssertion
             | OnBehalfOfErrorKind::Origin => Answer::Internal,
-            OnBehalfOfErrorKind::Unavailable => Answer::Unavailable { retry_after: 1 },
+            OnBehalfOfErrorKind::Throttled | OnBehalfOfErrorKind::Unavailable => {
+                Answer::Unavailable { retry_after: 1 }
+            }
         };
         Self {
             kind,
@@ -57,11 +61,16 @@ impl OnBehalfOfError {
     }
 
     pub(crate) fn unavailable(retry_after: u64) -> Self {
+        Self::later(OnBehalfOfErrorKind::Unavailable, retry_after)
+    }
+
+    pub(crate) fn throttled(retry_after: u64) -> Self {
+        Self::later(OnBehalfOfErrorKind::Throttled, retry_after)
+    }
+
+    fn later(kind: OnBehalfOfErrorKind, retry_after: u64) -> Self {
         let carried = Carried::new(Answer::Unavailable { retry_after });
-        Self {
-            kind: OnBehalfOfErrorKind::Unavailable,
-            carried,
-        }
+        Self { kind, carried }
     }
 
     /// What went wrong.
@@ -70,12 +79,30 @@ impl OnBehalfOfError {
         self.kind
     }
 
-    /// Seconds after which it is worth trying again, of an [`Unavailable`](OnBehalfOfErrorKind::Unavailable) authority.
+    /// Seconds after which it is worth trying again, of an authority that is [`Unavailable`](OnBehalfOfErrorKind::Unavailable) or
+    /// [`Throttled`](OnBehalfOfErrorKind::Throttled).
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
         match self.carried.answer() {
             Answer::Unavailable { retry_after } => Some(*retry_after),
             _ => None,
+        }
+    }
+}
+
+impl OnBehalfOfErrorKind {
+    /// How it is named in logs and metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Blocked => "blocked",
+            Self::MalformedAnswer => "malformed_answer",
+            Self::Misconfigured => "misconfigured",
+            Self::NoAssertion => "no_assertion",
+            Self::Origin => "origin",
+            Self::Throttled => "throttled",
+            Self::TokenRefused => "token_refused",
+            Self::Unavailable => "unavailable",
+            Self::UserRequired => "user_required",
         }
     }
 }
@@ -97,6 +124,7 @@ impl fmt::Display for OnBehalfOfError {
                 "the outgoing request goes to an origin that no token may be sent to"
             }
             OnBehalfOfErrorKind::TokenRefused => "the next tier refuses the token",
+            OnBehalfOfErrorKind::Throttled => "the authority asks to be left alone for a while",
             OnBehalfOfErrorKind::Unavailable => "the authority is not available",
             OnBehalfOfErrorKind::UserRequired => "the assertion is not a user's token",
         })

@@ -26,6 +26,7 @@ pub struct AuthorityBuilder {
     key_source: Option<Arc<dyn KeySource>>,
     loopback_http: bool,
     metadata_url: Option<String>,
+    token_endpoint: Option<String>,
     v1: bool,
     v1_key_source: Option<Arc<dyn KeySource>>,
 }
@@ -124,6 +125,7 @@ impl AuthorityBuilder {
             key_source: None,
             loopback_http: false,
             metadata_url: None,
+            token_endpoint: None,
             v1: false,
             v1_key_source: None,
         }
@@ -153,6 +155,14 @@ impl AuthorityBuilder {
     /// ours all the same. Only for an authority that was named by its issuer.
     pub fn metadata_url(mut self, url: &str) -> Self {
         self.metadata_url = Some(url.to_owned());
+        self
+    }
+
+    /// Where tokens are asked for (RFC 6749 3.2; `token_endpoint` of the metadata), by a
+    /// [`ConfidentialClient`](crate::ConfidentialClient). It is written here because credentials are sent to it. Only for an
+    /// authority that was named by its issuer; Entra's is known.
+    pub fn token_endpoint(mut self, url: &str) -> Self {
+        self.token_endpoint = Some(url.to_owned());
         self
     }
 
@@ -215,6 +225,13 @@ impl AuthorityBuilder {
             return Err(ConfigError::Algorithms);
         }
         let Plan { entra, issuers } = self.plan()?;
+        let token_endpoint = match &self.token_endpoint {
+            Some(_) if !matches!(self.kind, Kind::Issuer(_)) => {
+                return Err(ConfigError::TokenEndpoint);
+            }
+            Some(url) => Some(self.located(url)?),
+            None => None,
+        };
         let http = self.http()?;
         // The keys of v1.0 tokens are published without an issuer each.
         if let Some(source) = &self.key_source
@@ -240,7 +257,11 @@ impl AuthorityBuilder {
                     let source = DiscoverySource::new(http, metadata, expected, self.loopback_http);
                     Arc::new(source)
                 };
-                let keys = RemoteKeySet::new(source.unwrap_or_else(discovery), self.bounds);
+                let keys = RemoteKeySet::new(
+                    rule.to_string(),
+                    source.unwrap_or_else(discovery),
+                    self.bounds,
+                );
                 Issuer { rule, keys }
             })
             .collect();
@@ -252,6 +273,7 @@ impl AuthorityBuilder {
             issuers,
             name,
             timeout: self.bounds.deadline(),
+            token_endpoint,
         })))
     }
 

@@ -50,6 +50,14 @@ impl IssuerRule {
         }
     }
 
+    pub(crate) fn trusts(&self, tenant: &str) -> bool {
+        match self {
+            Self::Exact(_) => false,
+            Self::Template { tenants, .. } => tenants.trust(tenant),
+            Self::Published { tenant: only } => tenant == only,
+        }
+    }
+
     /// Must each key name the issuer that it signs for? Else the keys of one tenant would sign for all of them.
     pub(crate) fn needs_key_issuer(&self) -> bool {
         match self {

@@ -33,6 +33,7 @@ struct Inner {
     issuers: Vec<Issuer>,
     name: String,
     timeout: Duration,
+    token_endpoint: Option<Url>,
 }
 
 /// What is known of an authority of Entra's kind.
@@ -93,7 +94,7 @@ impl Authority {
         self.0
             .issuers
             .iter()
-            .map(|issuer| issuer.keys.status(&issuer.rule.to_string()))
+            .map(|issuer| issuer.keys.status())
             .collect()
     }
 
@@ -119,6 +120,20 @@ impl Authority {
 
     pub(crate) fn http(&self) -> &reqwest::Client {
         &self.0.http
+    }
+
+    pub(crate) fn trusts_tenant(&self, tenant: &str) -> bool {
+        is_guid(tenant)
+            && self
+                .0
+                .issuers
+                .iter()
+                .any(|issuer| issuer.rule.trusts(tenant))
+    }
+
+    /// Of an authority that is named by its issuer, where it is known.
+    pub(crate) fn token_endpoint(&self) -> Option<&Url> {
+        self.0.token_endpoint.as_ref()
     }
 
     pub(crate) fn as_entra(&self) -> Option<&Entra> {

@@ -224,11 +224,11 @@ impl Accepted<'_> {
         if !signature::verifies(algorithm, key, self.body.message, &self.body.signature) {
             return Err(VerifyError::Signature);
         }
-        Ok(Verified {
-            facts: facts(&self.claims, self.resource.authority().name()),
-            resource: self.resource.clone(),
-            issuer: self.issuer.0,
-        })
+        Ok(Verified::new(
+            facts(&self.claims, self.resource.authority().name()),
+            self.resource.clone(),
+            self.issuer.0,
+        ))
     }
 
     /// Keys sign only for the issuer that their metadata name, and Entra's only for their own issuer and cloud besides, perhaps

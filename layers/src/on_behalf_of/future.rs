@@ -12,10 +12,13 @@ use tower_service::Service;
 
 use super::replay::Replay;
 use super::{DownstreamChallenges, Shared};
-use crate::acquire::{ExchangeError, OnBehalfOfError, OnBehalfOfErrorKind, Wanted};
+use crate::acquire::{
+    Acquired, ExchangeError, OnBehalfOfError, OnBehalfOfErrorKind, Refused, Wanted,
+};
 use crate::challenge::{Answer, ChallengeRequired, Demand, StepUp, demand, parse};
 use crate::claims::ClaimsRequest;
 use crate::refusal::{BoxError, is_grpc};
+use crate::telemetry;
 use crate::token::AccessToken;
 
 /// More rounds than this within one call are a loop, whatever their claims.
@@ -38,7 +41,7 @@ pin_project! {
     #[project = StateProj]
     enum State<F> {
         // -> Ready | done
-        Acquire { token: BoxFuture<Result<AccessToken, ExchangeError>> },
+        Acquire { token: BoxFuture<Result<Acquired, ExchangeError>> },
         // -> Call
         Ready { token: Option<AccessToken> },
         // -> Acquire | done
@@ -61,8 +64,12 @@ struct Operation<S, B, R: Replay<B>> {
     /// What is kept of the one under way.
     kept: Option<(request::Parts, R::Kept)>,
     sent: Option<AccessToken>,
-    /// The claims that were demanded so far, in order.
-    demanded: Vec<ClaimsRequest>,
+    /// The claims that were demanded last.
+    demanded: Option<ClaimsRequest>,
+    /// The claims with which the authority was asked so far.
+    asked: Vec<ClaimsRequest>,
+    /// A token that others obtained was taken for an answer once.
+    took_newer: bool,
     refreshed: bool,
 }
 
@@ -132,7 +139,7 @@ where
     }
 }
 
-fn acquire(shared: &Arc<Shared>, wanted: Wanted) -> BoxFuture<Result<AccessToken, ExchangeError>> {
+fn acquire(shared: &Arc<Shared>, wanted: Wanted) -> BoxFuture<Result<Acquired, ExchangeError>> {
     let client = shared.client.clone();
     Box::pin(async move { client.acquire(wanted).await })
 }
@@ -148,7 +155,9 @@ impl<S, B, R: Replay<B>> Operation<S, B, R> {
             next: None,
             kept: None,
             sent: None,
-            demanded: Vec::new(),
+            demanded: None,
+            asked: Vec::new(),
+            took_newer: false,
             refreshed: false,
         }
     }
@@ -173,13 +182,16 @@ impl<S, B, R: Replay<B>> Operation<S, B, R> {
 
     /// The next tier demands claims: ask the authority with them, or give up.
     fn challenged(&mut self, claims: ClaimsRequest) -> Result<Wanted, BoxError> {
-        let loops = self.demanded.contains(&claims) || self.demanded.len() >= MAX_ROUNDS;
-        self.demanded.push(claims.clone());
+        let loops = self.asked.contains(&claims) || self.asked.len() >= MAX_ROUNDS;
+        self.demanded = Some(claims.clone());
         if loops {
             return Err(self.relay(OnBehalfOfErrorKind::Blocked));
         }
         self.rewind();
-        let refused = self.sent.take().map(|token| token.hash());
+        let refused = self.sent.take().map(|token| Refused {
+            hash: token.hash(),
+            any_newer: !self.took_newer,
+        });
         self.wanted
             .clone()
             .map(|wanted| Wanted {
@@ -190,6 +202,19 @@ impl<S, B, R: Replay<B>> Operation<S, B, R> {
             .ok_or_else(|| self.relay(OnBehalfOfErrorKind::Blocked))
     }
 
+    /// Another token is there: counted as a round if the authority was asked with the demanded claims, by whomever.
+    fn acquired(&mut self, acquired: Acquired) -> AccessToken {
+        match &self.demanded {
+            Some(claims) if acquired.claims.as_ref() == Some(claims) => {
+                telemetry::challenge("answered", "insufficient_claims");
+                self.asked.push(claims.clone());
+            }
+            Some(_) => self.took_newer = true,
+            None => {}
+        }
+        acquired.token
+    }
+
     /// The next tier refuses the token without a reason: a fresh one may do, once.
     fn refused(&mut self) -> Result<Wanted, BoxError> {
         let refused = self.sent.take().map(|token| token.hash());
@@ -197,12 +222,15 @@ impl<S, B, R: Replay<B>> Operation<S, B, R> {
             self.shared.client.evict(wanted, refused);
         }
         self.rewind();
-        match (&self.wanted, self.refreshed, &self.next) {
-            (Some(wanted), false, Some(_)) => {
+        match (&self.wanted, refused, &self.next) {
+            (Some(wanted), Some(refused), Some(_)) if !self.refreshed => {
                 self.refreshed = true;
                 Ok(Wanted {
-                    claims: self.demanded.last().cloned(),
-                    refused,
+                    claims: self.demanded.clone(),
+                    refused: Some(Refused {
+                        hash: refused,
+                        any_newer: self.demanded.is_none(),
+                    }),
                     ..wanted.clone()
                 })
             }
@@ -221,7 +249,7 @@ impl<S, B, R: Replay<B>> Operation<S, B, R> {
             ExchangeError::Challenge {
                 challenge,
                 with_claims: false,
-            } if self.demanded.is_empty() => challenge.into(),
+            } if self.demanded.is_none() => challenge.into(),
             ExchangeError::Challenge { .. } => self.relay(OnBehalfOfErrorKind::Blocked),
         }
     }
@@ -231,8 +259,8 @@ impl<S, B, R: Replay<B>> Operation<S, B, R> {
         let capable = self
             .wanted
             .as_ref()
-            .is_some_and(|wanted| wanted.caller.accepts_claims_challenge());
-        match self.demanded.last() {
+            .is_some_and(|wanted| wanted.subject.accepts_claims_challenge());
+        match &self.demanded {
             Some(claims) if capable => {
                 ChallengeRequired::new(Answer::InsufficientClaims(claims.clone())).into()
             }
@@ -255,7 +283,9 @@ where
         loop {
             let next = match state.as_mut().project() {
                 StateProj::Acquire { token } => match ready!(token.as_mut().poll(cx)) {
-                    Ok(token) if operation.next.is_some() => State::Ready { token: Some(token) },
+                    Ok(acquired) if operation.next.is_some() => State::Ready {
+                        token: Some(operation.acquired(acquired)),
+                    },
                     // The stronger token is in the cache, but this request cannot be sent again.
                     Ok(_) => {
                         return Poll::Ready(Err(operation.relay(OnBehalfOfErrorKind::Unavailable)));

@@ -4,16 +4,16 @@ mod future;
 mod replay;
 mod service;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use http::Request;
 use tower_layer::Layer;
+use url::Url;
 
 pub use self::future::ResponseFuture as OnBehalfOfFuture;
 pub use self::replay::{CloneBody, Never, Replay};
 pub use self::service::OnBehalfOf;
-use crate::acquire::ConfidentialClient;
+use crate::acquire::{ConfidentialClient, LongRunning, Requested};
 use crate::challenge::Challenge;
 use crate::error::ConfigError;
 use crate::origin::Origin;
@@ -53,10 +53,11 @@ enum TargetKind {
     BoundClient,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Shared {
     client: ConfidentialClient,
-    scope: Arc<str>,
+    requested: Arc<Requested>,
+    speaks_for: SpeaksFor,
     target: Target,
 }
 
@@ -69,11 +70,27 @@ pub trait OnBehalfOfExt {
     /// Puts the caller's assertion into the request's extensions; [`OnBehalfOf`] takes it out again.
     #[must_use]
     fn on_behalf_of(self, caller: &Principal) -> Self;
+
+    /// Puts a long-running session there in place of a caller.
+    #[must_use]
+    fn in_long_running(self, session: &LongRunning) -> Self;
 }
 
-/// The extension of an outgoing request.
+/// Whom an outgoing request names in its extensions.
 #[derive(Clone)]
-struct Caller(Principal);
+enum Named {
+    Caller(Principal),
+    Session(LongRunning),
+}
+
+/// Whom the calls of a layer are made for.
+#[derive(Clone, Debug)]
+enum SpeaksFor {
+    /// Whom each request names.
+    Caller,
+    /// This client itself, of that tenant (empty where the authority has none).
+    Application { tenant: Arc<str> },
+}
 
 impl Target {
     /// Only this origin, `https://host[:port]` (`http` on loopback). A request without an absolute URI is refused.
@@ -99,7 +116,8 @@ impl Target {
 }
 
 impl ConfidentialClient {
-    /// Calls with tokens of these scopes (of one resource: `["api://orders/.default"]`), sent to this target only.
+    /// Calls with tokens of these scopes (of one resource: `["api://orders/.default"]`), sent to this target only, for the user whom
+    /// each request names.
     ///
     /// # Errors
     /// No scope, or text that is not a scope-token.
@@ -108,32 +126,100 @@ impl ConfidentialClient {
         scopes: impl IntoIterator<Item = &'a str>,
         target: Target,
     ) -> Result<OnBehalfOfLayer, ConfigError> {
-        // Sorted, so that the order in which scopes are written does not split the cache.
-        let scopes: BTreeSet<Scope> = scopes
-            .into_iter()
-            .map(Scope::new)
-            .collect::<Result<_, _>>()?;
-        if scopes.is_empty() {
-            return Err(ConfigError::Scope);
+        Ok(self.layer(SpeaksFor::Caller, Requested::scopes(scopes)?, target))
+    }
+
+    /// Calls with this client's own tokens (client credentials, RFC 6749 4.4), for work that is done for no user. A request that names a
+    /// user is refused; a `Principal` that a gateway left in it is removed and not used.
+    ///
+    /// # Errors
+    /// No scope, text that is not a scope-token, or an authority of several tenants
+    /// ([`as_application_in`](Self::as_application_in)).
+    pub fn as_application<'a>(
+        &self,
+        scopes: impl IntoIterator<Item = &'a str>,
+        target: Target,
+    ) -> Result<OnBehalfOfLayer, ConfigError> {
+        let tenant = match self.authority().as_entra() {
+            Some(entra) => entra.tenant.as_deref().ok_or(ConfigError::Tenant)?,
+            None => "",
+        };
+        let speaks_for = SpeaksFor::Application {
+            tenant: tenant.into(),
+        };
+        Ok(self.layer(speaks_for, Requested::scopes(scopes)?, target))
+    }
+
+    /// The same in one tenant, a GUID, of an authority of several.
+    ///
+    /// # Errors
+    /// As [`as_application`](Self::as_application), or a tenant that the authority does not trust.
+    pub fn as_application_in<'a>(
+        &self,
+        tenant: &str,
+        scopes: impl IntoIterator<Item = &'a str>,
+        target: Target,
+    ) -> Result<OnBehalfOfLayer, ConfigError> {
+        let tenant = tenant.to_ascii_lowercase();
+        if !self.authority().trusts_tenant(&tenant) {
+            return Err(ConfigError::Tenant);
         }
-        let scope = scopes
-            .iter()
-            .map(Scope::as_str)
-            .collect::<Vec<_>>()
-            .join(" ")
-            .into();
-        Ok(OnBehalfOfLayer {
+        let speaks_for = SpeaksFor::Application {
+            tenant: tenant.into(),
+        };
+        Ok(self.layer(speaks_for, Requested::scopes(scopes)?, target))
+    }
+
+    fn layer(
+        &self,
+        speaks_for: SpeaksFor,
+        requested: Requested,
+        target: Target,
+    ) -> OnBehalfOfLayer {
+        OnBehalfOfLayer {
             shared: Arc::new(Shared {
                 client: self.clone(),
-                scope,
+                requested: Arc::new(requested),
+                speaks_for,
                 target,
             }),
             replay: Never,
-        })
+        }
     }
 }
 
 impl<R> OnBehalfOfLayer<R> {
+    /// Names the `audience` that the token is for (RFC 8693 2.1), for authorities that do not tell it from the scopes.
+    ///
+    /// # Errors
+    /// An authority of Entra's kind, or text that is empty or not visible ASCII.
+    pub fn audience(self, audience: &str) -> Result<Self, ConfigError> {
+        Scope::new(audience).map_err(|_| ConfigError::Audience)?;
+        self.request(|requested| requested.audience = Some(audience.to_owned()))
+    }
+
+    /// Names the `resource` that the token is for (RFC 8693 2.1, RFC 8707), an absolute URI without a fragment.
+    ///
+    /// # Errors
+    /// An authority of Entra's kind, or text that is no such URI.
+    pub fn resource(self, resource: &str) -> Result<Self, ConfigError> {
+        let absolute = Url::parse(resource).is_ok_and(|url| url.fragment().is_none());
+        if !absolute || Scope::new(resource).is_err() {
+            return Err(ConfigError::Audience);
+        }
+        self.request(|requested| requested.resource = Some(resource.to_owned()))
+    }
+
+    fn request(mut self, change: impl FnOnce(&mut Requested)) -> Result<Self, ConfigError> {
+        if !self.shared.client.takes_audience_and_resource() {
+            return Err(ConfigError::Target);
+        }
+        change(Arc::make_mut(
+            &mut Arc::make_mut(&mut self.shared).requested,
+        ));
+        Ok(self)
+    }
+
     /// How a request is sent again after a challenge; [`Never`] by default.
     pub fn replay<N>(self, replay: N) -> OnBehalfOfLayer<N> {
         OnBehalfOfLayer {
@@ -161,7 +247,13 @@ impl<S, R: Clone> Layer<S> for OnBehalfOfLayer<R> {
 
 impl<B> OnBehalfOfExt for Request<B> {
     fn on_behalf_of(mut self, caller: &Principal) -> Self {
-        self.extensions_mut().insert(Caller(caller.clone()));
+        self.extensions_mut().insert(Named::Caller(caller.clone()));
+        self
+    }
+
+    fn in_long_running(mut self, session: &LongRunning) -> Self {
+        self.extensions_mut()
+            .insert(Named::Session(session.clone()));
         self
     }
 }
@@ -169,7 +261,13 @@ impl<B> OnBehalfOfExt for Request<B> {
 #[cfg(feature = "tonic")]
 impl<T> OnBehalfOfExt for ::tonic::Request<T> {
     fn on_behalf_of(mut self, caller: &Principal) -> Self {
-        self.extensions_mut().insert(Caller(caller.clone()));
+        self.extensions_mut().insert(Named::Caller(caller.clone()));
+        self
+    }
+
+    fn in_long_running(mut self, session: &LongRunning) -> Self {
+        self.extensions_mut()
+            .insert(Named::Session(session.clone()));
         self
     }
 }

@@ -4,15 +4,23 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::header::AUTHORIZATION;
-use http::{Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tower_service::Service;
 
 use super::future::ResponseFuture;
 use super::replay::{Never, Replay};
-use super::{Caller, Shared};
-use crate::acquire::{OnBehalfOfError, OnBehalfOfErrorKind, Wanted};
+use super::{Named, Shared, SpeaksFor};
+use crate::acquire::{OnBehalfOfError, OnBehalfOfErrorKind, Subject, Wanted};
+use crate::authority::is_guid;
 use crate::principal::Principal;
 use crate::refusal::BoxError;
+use crate::telemetry;
+
+/// Where a request may carry its id.
+const CORRELATION_IDS: [HeaderName; 2] = [
+    HeaderName::from_static("x-correlation-id"),
+    HeaderName::from_static("client-request-id"),
+];
 
 /// The service of [`OnBehalfOfLayer`](crate::OnBehalfOfLayer).
 #[derive(Clone, Debug)]
@@ -67,13 +75,14 @@ where
         // Whatever credential the handler copied there is not for the next tier.
         request.headers_mut().remove(AUTHORIZATION);
         match self.shared.client.cached(&wanted) {
-            Some(token) => {
+            Some(acquired) => {
+                telemetry::token("memory");
                 // The readied service makes the call; the clone waits for a possible second attempt.
                 // https://docs.rs/tower/latest/tower/trait.Service.html#be-careful-when-cloning-inner-services
                 let clone = self.inner.clone();
                 let mut future =
                     ResponseFuture::new(clone, self.replay.clone(), &self.shared, wanted, request);
-                future.send_now(&mut self.inner, token);
+                future.send_now(&mut self.inner, acquired.token);
                 future
             }
             None => ResponseFuture::acquire(
@@ -97,28 +106,46 @@ impl<S: Clone, R> OnBehalfOf<S, R> {
 }
 
 impl<S, R> OnBehalfOf<S, R> {
-    /// Takes the caller out of the request and checks that the call may be made.
+    /// Takes whoever is spoken for out of the request and checks that the call may be made.
     fn admit<B>(&self, request: &mut Request<B>) -> Result<Wanted, OnBehalfOfErrorKind> {
-        let named = request
-            .extensions_mut()
-            .remove::<Caller>()
-            .map(|Caller(principal)| principal);
-        let received = request.extensions_mut().remove::<Principal>();
-        let caller = named.or(received).ok_or(OnBehalfOfErrorKind::NoAssertion)?;
+        let extensions = request.extensions_mut();
+        let named = extensions.remove::<Named>();
+        let received = extensions.remove::<Principal>();
         if !self.shared.target.admits(request) {
             return Err(OnBehalfOfErrorKind::Origin);
         }
-        if caller.resource().authority().name() != self.shared.client.authority().name() {
-            return Err(OnBehalfOfErrorKind::Misconfigured);
-        }
-        if !caller.is_user() {
-            return Err(OnBehalfOfErrorKind::UserRequired);
-        }
-        Ok(Wanted {
-            caller,
-            scope: Arc::clone(&self.shared.scope),
-            claims: None,
-            refused: None,
-        })
+        let client = &self.shared.client;
+        let subject = match (&self.shared.speaks_for, named) {
+            (SpeaksFor::Application { tenant }, None) => Subject::Application {
+                tenant: Arc::clone(tenant),
+            },
+            // Whose right is it? A request that names a user is not made with the application's own.
+            (SpeaksFor::Application { .. }, Some(_)) => {
+                return Err(OnBehalfOfErrorKind::Misconfigured);
+            }
+            (SpeaksFor::Caller, Some(Named::Session(session))) if session.is_of(client) => {
+                Subject::Session(session)
+            }
+            (SpeaksFor::Caller, Some(Named::Session(_))) => {
+                return Err(OnBehalfOfErrorKind::Misconfigured);
+            }
+            (SpeaksFor::Caller, named) => {
+                let caller = match named {
+                    Some(Named::Caller(caller)) => caller,
+                    _ => received.ok_or(OnBehalfOfErrorKind::NoAssertion)?,
+                };
+                client.check_caller(&caller)?;
+                Subject::Caller(caller)
+            }
+        };
+        let mut wanted = Wanted::new(subject, &self.shared.requested);
+        wanted.correlation_id = correlation_id(request.headers());
+        Ok(wanted)
     }
+}
+
+/// The id under which the tiers log this request, if it is one that an authority takes: a GUID.
+fn correlation_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let id = CORRELATION_IDS.iter().find_map(|name| headers.get(name))?;
+    is_guid(id.to_str().ok()?).then(|| id.clone())
 }

@@ -134,11 +134,11 @@ mod tests {
         let authority = Authority::entra("11111111-2222-3333-4444-555555555555").unwrap();
         let facts = FactsBuilder::new().text(Piece::Subject, Some(subject));
         Entry {
-            verified: Arc::new(Verified {
-                facts: facts.build(Marks::default(), 1, 1, 1),
-                resource: authority.resource("api://x").unwrap(),
-                issuer: 0,
-            }),
+            verified: Arc::new(Verified::new(
+                facts.build(Marks::default(), 1, 1, 1),
+                authority.resource("api://x").unwrap(),
+                0,
+            )),
             generation: Generation::default(),
         }
     }

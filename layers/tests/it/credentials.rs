@@ -20,7 +20,7 @@ use tower_bearer::{
     OnBehalfOfErrorKind, OnBehalfOfExt, Target,
 };
 
-use crate::support::{Body, CLIENT, NOW, TENANT, TokenEndpoint, issued};
+use crate::support::{Body, CLIENT, NOW, TENANT, TokenEndpoint, field, issued};
 
 static KEY: LazyLock<RsaKeyPair> =
     LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).unwrap());
@@ -94,16 +94,6 @@ async fn form(credential: Credential) -> Vec<(String, String)> {
     endpoint.on("", issued("next")).await;
     call(&endpoint, credential).await.unwrap();
     endpoint.forms().await.remove(0)
-}
-
-fn field<'a>(form: &'a [(String, String)], name: &str) -> &'a str {
-    let found: Vec<&str> = form
-        .iter()
-        .filter(|(field, _)| field == name)
-        .map(|(_, value)| value.as_str())
-        .collect();
-    assert_eq!(found.len(), 1, "{name}");
-    found[0]
 }
 
 fn json_of(part: &str) -> Value {

@@ -7,6 +7,7 @@
     reason = "helpers of tests fail by panicking"
 )]
 
+mod acquisition;
 mod board;
 #[path = "../../src/campaign.rs"]
 mod campaign;
@@ -17,8 +18,10 @@ mod extraction;
 mod faults;
 mod floods;
 mod grpc;
+mod isolation;
 mod keys;
 mod lifecycle;
+mod long_running;
 mod on_behalf_of;
 mod readiness;
 mod relay;
@@ -29,7 +32,9 @@ mod runtimes;
 mod scripted;
 mod several_authorities;
 mod support;
+mod telemetry;
 mod tenants;
 mod tls;
+mod token_exchange;
 mod tokens;
 mod verified_tokens;

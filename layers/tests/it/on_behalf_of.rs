@@ -317,8 +317,9 @@ async fn a_fourth_demand_within_one_call_goes_up() {
     assert_eq!(next.bearers().len(), 4);
 }
 
-#[tokio::test]
-async fn a_token_obtained_for_other_claims_does_not_answer_these() {
+/// A call whose first answer comes only after another call of the same user, challenged for `others`, has had its token replaced.
+/// The bearers of both, the slow one's first.
+async fn overtaken(answers: &[(u16, &'static str)], others: &'static str) -> [Vec<String>; 2] {
     let endpoint = TokenEndpoint::start().await;
     let world = endpoint.world();
     endpoint.on("%22c1%22", issued("for-c1")).await;
@@ -326,13 +327,12 @@ async fn a_token_obtained_for_other_claims_does_not_answer_these() {
     endpoint.on("jwt-bearer", issued("plain")).await;
     let layer = layer(&world).replay(CloneBody);
     let caller = world.principal(json!({}));
-    let second = NextTier::new(&[(401, DEMANDS_C2), (200, "")]);
-    // While the first call waits for its answer, another one of the same user has its token replaced.
-    let slow = NextTier::new(&[(401, DEMANDS_C1), (200, "")]);
+    let fast = NextTier::new(&[(401, others), (200, "")]);
+    let slow = NextTier::new(answers);
     let during = slow.clone();
     let (inner_layer, inner_caller) = (layer.clone(), caller.clone());
     let first = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
-    let other = second.clone();
+    let other = fast.clone();
     let service = layer.wrap(service_fn(move |request| {
         let others_turn = first.swap(false, std::sync::atomic::Ordering::SeqCst);
         let other =
@@ -346,8 +346,40 @@ async fn a_token_obtained_for_other_claims_does_not_answer_these() {
         }
     }));
     assert_eq!(service.oneshot(call(&caller)).await.unwrap().status(), 200);
-    assert_eq!(second.bearers(), ["Bearer plain", "Bearer for-c2"]);
-    assert_eq!(slow.bearers(), ["Bearer plain", "Bearer for-c1"]);
+    let tokens = endpoint.count().await;
+    let mut different: Vec<String> = [slow.bearers(), fast.bearers()].concat();
+    different.sort();
+    different.dedup();
+    assert_eq!(tokens, different.len(), "each token was asked for once");
+    [slow.bearers(), fast.bearers()]
+}
+
+#[tokio::test]
+async fn a_newer_token_is_tried_before_the_authority_is_asked() {
+    let [slow, fast] = overtaken(&[(401, DEMANDS_C1), (200, "")], DEMANDS_C2).await;
+    assert_eq!(fast, ["Bearer plain", "Bearer for-c2"]);
+    assert_eq!(slow, ["Bearer plain", "Bearer for-c2"]);
+}
+
+#[tokio::test]
+async fn a_newer_token_that_does_not_do_is_no_round_and_is_tried_once() {
+    let answers = [(401, DEMANDS_C1), (401, DEMANDS_C1), (200, "")];
+    let [slow, _] = overtaken(&answers, DEMANDS_C2).await;
+    assert_eq!(slow, ["Bearer plain", "Bearer for-c2", "Bearer for-c1"]);
+}
+
+#[tokio::test]
+async fn a_newer_token_with_the_same_claims_is_the_round() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    endpoint.on("acrs", issued("for-c1")).await;
+    endpoint.on("jwt-bearer", issued("plain")).await;
+    let layer = layer(&world).replay(CloneBody);
+    let caller = world.principal(json!({}));
+    let stubborn = NextTier::new(&[(401, DEMANDS_C1)]);
+    let kind = demanded(outcome(&layer, &stubborn, call(&caller)).await);
+    assert_eq!(kind, RefusalKind::InsufficientClaims);
+    assert_eq!(stubborn.bearers(), ["Bearer plain", "Bearer for-c1"]);
 }
 
 #[tokio::test]
@@ -382,8 +414,10 @@ async fn a_token_near_its_end_serves_while_the_authority_is_down() {
     let next = NextTier::new(&[(200, "")]);
     for (now, requests, served) in [
         (NOW, 1, true),
-        (NOW + 3299, 1, true),
-        (NOW + 3300, 2, true),
+        // Not yet due, whatever the jitter.
+        (NOW + 2700, 1, true),
+        // In its last minute a request waits for a newer one, and gets the old one for want of it.
+        (NOW + 3540, 2, true),
         (NOW + 3600, 3, false),
     ] {
         world.clock.set(now);
@@ -614,7 +648,7 @@ async fn failures_of_the_authority_are_told_apart() {
         (
             "throttled",
             ResponseTemplate::new(429).insert_header("retry-after", "7"),
-            OnBehalfOfErrorKind::Unavailable,
+            OnBehalfOfErrorKind::Throttled,
         ),
         (
             "down",

@@ -247,6 +247,35 @@ impl TokenEndpoint {
     }
 }
 
+/// A caller whose token is for another API of the same authority.
+pub(crate) fn principal_of(resource: &Resource, token: &str) -> Principal {
+    let keys = KeySet::from_jwks(jwks().as_bytes()).unwrap();
+    jwt::verify(token, &keys, &resource.policy(), NOW).unwrap()
+}
+
+/// Repeats `attempt` until it gives something: for what happens in the background, some turns of the runtime from now.
+pub(crate) async fn eventually<T>(mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
+    let found = async {
+        loop {
+            if let Some(found) = attempt().await {
+                return found;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let patience = std::time::Duration::from_secs(60);
+    let waited = tokio::time::timeout(patience, found).await;
+    waited.expect("it never happens")
+}
+
+/// The one value of a field of a form.
+pub(crate) fn field<'a>(form: &'a [(String, String)], name: &str) -> &'a str {
+    let named = form.iter().filter(|(field, _)| field == name);
+    let found: Vec<&str> = named.map(|(_, value)| value.as_str()).collect();
+    assert_eq!(found.len(), 1, "{name}");
+    found[0]
+}
+
 pub(crate) fn issued(token: &str) -> ResponseTemplate {
     ResponseTemplate::new(200)
         .set_body_json(json!({"token_type": "Bearer", "access_token": token, "expires_in": 3600}))
