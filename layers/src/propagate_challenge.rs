@@ -15,6 +15,7 @@ use tower_service::Service;
 use crate::challenge::{Answer, Carried, find};
 use crate::refusal::{BoxError, RefusalBody, Refused, amend, is_grpc_call, respond};
 use crate::resource::{AcceptedBy, Resource};
+use crate::telemetry;
 
 /// Turns a demand from below into the answer that this resource's caller understands: the last link of the chain at every tier.
 ///
@@ -233,6 +234,7 @@ fn carried_by<B>(response: &Response<B>) -> Option<Carried> {
 
 fn log(carried: &Carried) {
     carried.printed();
+    telemetry::challenge("relayed", carried.answer().kind().name());
     match carried.answer() {
         Answer::Internal => tracing::error!(
             kind = "relay_misconfigured",

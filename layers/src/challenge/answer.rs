@@ -63,6 +63,25 @@ pub enum RefusalKind {
     Unavailable,
 }
 
+impl RefusalKind {
+    /// How it is named in metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::BadGateway => "bad_gateway",
+            Self::ConsentRequired => "consent_required",
+            Self::Forbidden => "forbidden",
+            Self::InsufficientClaims => "insufficient_claims",
+            Self::InsufficientScope => "insufficient_scope",
+            Self::Internal => "internal",
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidToken => "invalid_token",
+            Self::MissingToken => "missing_token",
+            Self::StepUp => "step_up",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
 /// Marks errors and responses that carry an [`Answer`].
 ///
 /// Every public error of ours returns this as its `source()`: wrappers such as `#[error(transparent)]`, `anyhow`, `Arc` and

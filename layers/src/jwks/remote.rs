@@ -11,8 +11,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::Instrument as _;
 
 use super::{FetchError, Fetched, KeySet, KeySource};
+use crate::telemetry;
 
 /// After a good fetch an unknown `kid` causes no further fetch for this long.
 const COOLDOWN: Duration = Duration::from_secs(30);
@@ -102,6 +104,8 @@ struct Task {
 }
 
 struct Shared {
+    /// Whose keys they are, for logs and metrics.
+    issuer: String,
     source: Arc<dyn KeySource>,
     snapshot: ArcSwapOption<Snapshot>,
     last: watch::Sender<Attempt>,
@@ -133,7 +137,7 @@ struct Attempt {
 }
 
 impl RemoteKeySet {
-    pub(crate) fn new(source: Arc<dyn KeySource>, bounds: Bounds) -> Self {
+    pub(crate) fn new(issuer: String, source: Arc<dyn KeySource>, bounds: Bounds) -> Self {
         let none = Attempt {
             number: 0,
             good: false,
@@ -141,6 +145,7 @@ impl RemoteKeySet {
             quiet_until: None,
         };
         let shared = Shared {
+            issuer,
             source,
             snapshot: ArcSwapOption::empty(),
             last: watch::Sender::new(none),
@@ -205,7 +210,7 @@ impl RemoteKeySet {
         Some(read(snapshot))
     }
 
-    pub(crate) fn status(&self, issuer: &str) -> KeyStatus {
+    pub(crate) fn status(&self) -> KeyStatus {
         let shared = &self.0.shared;
         let last = *shared.last.borrow();
         let snapshot = shared.snapshot.load();
@@ -213,7 +218,7 @@ impl RemoteKeySet {
             .as_ref()
             .map(|snapshot| snapshot.confirmed_at.elapsed());
         KeyStatus {
-            issuer: issuer.to_owned(),
+            issuer: shared.issuer.clone(),
             state: match age {
                 Some(age) if age <= shared.bounds.longest_pause => KeyState::Fresh,
                 Some(age) if age < shared.bounds.last_known_good => KeyState::Stale,
@@ -388,7 +393,15 @@ impl Shared {
 async fn refresh(shared: Arc<Shared>) {
     let mut failures = 0_u32;
     loop {
-        let (good, next) = match fetch(&shared).await {
+        let span = tracing::info_span!("fetch_keys", issuer = shared.issuer);
+        let fetched = fetch(&shared).instrument(span).await;
+        let age = shared
+            .snapshot
+            .load()
+            .as_ref()
+            .map(|keys| keys.confirmed_at.elapsed());
+        telemetry::keys(&shared.issuer, fetched.is_ok(), age);
+        let (good, next) = match fetched {
             Ok(max_age) => {
                 failures = 0;
                 (
@@ -523,7 +536,11 @@ mod tests {
                 ..Script::default()
             });
             Self {
-                keys: RemoteKeySet::new(Arc::new(Arc::clone(&script)), Bounds::default()),
+                keys: RemoteKeySet::new(
+                    "https://as.example".into(),
+                    Arc::new(Arc::clone(&script)),
+                    Bounds::default(),
+                ),
                 script,
             }
         }

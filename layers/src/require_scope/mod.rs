@@ -18,6 +18,7 @@ use crate::error::ConfigError;
 use crate::principal::Principal;
 use crate::refusal::{RefusalBody, is_grpc_call, respond};
 use crate::resource::Resource;
+use crate::telemetry;
 
 /// Checks what the verified [`Principal`] may do. Needs no configuration of its own: the principal knows its resource.
 ///
@@ -238,6 +239,7 @@ where
                 }
                 Err(answer) => {
                     tracing::debug!(kind = ?answer.kind(), "a verified caller was refused");
+                    telemetry::challenge("originated", answer.kind().name());
                     (
                         answer,
                         Some(principal.resource().clone()),

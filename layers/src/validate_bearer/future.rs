@@ -16,6 +16,7 @@ use crate::jwks::{Attempts, RemoteKeySet, Unavailable};
 use crate::principal::Principal;
 use crate::refusal::{RefusalBody, is_grpc_call, respond};
 use crate::resource::AcceptedBy;
+use crate::telemetry;
 
 pin_project! {
     /// Resolves to the inner service's response or to a refusal. Pending for ever once it has resolved.
@@ -62,6 +63,7 @@ pub(super) fn admit<B>(request: &mut Request<B>, caller: Principal) {
     if let Some(accepted_by) = request.extensions().get::<AcceptedBy>() {
         accepted_by.set(caller.resource());
     }
+    telemetry::request("accepted");
     request.extensions_mut().insert(caller);
 }
 
@@ -120,6 +122,7 @@ where
                     let Some((Refusal { answer, resource }, grpc)) = refusal.take() else {
                         return Poll::Pending;
                     };
+                    telemetry::request(answer.kind().name());
                     return Poll::Ready(Ok(respond(&answer, Some(&resource), grpc)));
                 }
                 StateProj::WaitForKeys { wait, next } => {
