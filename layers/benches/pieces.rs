@@ -26,11 +26,16 @@ use futures_util::FutureExt as _;
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request, Response};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime};
-use tower::{Service, ServiceBuilder, service_fn};
+use tower::{Service, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_bearer::clock::{Clock as _, SystemClock};
 use tower_bearer::jwks::{FetchFuture, Fetched, KeySet, KeySource};
-use tower_bearer::{Algorithm, AuthorityBuilder, RequireScopeLayer, Resource, jwt};
+use tower_bearer::{
+    Algorithm, AuthorityBuilder, CloneBody, Credential, OnBehalfOfExt as _, Principal,
+    RequireScopeLayer, Resource, Target, ValidateBearerLayer, jwt,
+};
 
 use support::by_hand::ByHand;
 use support::key::{ALGORITHMS, Key};
@@ -38,6 +43,8 @@ use support::token::{KID, forged, malformed, token, with_kid};
 use support::{CLIENT, SCOPE, TENANT};
 
 const ISSUER: &str = "https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555/v2.0";
+/// The next tier of a middle tier.
+const NEXT: &str = "https://next.example/";
 const ROUNDS: usize = 15;
 const ROUND: Duration = Duration::from_millis(10);
 
@@ -240,6 +247,100 @@ fn growth_of_tokens(runtime: &Runtime) -> Group {
     group
 }
 
+/// A middle tier whose next tier answers at once: what each layer adds to a request that it lets through.
+fn tier(runtime: &Runtime, key: &Key) -> Group {
+    let api = resource(jwks(key, [KID]));
+    assert!(runtime.block_on(api.authority().ready()));
+    let token = vec![bearer(&token(key, ISSUER, 0))];
+    let me = AuthorityBuilder::issuer(ISSUER, [Algorithm::Rs256])
+        .key_source(Published(jwks(key, [KID])))
+        .token_endpoint(&runtime.block_on(token_endpoint()))
+        .dangerous_loopback_http();
+    let me = me.build().unwrap();
+    let me = me.client(CLIENT, Credential::secret("s").unwrap()).unwrap();
+    let target = Target::origin(NEXT).unwrap();
+    let layer = me.on_behalf_of(["next/.default"], target).unwrap();
+
+    let bare = service_fn(|request| handler(request, service_fn(hello)));
+    let scope = || RequireScopeLayer::new(SCOPE).unwrap();
+    let validated = ServiceBuilder::new()
+        .layer(ValidateBearerLayer::new(&api))
+        .service(bare);
+    let checked = ServiceBuilder::new()
+        .layer(ValidateBearerLayer::new(&api))
+        .layer(scope())
+        .service(bare);
+    let protected = ServiceBuilder::new()
+        .layer(api.protect())
+        .layer(scope())
+        .service(bare);
+    let orders = layer.wrap(service_fn(hello));
+    let on_behalf_of = ServiceBuilder::new()
+        .layer(api.protect())
+        .layer(scope())
+        .service(service_fn(move |request| handler(request, orders.clone())));
+    let orders = layer.replay(CloneBody).wrap(service_fn(hello));
+    let replayable = ServiceBuilder::new()
+        .layer(api.protect())
+        .layer(scope())
+        .service(service_fn(move |request| handler(request, orders.clone())));
+    Group::new("a middle tier, same token again")
+        .with("handler", "", calls(bare, token.clone(), 200))
+        .with(
+            "and ValidateBearer",
+            "",
+            calls(validated, token.clone(), 200),
+        )
+        .with("and RequireScope", "", calls(checked, token.clone(), 200))
+        .with(
+            "and PropagateChallenge",
+            "",
+            calls(protected, token.clone(), 200),
+        )
+        .with(
+            "and OnBehalfOf",
+            "",
+            calls(on_behalf_of, token.clone(), 200),
+        )
+        .with("and its CloneBody", "", calls(replayable, token, 200))
+}
+
+/// Calls the next tier, for the caller where there is one.
+async fn handler<C>(incoming: Request<()>, client: C) -> Result<Response<String>, Infallible>
+where
+    C: Service<Request<()>, Response = Response<String>, Error: std::fmt::Debug>,
+{
+    let mut outgoing = Request::get(NEXT).body(()).unwrap();
+    if let Some(caller) = incoming.extensions().get::<Principal>() {
+        outgoing = outgoing.on_behalf_of(caller);
+    }
+    Ok(client.oneshot(outgoing).await.unwrap())
+}
+
+/// Issues the same token to everybody.
+async fn token_endpoint() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/token", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut seen = Vec::new();
+            // The head ends with an empty line, the form with the scope.
+            while !seen.ends_with(b".default") {
+                seen.push(stream.read_u8().await.unwrap());
+            }
+            let body = json!({"access_token": "T", "token_type": "Bearer", "expires_in": 86400});
+            let body = body.to_string();
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    url
+}
+
 /// One key, under many names.
 fn growth_of_keys(runtime: &Runtime, key: &Key) -> [Group; 2] {
     let mut cold = Group::new("keys, cold");
@@ -348,6 +449,7 @@ fn main() {
         .map(|algorithm| verification(&Key::generate(algorithm)))
         .collect();
     groups.push(stack(&runtime, &rsa));
+    groups.push(tier(&runtime, &rsa));
     groups.push(growth_of_tokens(&runtime));
     groups.extend(growth_of_keys(&runtime, &rsa));
     groups.extend(growth_of_tenants(&runtime, &rsa));

@@ -227,6 +227,7 @@ mod tests {
 
     use super::super::wanted::{Requested, SubjectKey};
     use super::*;
+    use crate::campaign::volume;
     use crate::token::TokenHash;
 
     fn key(assertion: &str, tenant: &str, requested: Requested) -> Key {
@@ -376,6 +377,23 @@ mod tests {
                 assert_eq!(one.parts() == two.parts(), n == m);
             }
         }
+    }
+
+    #[test]
+    fn any_number_of_assertions_takes_no_more_than_its_bound() {
+        let cache = TokenCache::new();
+        let issued = Issued {
+            token: AccessToken::new(&"t".repeat(8 * 1024), 9000).unwrap(),
+            refresh_in: None,
+            refresh_token: None,
+        };
+        for n in 0..volume(1_000_000) {
+            let held = Held::new(&issued, None, 9000, 1000, 0.0).unwrap();
+            cache.put(key(&n.to_string(), "t", scope("s")), held);
+        }
+        cache.0.run_pending_tasks();
+        assert!(cache.0.weighted_size() <= MAX_BYTES);
+        assert!(cache.0.entry_count() > 1000, "and it is used");
     }
 
     #[test]
