@@ -61,6 +61,11 @@ pub enum ConfigError {
         "a scope, role or client is one scope-token (RFC 6749 3.3), without spaces, and at least one is needed"
     )]
     Scope,
+    /// A secret that seals tokens in a shared cache is too short, a placeholder, there already, or one too many.
+    #[error(
+        "a sealing secret has 32 random bytes or more, is given once, and has three previous ones at most"
+    )]
+    SealingSecret,
     /// A client secret is empty.
     #[error("the client secret is empty")]
     Secret,

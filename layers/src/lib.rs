@@ -106,7 +106,8 @@ struct Readme;
 
 pub use self::acquire::{
     AssertionFuture, AssertionRequest, Certificate, ClientAssertion, ConfidentialClient,
-    Credential, OnBehalfOfError, OnBehalfOfErrorKind,
+    Credential, OnBehalfOfError, OnBehalfOfErrorKind, SealingKeys, SharedTokens, StoreFuture,
+    TokenStore,
 };
 pub use self::algorithm::Algorithm;
 pub use self::authority::{Authority, AuthorityBuilder, Cloud};

@@ -1,10 +1,21 @@
 //! Tokens for the next tier: who we are at the authority, what we ask it for, and what we keep of its answers.
+//!
+//! `cache` is the first level, of one process. The second one is shared by several: `store` is its seam and `redis` one
+//! implementation, `sealing` is what it gets to see, `shared` is how it is used, and `pause` when it is left alone.
 
 mod cache;
 mod client;
 mod credential;
 mod error;
 mod exchange;
+mod pause;
+mod sealing;
+#[cfg_attr(not(test), expect(dead_code, reason = "the client is about to use it"))]
+mod shared;
+mod store;
+
+#[cfg(test)]
+mod scripted_store;
 
 pub use self::client::ConfidentialClient;
 pub(crate) use self::client::Wanted;
@@ -13,3 +24,6 @@ pub use self::credential::{
 };
 pub use self::error::{OnBehalfOfError, OnBehalfOfErrorKind};
 pub(crate) use self::exchange::ExchangeError;
+pub use self::sealing::SealingKeys;
+pub use self::shared::SharedTokens;
+pub use self::store::{StoreFuture, TokenStore};
