@@ -69,6 +69,9 @@ pub enum ConfigError {
     /// A client secret is empty.
     #[error("the client secret is empty")]
     Secret,
+    /// The address of a shared store is not a URL of Redis, or has a fragment.
+    #[error("a store is redis://, rediss:// or redis+unix://, without a fragment")]
+    StoreUrl,
     /// A tenant is not a GUID, or there is none.
     #[error("tenants are written as their GUIDs, and there must be one")]
     Tenant,

@@ -9,6 +9,8 @@ mod credential;
 mod error;
 mod exchange;
 mod pause;
+#[cfg(feature = "redis")]
+mod redis;
 mod sealing;
 #[cfg_attr(not(test), expect(dead_code, reason = "the client is about to use it"))]
 mod shared;
@@ -24,6 +26,8 @@ pub use self::credential::{
 };
 pub use self::error::{OnBehalfOfError, OnBehalfOfErrorKind};
 pub(crate) use self::exchange::ExchangeError;
+#[cfg(feature = "redis")]
+pub use self::redis::RedisStore;
 pub use self::sealing::SealingKeys;
 pub use self::shared::SharedTokens;
 pub use self::store::{StoreFuture, TokenStore};

@@ -20,7 +20,7 @@ use crate::error::causes;
 use crate::refusal::BoxError;
 
 /// Larger values are neither stored nor taken.
-const MAX_VALUE: usize = 64 * 1024;
+pub(super) const MAX_VALUE: usize = 64 * 1024;
 /// How long an operation may take unless the builder says otherwise, and what it may say.
 const TIMEOUT: Duration = Duration::from_millis(200);
 const MIN_TIMEOUT: Duration = Duration::from_millis(10);

@@ -21,6 +21,11 @@ mod keys;
 mod lifecycle;
 mod on_behalf_of;
 mod readiness;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+#[path = "../../src/acquire/redis/server.rs"]
+mod redis_server;
 mod relay;
 mod resource_server;
 mod revocation;
