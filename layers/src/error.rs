@@ -58,6 +58,11 @@ pub enum ConfigError {
         "a scope, role or client is one scope-token (RFC 6749 3.3), without spaces, and at least one is needed"
     )]
     Scope,
+    /// A secret that seals tokens in a shared cache is too short, a placeholder, there already, or one too many.
+    #[error(
+        "a sealing secret has 32 random bytes or more, is given once, and has three previous ones at most"
+    )]
+    SealingSecret,
     /// A client secret is empty.
     #[error("the client secret is empty")]
     Secret,
@@ -69,6 +74,9 @@ pub enum ConfigError {
         "an authority that is named by its issuer needs token_endpoint() before it can be asked for tokens, and only such a one takes it"
     )]
     TokenEndpoint,
+    /// The address of a shared store is not a URL of Redis, or has a fragment.
+    #[error("a store is redis://, rediss:// or redis+unix://, without a fragment")]
+    StoreUrl,
     /// A tenant is not a GUID, or there is none.
     #[error("tenants are written as their GUIDs, and there must be one")]
     Tenant,

@@ -59,7 +59,7 @@
 //!
 //! # Features
 //!
-//! `axum` (extractor, responses), `tonic` (`Status` conversions, relay out of handlers), `reqwest` (`HttpClient`). None is on by default.
+//! `axum` (extractor, responses), `tonic` (`Status` conversions, relay out of handlers), `reqwest` (`HttpClient`), `redis` (`RedisStore`). None is on by default.
 
 mod acquire;
 mod algorithm;
@@ -105,9 +105,12 @@ mod signer;
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
+#[cfg(feature = "redis")]
+pub use self::acquire::RedisStore;
 pub use self::acquire::{
     AssertionFuture, AssertionRequest, Certificate, ClientAssertion, ConfidentialClient,
-    Credential, LongRunning, OnBehalfOfError, OnBehalfOfErrorKind,
+    Credential, LongRunning, OnBehalfOfError, OnBehalfOfErrorKind, SealingKeys, SharedTokens,
+    StoreFuture, TokenStore,
 };
 pub use self::algorithm::Algorithm;
 pub use self::authority::{Authority, AuthorityBuilder, Cloud};

@@ -3,6 +3,7 @@
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::error::{OnBehalfOfError, OnBehalfOfErrorKind};
@@ -43,8 +44,8 @@ pub(crate) enum ExchangeError {
 }
 
 /// Whom the issued token must be for: claims that, where it has them, have these values.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Identity(pub(super) Vec<(&'static str, String)>);
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Identity(Vec<(String, String)>);
 
 impl ExchangeError {
     pub(super) fn of(kind: OnBehalfOfErrorKind) -> Self {
@@ -67,7 +68,7 @@ impl Identity {
         let known = claims.into_iter();
         Self(
             known
-                .filter_map(|(name, value)| Some((name, value?.to_owned())))
+                .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
                 .collect(),
         )
     }
@@ -79,7 +80,7 @@ impl Identity {
         };
         self.0.iter().all(|(name, expected)| {
             claims
-                .get(*name)
+                .get(name)
                 .is_none_or(|value| value.as_str() == Some(expected))
         })
     }

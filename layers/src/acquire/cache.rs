@@ -102,13 +102,13 @@ impl TokenCache {
 
 impl Held {
     /// A token that was issued at `now`, for a subject that may be spoken for until `subject_expires`; `None` if that is over.
-    /// `jitter` in 0..1 spreads the moments at which many users' tokens are renewed.
+    /// `random` spreads the moments at which many users' tokens are renewed.
     pub(super) fn new(
         issued: &Issued,
         claims: Option<ClaimsRequest>,
         subject_expires: u64,
         now: u64,
-        jitter: f64,
+        random: u16,
     ) -> Option<Self> {
         let expires = issued.token.expires_at();
         let lifetime = expires.saturating_sub(now);
@@ -118,13 +118,7 @@ impl Held {
             Some(seconds) if seconds < lifetime => now + seconds,
             _ => expires - 2 * margin,
         };
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "a part of at most 300 seconds"
-        )]
-        let earlier = (margin as f64 * jitter) as u64;
+        let earlier = margin * u64::from(random) / u64::from(u16::MAX);
         let refresh_at = ahead.saturating_sub(earlier).max(now + 1);
         Self::within(
             issued.token.clone(),
@@ -270,7 +264,7 @@ mod tests {
                 None,
                 assertion_expires,
                 1000,
-                0.5,
+                u16::MAX / 2,
             ) {
                 cache.put(key(), held);
             }
@@ -290,27 +284,27 @@ mod tests {
 
     #[test]
     fn renewal_is_due_in_time_and_spread() {
-        // `refresh_in`, expiry of the assertion and jitter, then when it is due.
-        for (refresh_in, assertion_expires, jitter, due) in [
-            (None, 90_000, 0.0, 4000),
-            (None, 90_000, 0.999, 3701),
-            (Some(1800), 90_000, 0.0, 2800),
-            (Some(1800), 90_000, 0.5, 2650),
-            (Some(9999), 90_000, 0.0, 4000),
-            (None, 4000, 0.0, u64::MAX),
-            (None, 4001, 0.0, 4000),
+        // `refresh_in`, expiry of the assertion and random, then when it is due.
+        for (refresh_in, assertion_expires, random, due) in [
+            (None, 90_000, 0, 4000),
+            (None, 90_000, u16::MAX, 3700),
+            (Some(1800), 90_000, 0, 2800),
+            (Some(1800), 90_000, u16::MAX / 2, 2651),
+            (Some(9999), 90_000, 0, 4000),
+            (None, 4000, 0, u64::MAX),
+            (None, 4001, 0, 4000),
         ] {
             let held = Held::new(
                 &issued(4600, refresh_in),
                 None,
                 assertion_expires,
                 1000,
-                jitter,
+                random,
             )
             .unwrap();
-            assert!(!held.is_due(due - 1), "{refresh_in:?} {jitter}");
+            assert!(!held.is_due(due - 1), "{refresh_in:?} {random}");
             if due < u64::MAX {
-                assert!(held.is_due(due), "{refresh_in:?} {jitter}");
+                assert!(held.is_due(due), "{refresh_in:?} {random}");
                 held.clone().postpone_renewal(due);
                 assert!(!held.is_due(due + 29), "somebody is at it");
                 assert!(held.is_due(due + 30), "and failed");
@@ -321,7 +315,7 @@ mod tests {
     #[test]
     fn what_is_shared_reads_as_it_was_written_and_no_longer_than_the_subject() {
         let claims = ClaimsRequest::acrs("c1").unwrap();
-        let held = Held::new(&issued(4600, None), Some(claims), 9000, 1000, 0.0).unwrap();
+        let held = Held::new(&issued(4600, None), Some(claims), 9000, 1000, 0).unwrap();
         let read = Held::read(&held.write(), 9000, 1000).unwrap();
         assert_eq!(read.token.expose(), "t");
         assert_eq!(read.token.expires_at(), 4600);
@@ -351,7 +345,7 @@ mod tests {
                 };
                 key(assertion, tenant, requested)
             };
-            let held = Held::new(&issued(9000, None), None, 9000, 1000, 0.0).unwrap();
+            let held = Held::new(&issued(9000, None), None, 9000, 1000, 0).unwrap();
             let cache = TokenCache::new();
             cache.put(make(&one), held);
             prop_assert_eq!(cache.get(&make(&two), 1000).is_some(), one == two);
@@ -388,7 +382,7 @@ mod tests {
             refresh_token: None,
         };
         for n in 0..volume(1_000_000) {
-            let held = Held::new(&issued, None, 9000, 1000, 0.0).unwrap();
+            let held = Held::new(&issued, None, 9000, 1000, 0).unwrap();
             cache.put(key(&n.to_string(), "t", scope("s")), held);
         }
         cache.0.run_pending_tasks();
@@ -399,7 +393,7 @@ mod tests {
     #[test]
     fn a_removed_token_is_gone() {
         let cache = TokenCache::new();
-        let held = Held::new(&issued(9000, None), None, 9000, 1000, 0.0).unwrap();
+        let held = Held::new(&issued(9000, None), None, 9000, 1000, 0).unwrap();
         cache.put(key("a", "t", scope("s")), held);
         cache.remove(&key("a", "t", scope("s")));
         assert!(cache.get(&key("a", "t", scope("s")), 1000).is_none());

@@ -1,22 +1,24 @@
 //! Who we are at the authority: acquires tokens, one request at a time per subject and purpose.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use moka::sync::Cache;
+use secrecy::{ExposeSecret as _, SecretSlice};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 use url::Url;
 
 use super::answer::{ExchangeError, Identity, Issued};
-use super::breaker::Breaker;
 use super::cache::{Held, TokenCache};
 use super::credential::Credential;
 use super::error::{OnBehalfOfError, OnBehalfOfErrorKind};
-use super::exchange::{Exchange, jitter, seconds};
+use super::exchange::{Exchange, seconds};
 use super::flights::{Flights, Joined, Takeoff};
 use super::grant::{Dialect, Grant};
+use super::pause::{Pause, random};
+use super::shared::{SharedTokens, Turn};
 use super::wanted::{Key, Subject, Wanted};
 use crate::authority::Authority;
 use crate::claims::ClaimsRequest;
@@ -31,6 +33,11 @@ const MAX_FLIGHTS: usize = 10_000;
 /// So many subjects are remembered as throttled, and for no longer than the longest `Retry-After` that is believed.
 const MAX_HOLDS: u64 = 10_000;
 const LONGEST_HOLD: Duration = Duration::from_secs(3600);
+
+/// After so many failures in a row the token endpoint is left alone for a while, and for how long.
+const THRESHOLD: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// A confidential client: this service as the authority knows it. Cheap to clone; all clones share one token cache.
 ///
@@ -54,12 +61,14 @@ struct Settings {
     credential: Credential,
     dialect: Dialect,
     pairwise_subjects: bool,
+    shared: Option<SharedTokens>,
 }
 
 pub(super) struct Inner {
     settings: Settings,
     cache: TokenCache,
-    breaker: Breaker,
+    /// When the token endpoint is left alone.
+    pause: Mutex<Pause>,
     flights: Flights<Flight, Outcome>,
     /// Until when the authority does not want to be asked again for the same.
     holds: Cache<Key, Instant>,
@@ -104,6 +113,7 @@ impl Authority {
             credential,
             dialect,
             pairwise_subjects: false,
+            shared: None,
         }))
     }
 }
@@ -116,7 +126,7 @@ impl ConfidentialClient {
         Self(Arc::new(Inner {
             settings,
             cache: TokenCache::new(),
-            breaker: Breaker::new(),
+            pause: Mutex::new(Pause::new(THRESHOLD, FIRST_PAUSE, LONGEST_PAUSE)),
             flights: Flights::new(),
             holds: holds.build(),
         }))
@@ -133,6 +143,15 @@ impl ConfidentialClient {
     #[must_use]
     pub fn pairwise_subjects(self) -> Self {
         self.change(|settings| settings.pairwise_subjects = true)
+    }
+
+    /// Shares tokens with other processes of this service through a second cache level. A client so changed has a cache of its own.
+    ///
+    /// What is not in this process's memory is looked up there before the authority is asked, and of several processes that want the
+    /// same one asks. A store that is slow or down costs a request its timeout once, and then nothing ([`SharedTokens`]).
+    #[must_use]
+    pub fn shared(self, tokens: SharedTokens) -> Self {
+        self.change(|settings| settings.shared = Some(tokens))
     }
 
     /// The cached token, if it will do. Where it is due, a newer one is asked for in the background.
@@ -204,7 +223,7 @@ impl ConfidentialClient {
         let key = wanted.key();
         let held = self.0.cache.get(&key, self.0.now());
         if held.is_some_and(|held| held.token.hash() == refused) {
-            self.0.cache.remove(&key);
+            self.0.forget(key);
         }
     }
 
@@ -248,7 +267,7 @@ impl ConfidentialClient {
 }
 
 async fn fly(inner: Arc<Inner>, wanted: Wanted, takeoff: Takeoff<Flight, Outcome>) {
-    let outcome = match inner.obtain(&wanted).await {
+    let outcome = match inner.obtain(&wanted, |held, now| held.is_fresh(now)).await {
         // While the authority cannot answer, a token that is only no longer fresh is still a good one.
         Err(error) if wanted.is_plain() && error.is_transient() => {
             let held = inner.cache.get(&wanted.key(), inner.now());
@@ -261,21 +280,91 @@ async fn fly(inner: Arc<Inner>, wanted: Wanted, takeoff: Takeoff<Flight, Outcome
 
 /// As a flight, for nobody in particular: the token at hand serves meanwhile.
 async fn renew(inner: Arc<Inner>, wanted: Wanted, takeoff: Takeoff<Flight, Outcome>) {
-    let outcome = inner.obtain(&wanted).await;
+    let outcome = inner.obtain(&wanted, |held, now| !held.is_due(now)).await;
     if let Err(ExchangeError::Challenge { .. }) = &outcome {
         // The user must act before there is another token, and should be told so by the next request rather than when this one ends.
-        inner.cache.remove(&wanted.key());
+        inner.forget(wanted.key());
     }
     takeoff.land(outcome);
 }
 
 impl Inner {
+    pub(super) fn shared(&self) -> Option<&SharedTokens> {
+        self.settings.shared.as_ref()
+    }
+
+    /// Whose tokens they are, in a store that clients of several services may share.
+    pub(super) fn name(&self) -> [&[u8]; 2] {
+        let settings = &self.settings;
+        [
+            settings.authority.name().as_bytes(),
+            settings.client_id.as_bytes(),
+        ]
+    }
+
     fn now(&self) -> u64 {
         self.settings.authority.now()
     }
 
+    /// Takes what another process obtained, if it is `good`, else asks the authority.
+    async fn obtain(&self, wanted: &Wanted, good: fn(&Held, u64) -> bool) -> Outcome {
+        let Some(shared) = self.shared() else {
+            return self.ask_and_keep(wanted).await;
+        };
+        let key = wanted.key();
+        let parts = self.shared_parts(&key);
+        let now = self.now();
+        let read = |text: &[u8]| {
+            Held::read(text, wanted.subject_expires(), now)
+                .filter(|held| good(held, now) && wanted.is_met_by(held))
+        };
+        let claim = match shared.turn(&parts, self.patience(), read).await {
+            Turn::Found(held) => {
+                telemetry::token("shared");
+                self.cache.put(key, held.clone());
+                return Ok(held.into());
+            }
+            Turn::Ours(claim) => Some(claim),
+            Turn::Alone => None,
+        };
+        let outcome = self.ask_and_keep(wanted).await;
+        if let Some(claim) = claim {
+            claim.release().await;
+        }
+        outcome
+    }
+
+    /// For another process to ask the authority. Then we do.
+    pub(super) fn patience(&self) -> Duration {
+        2 * self.settings.authority.timeout()
+    }
+
+    fn shared_parts<'a>(&'a self, key: &'a Key) -> [&'a [u8]; 8] {
+        let [kind, hash, tenant, scope, audience, resource] = key.parts();
+        let [authority, client] = self.name();
+        [
+            authority, client, kind, hash, tenant, scope, audience, resource,
+        ]
+    }
+
+    fn forget(self: &Arc<Self>, key: Key) {
+        self.cache.remove(&key);
+        if self.shared().is_none() {
+            return;
+        }
+        // The next one to ask, here or elsewhere, must not find it again; nobody need wait for that.
+        let inner = Arc::clone(self);
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                if let Some(shared) = inner.shared() {
+                    shared.remove(&inner.shared_parts(&key)).await;
+                }
+            });
+        }
+    }
+
     /// Asks the authority and keeps what it gives.
-    async fn obtain(&self, wanted: &Wanted) -> Outcome {
+    async fn ask_and_keep(&self, wanted: &Wanted) -> Outcome {
         let key = wanted.key();
         let now = Instant::now();
         if let Some(wait) = self
@@ -300,20 +389,33 @@ impl Inner {
             Err(error) => return Err(error),
         };
         telemetry::token("authority");
-        let held = Held::new(
-            &issued,
-            wanted.claims.clone(),
-            wanted.subject_expires(),
-            self.now(),
-            jitter(),
-        );
-        if let Some(held) = held {
-            self.cache.put(key, held);
-        }
+        self.keep(wanted, &issued).await;
         Ok(Acquired {
             token: issued.token,
             claims: wanted.claims.clone(),
         })
+    }
+
+    pub(super) async fn keep(&self, wanted: &Wanted, issued: &Issued) {
+        let held = Held::new(
+            issued,
+            wanted.claims.clone(),
+            wanted.subject_expires(),
+            self.now(),
+            random(),
+        );
+        let Some(held) = held else {
+            return;
+        };
+        let key = wanted.key();
+        self.cache.put(key.clone(), held.clone());
+        if let Some(shared) = self.shared() {
+            let text = SecretSlice::from(held.write());
+            let parts = self.shared_parts(&key);
+            shared
+                .put(&parts, text.expose_secret(), held.time_to_live())
+                .await;
+        }
     }
 
     async fn ask(&self, wanted: &Wanted) -> Result<Issued, ExchangeError> {
@@ -332,18 +434,7 @@ impl Inner {
                 self.exchange(wanted, Grant::ClientCredentials, &identity, false)
                     .await
             }
-            Subject::Session(session) => {
-                // A refresh token may be good for one use only.
-                let mut kept = session.refresh_token().await;
-                let grant = Grant::Refresh { token: &kept };
-                let mut issued = self
-                    .exchange(wanted, grant, session.identity(), false)
-                    .await?;
-                if let Some(next) = issued.refresh_token.take() {
-                    *kept = next;
-                }
-                Ok(issued)
-            }
+            Subject::Session(session) => self.refresh(wanted, session).await,
         }
     }
 
@@ -362,7 +453,7 @@ impl Inner {
             http: settings.authority.http(),
             timeout: settings.authority.timeout(),
             token_endpoint: &token_endpoint,
-            breaker: &self.breaker,
+            pause: &self.pause,
             client_id: &settings.client_id,
             credential: &settings.credential,
             dialect: settings.dialect,
@@ -408,13 +499,6 @@ impl Inner {
     pub(super) fn is_expired(&self, caller: &Principal) -> bool {
         let leeway = caller.resource().leeway_seconds();
         caller.expires_at() <= self.now().saturating_add(leeway)
-    }
-
-    pub(super) fn keep(&self, wanted: &Wanted, issued: &Issued) {
-        let expires = wanted.subject_expires();
-        if let Some(held) = Held::new(issued, None, expires, self.now(), jitter()) {
-            self.cache.put(wanted.key(), held);
-        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! One token request: the shell around what is sent ([`grant`](super::grant)) and what its answer means ([`answer`](super::answer)).
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_lc_rs::rand;
 use http::HeaderValue;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use tokio::time::{Instant, timeout};
@@ -11,10 +11,10 @@ use url::Url;
 use url::form_urlencoded::Serializer;
 
 use super::answer::{ExchangeError, Identity, Issued, Received};
-use super::breaker::Breaker;
 use super::credential::{Credential, Proof};
 use super::error::OnBehalfOfError;
 use super::grant::{Dialect, Grant};
+use super::pause::{Attempt, Change, Pause, random};
 use super::wanted::Requested;
 use crate::claims::ClaimsRequest;
 use crate::error::causes;
@@ -31,7 +31,8 @@ pub(super) struct Exchange<'a> {
     /// For the proof of who we are; the client has its own.
     pub(super) timeout: Duration,
     pub(super) token_endpoint: &'a Url,
-    pub(super) breaker: &'a Breaker,
+    /// When the token endpoint is left alone.
+    pub(super) pause: &'a Mutex<Pause>,
     pub(super) client_id: &'a str,
     pub(super) credential: &'a Credential,
     pub(super) dialect: Dialect,
@@ -44,14 +45,6 @@ pub(super) struct Exchange<'a> {
     pub(super) subject_is_expired: bool,
     pub(super) correlation_id: Option<HeaderValue>,
     pub(super) now: u64,
-}
-
-/// A random part of 0..1.
-pub(super) fn jitter() -> f64 {
-    let mut bytes = [0; 2];
-    // Without randomness there is no spread, which is no reason to fail.
-    let _ = rand::fill(&mut bytes);
-    f64::from(u16::from_le_bytes(bytes)) / 65536.0
 }
 
 impl Exchange<'_> {
@@ -77,7 +70,7 @@ impl Exchange<'_> {
     }
 
     async fn attempt(&self) -> Result<Issued, ExchangeError> {
-        let permit = self.breaker.admit(Instant::now()).map_err(|wait| {
+        let attempt = self.pause().attempt(Instant::now()).map_err(|wait| {
             tracing::debug!(
                 kind = "authority_left_alone",
                 "the token endpoint failed too often and is not asked now"
@@ -93,20 +86,36 @@ impl Exchange<'_> {
                     cause = %causes(&error),
                     "the token endpoint could not be reached"
                 );
-                permit.failed(Instant::now(), None, jitter());
+                self.failed(attempt, None);
                 return Err(ExchangeError::Other(OnBehalfOfError::unavailable(1)));
             }
         };
         if received.is_failure() {
-            let asked = received.asks_to_wait().map(Duration::from_secs);
-            permit.failed(Instant::now(), asked, jitter());
+            self.failed(attempt, received.asks_to_wait().map(Duration::from_secs));
         } else if received.is_throttled() {
-            // Who asks too often is told so; others may be served.
-            permit.failed(Instant::now(), None, jitter());
+            // How long is the business of the one who was throttled; others may be served.
+            self.failed(attempt, None);
         } else {
-            permit.succeeded();
+            self.pause().succeeded(attempt);
         }
         received.read(self.identity, self.subject_is_expired, self.now)
+    }
+
+    fn failed(&self, attempt: Attempt, asked: Option<Duration>) {
+        let change = self
+            .pause()
+            .failed(attempt, Instant::now(), asked, random());
+        if let Some(Change::Failed { pause }) = change {
+            tracing::warn!(
+                kind = "authority_failing",
+                pause_ms = pause.as_millis(),
+                "the token endpoint fails and is left alone between probes"
+            );
+        }
+    }
+
+    fn pause(&self) -> MutexGuard<'_, Pause> {
+        self.pause.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn proof(&self) -> Result<Proof, ExchangeError> {
@@ -180,7 +189,7 @@ mod tests {
             http: &reqwest::Client::new(),
             timeout: Duration::from_secs(5),
             token_endpoint: &Url::parse("https://as.example/token").unwrap(),
-            breaker: &Breaker::new(),
+            pause: &Mutex::new(Pause::new(1, Duration::ZERO, Duration::ZERO)),
             client_id: "me",
             credential: &credential,
             dialect: Dialect::Standard,

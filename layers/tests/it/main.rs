@@ -24,6 +24,11 @@ mod lifecycle;
 mod long_running;
 mod on_behalf_of;
 mod readiness;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+#[path = "../../src/acquire/redis/server.rs"]
+mod redis_server;
 mod relay;
 mod resource_server;
 mod revocation;
@@ -31,6 +36,8 @@ mod routes;
 mod runtimes;
 mod scripted;
 mod several_authorities;
+#[cfg(feature = "redis")]
+mod shared_tokens;
 mod support;
 mod telemetry;
 mod tenants;
