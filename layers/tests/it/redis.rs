@@ -251,7 +251,10 @@ async fn a_server_that_refuses_to_write_is_an_error() {
 
         // It became a replica: another connection may lead to its successor.
         let _: () = ask(server, &["REPLICAOF", "127.0.0.1", "1"]).await;
+        let before = info(server, "total_connections_received").await;
         assert!(store.put("k", b"w".to_vec(), HOUR).await.is_err());
+        let after = info(server, "total_connections_received").await;
+        assert_eq!(after - before, 2, "the test's own and a new one");
         assert!(store.claim("d", "me", HOUR).await.is_err());
         let _: () = ask(server, &["REPLICAOF", "NO", "ONE"]).await;
         store.put("k", b"w".to_vec(), HOUR).await.unwrap();

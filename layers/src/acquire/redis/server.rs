@@ -80,7 +80,8 @@ impl Server {
         let mut said = String::new();
         loop {
             let line = lines.next_line().await.unwrap();
-            let line = line.unwrap_or_else(|| panic!("{PROGRAM} ended: {said}"));
+            assert!(line.is_some(), "{PROGRAM} ended: {said}");
+            let line = line.unwrap();
             if line.contains("ready to accept connections") {
                 break;
             }
