@@ -22,6 +22,7 @@ mod lifecycle;
 mod on_behalf_of;
 mod readiness;
 mod relay;
+mod replay;
 mod resource_server;
 mod revocation;
 mod routes;
