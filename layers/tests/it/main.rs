@@ -16,6 +16,7 @@ mod examples;
 mod extraction;
 mod faults;
 mod floods;
+mod four_tiers;
 mod grpc;
 mod keys;
 mod lifecycle;

@@ -133,8 +133,9 @@ where
             .replay(Tee::new(CAP, Boxed::new))
             .wrap(client.clone())
             .oneshot(request.on_behalf_of(&caller))
-            .await
-            .unwrap_or_else(|error| panic!("{name}, round {round}: {error:?}"));
+            .await;
+        let answer =
+            answer.unwrap_or_else(|error| unreachable!("{name}, round {round}: {error:?}"));
         assert_eq!(answer.status(), 200, "{name}, round {round}");
         let echoed = answer.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(echoed, whole, "{name}, round {round}");
