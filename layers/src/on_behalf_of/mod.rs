@@ -3,6 +3,7 @@
 mod future;
 mod replay;
 mod service;
+mod tee;
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use url::Url;
 pub use self::future::ResponseFuture as OnBehalfOfFuture;
 pub use self::replay::{CloneBody, Never, Replay};
 pub use self::service::OnBehalfOf;
+pub use self::tee::{Tee, TeeBody, TeeKept};
 use crate::acquire::{ConfidentialClient, LongRunning, Requested};
 use crate::challenge::Challenge;
 use crate::error::ConfigError;

@@ -3,7 +3,8 @@
 /// Keeps what is needed to send a request body again after the next tier asked for a stronger token.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot keep a body of type `{B}`",
-    note = "use `CloneBody` for bodies that are `Clone` (`Full`, `Bytes`, `String`), or `Never` to relay the challenge without a retry"
+    note = "use `CloneBody` for bodies that are `Clone` (`Full`, `Bytes`, `String`), `Tee` for others (boxed bodies, those of tonic, \
+            axum and reqwest), or `Never` to relay the challenge without a retry"
 )]
 pub trait Replay<B> {
     /// What is kept while the first attempt is under way.

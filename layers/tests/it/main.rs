@@ -17,6 +17,7 @@ mod examples;
 mod extraction;
 mod faults;
 mod floods;
+mod four_tiers;
 mod grpc;
 mod isolation;
 mod keys;
@@ -30,6 +31,7 @@ mod redis;
 #[path = "../../src/acquire/redis/server.rs"]
 mod redis_server;
 mod relay;
+mod replay;
 mod resource_server;
 mod revocation;
 mod routes;
