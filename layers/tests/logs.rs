@@ -21,8 +21,10 @@ use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
-use tower::ServiceExt as _;
+use tower::{ServiceExt as _, service_fn};
+use tower_bearer::{Credential, OnBehalfOfExt as _, Target};
 use tracing_subscriber::fmt::MakeWriter;
+use wiremock::ResponseTemplate;
 
 use scripted::*;
 use support::*;
@@ -125,6 +127,69 @@ fn tokens(scripted: &Scripted) -> Vec<(String, u16)> {
     tokens
 }
 
+/// A middle tier whose authority puts the marker into whatever it says, and whose secrets all hold it. What it was told.
+async fn exchanges() -> String {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    let sentence = format!("AADSTS50076: {MARKER} must sign in");
+    let with_sentence = |status, error: &str| {
+        ResponseTemplate::new(status).set_body_json(json!({
+            "error": error, "suberror": sentence, "error_description": sentence, "trace_id": sentence,
+            "correlation_id": sentence, "claims": format!("{{\"access_token\":{{\"{MARKER}\":null}}}}"),
+        }))
+    };
+    let offline = ResponseTemplate::new(200).set_body_json(json!({
+        "token_type": "Bearer", "access_token": format!("{MARKER}-access"), "expires_in": 3600,
+        "refresh_token": format!("{MARKER}-refresh"),
+    }));
+    endpoint.on_first(1, "offline_access", offline).await;
+    for answer in [
+        issued(&format!("{MARKER}-issued")),
+        with_sentence(400, "interaction_required"),
+        with_sentence(400, "invalid_client"),
+        with_sentence(400, &sentence),
+        with_sentence(503, "server_error"),
+        ResponseTemplate::new(200).set_body_string(MARKER),
+        ResponseTemplate::new(302).insert_header("location", format!("http://x/{MARKER}")),
+    ] {
+        endpoint.on_first(1, "jwt-bearer", answer).await;
+    }
+    let credential = Credential::secret(MARKER.repeat(3)).unwrap();
+    let client = world.authority.client(CLIENT, credential).unwrap();
+    #[cfg(feature = "redis")]
+    let client = {
+        // Nobody listens there.
+        let url = format!("redis://{MARKER}:{MARKER}@127.0.0.1:9/");
+        let store = tower_bearer::RedisStore::connect(&url).unwrap();
+        let keys = tower_bearer::SealingKeys::new(b"0123456789abcdef0123456789abcdeF").unwrap();
+        client.shared(tower_bearer::SharedTokens::new(store, keys))
+    };
+    let target = || Target::origin("https://next.example").unwrap();
+    let scope = ["api://next/.default"];
+    let layer = client.on_behalf_of(scope, target()).unwrap();
+    let caller = |n: usize| world.principal(json!({"oid": MARKER, "sub": format!("{n}{MARKER}")}));
+    let mut told = format!("{client:?} {layer:?}");
+    let session = client.begin_long_running(&caller(9), scope).await.unwrap();
+    told.push_str(&format!("{session:?}"));
+    let demands: &'static str = format!("Bearer realm=\"{MARKER}\"").leak();
+    for n in 0..8 {
+        let next = NextTier::new(&[(if n == 0 { 403 } else { 401 }, demands)]);
+        let service = layer.wrap(service_fn(move |request| next.answer(request)));
+        let request = Request::get(format!("https://next.example/{n}"));
+        let request = request.body(Body::default()).unwrap();
+        let request = if n == 7 {
+            request.in_long_running(&session)
+        } else {
+            request.on_behalf_of(&caller(n))
+        };
+        match service.oneshot(request).await {
+            Ok(response) => told.push_str(&format!("{:?}", response.extensions())),
+            Err(error) => told.push_str(&format!("{error} {error:?}")),
+        }
+    }
+    told
+}
+
 #[tokio::test]
 async fn nothing_of_a_token_reaches_a_log_a_header_or_a_body() {
     let log = Log::start();
@@ -172,6 +237,9 @@ async fn nothing_of_a_token_reaches_a_log_a_header_or_a_body() {
     let seen = World::at(&scripted.uri()).principal(json!({"sub": MARKER, "oid": MARKER}));
     tracing::info!(principal = ?seen, ?resource, ?authority, "what a user may log");
 
+    let told = exchanges().await;
+    assert!(!told.contains(MARKER), "{told}");
+
     let log = log.text();
     for secret in &secrets {
         let line = log.lines().find(|line| line.contains(secret.as_str()));
@@ -181,6 +249,9 @@ async fn nothing_of_a_token_reaches_a_log_a_header_or_a_body() {
         "token_refused",
         "keys_fetched",
         "keys_not_fetched",
+        "client_misconfigured",
+        "token_answer_malformed",
+        "token_request",
         "InvalidRequest",
         "what a user may log",
     ] {
