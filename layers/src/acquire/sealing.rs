@@ -38,8 +38,8 @@ pub(super) const SEAL_LEN: usize = 1 + ID_LEN + NONCE_LEN + TAG_LEN;
 /// A secret is 32 random bytes or more, in any form. Everything used is derived from it (HKDF-SHA256, RFC 5869): names are
 /// HMAC-SHA256, and each value is sealed with AES-256-GCM under a key of its own name with a random nonce, so the bound of
 /// 2^32 values per key is one per name and never met. To rotate, start the processes with the new secret and the old one as
-/// previous; leave the old one out when what it sealed has expired, a day later at most. While both are in use a token may be
-/// asked for once under each.
+/// previous; leave the old one out when what it sealed has expired (Entra's tokens last up to 28 hours). While some processes
+/// have only the old one, a token may be asked for once under each.
 #[derive(Clone)]
 pub struct SealingKeys(Vec<Key>);
 

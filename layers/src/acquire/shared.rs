@@ -68,7 +68,8 @@ pub(crate) enum Claim {
     Ours(ClaimGuard),
     /// Another one, or another task of this one.
     Theirs,
-    /// The store does not say. Work that is done twice is better than none.
+    /// The store does not say. Work that is done twice is better than none. (A claim that was granted too late to be heard of
+    /// expires.)
     Unknown,
 }
 

@@ -194,6 +194,25 @@ async fn a_connection_that_broke_while_idle_is_no_failure() {
 }
 
 #[tokio::test]
+async fn a_connection_of_a_runtime_that_is_gone_is_no_failure() {
+    with_redis("runtimes", &[], async |server| {
+        server.start().await;
+        let store = store(server);
+        let elsewhere = store.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            let put = elsewhere.put("k", b"v".to_vec(), HOUR);
+            runtime.unwrap().block_on(put).unwrap();
+        });
+        thread.join().unwrap();
+        assert_eq!(store.get("k").await.unwrap().unwrap(), b"v");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_server_that_is_away_is_an_error_and_found_again() {
     with_redis("away", &[], async |server| {
         let store = store(server);
