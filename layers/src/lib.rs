@@ -57,9 +57,28 @@
 //! Over gRPC (a POST of content type `application/grpc`; HTTP 200, trailers-only): 400 and 401 are UNAUTHENTICATED, 403 PERMISSION_DENIED, 502 and 503 UNAVAILABLE, 500 INTERNAL, with
 //! the same text in the `www-authenticate` metadata. A tonic server that relays challenges needs the feature `tonic`.
 //!
+//! # What is counted
+//!
+//! With the feature `metrics`, through the facade of that name; no label holds a token, a claim or a user.
+//!
+//! | metric | labels |
+//! |---|---|
+//! | `tower_bearer_requests_total` | `outcome`: `accepted`, or the refusal's kind |
+//! | `tower_bearer_challenges_total` | `direction`: `originated` here, `relayed` from below, `answered` with a stronger token; `kind` |
+//! | `tower_bearer_tokens_total` | `from`: `memory`, `shared`, `authority` |
+//! | `tower_bearer_token_requests_total` | `grant`; `outcome`: `issued`, `challenge`, or the error's kind |
+//! | `tower_bearer_token_request_seconds` (histogram) | `grant` |
+//! | `tower_bearer_key_fetches_total` | `issuer`; `outcome`: `fetched`, `failed` |
+//! | `tower_bearer_keys_age_seconds` (gauge, set after each fetch) | `issuer` |
+//!
+//! The same decisions are `tracing` events, each with a `kind`; token requests and key fetches stand in spans (`token_request`,
+//! `fetch_keys`). An id in `x-correlation-id` or `client-request-id` of an outgoing request goes to the authority with the
+//! token request that it causes, if it is a GUID.
+//!
 //! # Features
 //!
-//! `axum` (extractor, responses), `tonic` (`Status` conversions, relay out of handlers), `reqwest` (`HttpClient`), `redis` (`RedisStore`). None is on by default.
+//! `axum` (extractor, responses), `metrics` (counters), `redis` (`RedisStore`, tokens shared by processes), `reqwest` (`HttpClient`), `tonic`
+//! (`Status` conversions, relay out of handlers). None is on by default.
 
 mod acquire;
 mod algorithm;

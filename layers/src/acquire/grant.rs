@@ -134,8 +134,8 @@ mod tests {
             offline: true,
         };
         let refresh = Grant::Refresh { token: &refresh };
-        let entra_cp1 = ("claims", CP1_ONLY);
-        let rows: [(&Grant<'_>, Dialect, &[(&str, &str)]); 6] = [
+        type Sent = &'static [(&'static str, &'static str)];
+        let rows: [(&Grant<'_>, Dialect, Sent); 6] = [
             (
                 &exchange,
                 Dialect::Entra,
@@ -144,7 +144,7 @@ mod tests {
                     ("requested_token_use", "on_behalf_of"),
                     ("assertion", "A"),
                     ("scope", "a b"),
-                    entra_cp1,
+                    ("claims", CP1_ONLY),
                 ],
             ),
             (
@@ -155,7 +155,7 @@ mod tests {
                     ("requested_token_use", "on_behalf_of"),
                     ("assertion", "A"),
                     ("scope", "a b offline_access"),
-                    entra_cp1,
+                    ("claims", CP1_ONLY),
                 ],
             ),
             (
@@ -175,7 +175,7 @@ mod tests {
                 &[
                     ("grant_type", "client_credentials"),
                     ("scope", "a b"),
-                    entra_cp1,
+                    ("claims", CP1_ONLY),
                 ],
             ),
             (
@@ -190,7 +190,7 @@ mod tests {
                     ("grant_type", "refresh_token"),
                     ("refresh_token", "R"),
                     ("scope", "a b offline_access"),
-                    entra_cp1,
+                    ("claims", CP1_ONLY),
                 ],
             ),
         ];

@@ -22,18 +22,22 @@ use crate::origin::Origin;
 use crate::principal::Principal;
 use crate::scope::Scope;
 
-/// Makes calls to the next tier on behalf of the caller whose [`Principal`] the outgoing request carries.
+/// Makes calls to the next tier on behalf of the caller whose [`Principal`] the outgoing request carries
+/// ([`ConfidentialClient::on_behalf_of`]), of a [`LongRunning`] session, or of this client itself
+/// ([`ConfidentialClient::as_application`]).
 ///
 /// Wraps an HTTP client (hyper-util's, a tonic `Channel`, [`HttpClient`](crate::HttpClient) over reqwest, any `Service`). For each call:
 ///
 /// 1. The assertion is taken out of the request's extensions (put there by [`OnBehalfOfExt::on_behalf_of`]; in a gateway without a
 ///    handler the `Principal` that `ValidateBearer` left). None: an error, never an anonymous call.
 /// 2. The request must go to the configured [`Target`], else an error.
-/// 3. A token comes from the cache or from the authority (On-Behalf-Of with the caller's token as assertion, client capability `cp1`
-///    declared), one request at a time per user and scope. It replaces any `Authorization` of the request. No token, no call.
+/// 3. A token comes from the cache or from the authority, one request at a time per user and scope: by On-Behalf-Of of Entra with
+///    the caller's token as assertion and client capability `cp1` declared, or by RFC 8693 token exchange. It replaces any
+///    `Authorization` of the request. No token, no call. See [`ConfidentialClient`].
 /// 4. If the next tier demands claims, the authority is asked once more with them (the cache is bypassed, its entry replaced) and, where
-///    the body can be sent again ([`replay`](Self::replay)), the call is repeated: one round for equal claims, three in all.
-/// 5. What still cannot be met comes back as [`ChallengeRequired`](crate::ChallengeRequired), everything else as [`OnBehalfOfError`], both
+///    the body can be sent again ([`replay`](Self::replay)), the call is repeated: one round for equal claims, three in all. A
+///    token that others obtained meanwhile is tried before, once.
+/// 5. What still cannot be met comes back as [`ChallengeRequired`](crate::ChallengeRequired), everything else as [`OnBehalfOfError`](crate::OnBehalfOfError), both
 ///    inside a `Box<dyn Error + Send + Sync>`.
 ///
 /// A 401 of the next tier is never returned as a response: it would speak of a token that the caller never had. A 403 is returned

@@ -25,9 +25,7 @@ mod lifecycle;
 mod long_running;
 mod on_behalf_of;
 mod readiness;
-#[cfg(feature = "redis")]
 mod redis;
-#[cfg(feature = "redis")]
 #[path = "../../src/acquire/redis/server.rs"]
 mod redis_server;
 mod relay;
@@ -38,7 +36,6 @@ mod routes;
 mod runtimes;
 mod scripted;
 mod several_authorities;
-#[cfg(feature = "redis")]
 mod shared_tokens;
 mod support;
 mod telemetry;
