@@ -11,9 +11,9 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 
-/// A whole service, ready to be served.
-pub type WebService =
-    BoxCloneSyncService<Request<Incoming>, Response<Either<Full<Bytes>, Full<Bytes>>>, Infallible>;
+/// A whole service, ready to be served; its problem documents are complete, its answers are of type `B`.
+pub type WebService<B = Full<Bytes>> =
+    BoxCloneSyncService<Request<Incoming>, Response<Either<B, Full<Bytes>>>, Infallible>;
 
 /// A service as the routes hold it.
 pub type Route<E> = BoxCloneSyncService<Request<Incoming>, Response<Full<Bytes>>, E>;
