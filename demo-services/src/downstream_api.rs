@@ -9,7 +9,6 @@ use futures_util::future::Either;
 use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tonic::body::Body;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_bearer::{
     ConfigError, Principal, PropagateChallengeLayer, RequireScopeLayer, ValidateBearerLayer,
@@ -21,7 +20,7 @@ use crate::{
     health::HealthLayer,
     host_guard::HostGuardLayer,
     problem::ProblemLayer,
-    routes::{Routes, WebService},
+    routes::{Routes, WebService, boxed},
 };
 
 /// `GET /api` for users with the scope, `GET /secure` for those who satisfied the authentication context as well, `GET /admin` for
@@ -30,7 +29,7 @@ use crate::{
 /// # Errors
 ///
 /// A configuration that no service can be built from.
-pub fn service(config: &DownstreamApiConfig) -> Result<WebService<Body>, ConfigError> {
+pub fn service(config: &DownstreamApiConfig) -> Result<WebService, ConfigError> {
     let authority = config.authority.authority()?;
     let resource = authority
         .resource(&config.client_id)?
@@ -54,7 +53,7 @@ pub fn service(config: &DownstreamApiConfig) -> Result<WebService<Body>, ConfigE
         .get("/api", api)
         .get("/secure", secure)
         .get("/admin", admin)
-        .map_response(|response| response.map(Body::new));
+        .map_response(boxed);
     let rpcs = ServiceBuilder::new()
         // The handlers' own demands become gRPC statuses with this API's challenge.
         .layer(PropagateChallengeLayer::new(&resource))
@@ -65,6 +64,7 @@ pub fn service(config: &DownstreamApiConfig) -> Result<WebService<Body>, ConfigE
         )));
 
     let service = ServiceBuilder::new()
+        .map_response(boxed)
         // Outermost, so that every refusal below gets a document and a correlation id.
         .layer(ProblemLayer::new("downstream-api"))
         // Before anything answers: a page that rebinds its name to this address gets nothing.

@@ -21,7 +21,7 @@ use crate::{
     health::HealthLayer,
     host_guard::HostGuardLayer,
     problem::{CORRELATION_ID, CorrelationId, ProblemLayer},
-    routes::{Routes, WebService},
+    routes::{Routes, WebService, boxed},
 };
 
 /// The client of the next tier: every call it makes carries a token of the caller for the downstream API.
@@ -72,10 +72,7 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
     let channel = ServiceBuilder::new()
         // The same over gRPC, with the same tokens from the same cache. The channel adds the origin to each request
         // further in, so that there is none to compare here.
-        .layer(me.on_behalf_of(
-            [config.downstream_scope.as_str()],
-            Target::bound_client(),
-        )?)
+        .layer(me.on_behalf_of([config.downstream_scope.as_str()], Target::bound_client())?)
         .service(grpc::channel(&config.downstream)?);
     let call_grpc = |method: &'static str| {
         let channel = channel.clone();
@@ -88,6 +85,7 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
         .get("/grpc/secure", call_grpc(downstream_rpc::SECURE));
 
     let service = ServiceBuilder::new()
+        .map_response(boxed)
         // Outermost, so that every refusal below gets a document and a correlation id.
         .layer(ProblemLayer::new("middle-tier"))
         // Before anything answers: a page that rebinds its name to this address gets nothing.

@@ -223,7 +223,11 @@ mod tests {
             let response = response.take().unwrap();
             async move { Ok::<_, Infallible>(response) }
         });
-        let response = ProblemLayer::new("test").layer(inner).oneshot(request).await.unwrap();
+        let response = ProblemLayer::new("test")
+            .layer(inner)
+            .oneshot(request)
+            .await
+            .unwrap();
         let (head, body) = response.into_parts();
         (head, body.collect().await.unwrap().to_bytes())
     }

@@ -11,7 +11,7 @@ use url::Url;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 
 /// A middle tier of the world's authority before a downstream API that does as it is told.
-async fn middle_tier_before(world: &World, downstream: &MockServer) -> Url {
+pub(crate) async fn middle_tier_before(world: &World, downstream: &str) -> Url {
     let directory = world.demo.authority().directory();
     let app = directory.app("middle-tier").unwrap();
     let service = middle_tier::service(&MiddleTierConfig {
@@ -24,7 +24,7 @@ async fn middle_tier_before(world: &World, downstream: &MockServer) -> Url {
         app_id_uri: "api://middle-tier".into(),
         client_secret: app.secret().unwrap().to_owned().into(),
         required_scope: "user_impersonation".into(),
-        downstream: downstream.uri().parse().unwrap(),
+        downstream: downstream.parse().unwrap(),
         downstream_scope: "api://downstream-api/user_impersonation".into(),
     });
     let listeners = Listeners::bind("localhost:0", Reach::Loopback)
@@ -53,7 +53,7 @@ async fn only_a_token_of_the_next_tier_goes_there() {
         .respond_with(ResponseTemplate::new(200))
         .mount(&downstream)
         .await;
-    let base = middle_tier_before(&world, &downstream).await;
+    let base = middle_tier_before(&world, &downstream.uri()).await;
 
     for (what, spec) in [
         ("no token", None),
@@ -109,7 +109,7 @@ async fn a_foreign_refusal_never_becomes_the_callers_challenge() {
             .respond_with(answer)
             .mount(&downstream)
             .await;
-        let base = middle_tier_before(&world, &downstream).await;
+        let base = middle_tier_before(&world, &downstream.uri()).await;
 
         let token = world.token(good());
         let answer = world.get(&base, "/api", Some(&token)).await;
@@ -140,7 +140,7 @@ async fn claims_of_the_next_tier_arrive_as_a_challenge_of_this_one() {
         .respond_with(answer)
         .mount(&downstream)
         .await;
-    let base = middle_tier_before(&world, &downstream).await;
+    let base = middle_tier_before(&world, &downstream.uri()).await;
 
     let token = world.token(good());
     let answer = world.get(&base, "/secure", Some(&token)).await;

@@ -74,8 +74,6 @@ mod tests {
         for kind in ["application/grpc-web", "application/json", ""] {
             assert!(!is_call(&request(Method::POST, kind)), "{kind}");
         }
-        assert!(!is_call(
-            &http::Request::post("/").body(()).unwrap()
-        ));
+        assert!(!is_call(&http::Request::post("/").body(()).unwrap()));
     }
 }

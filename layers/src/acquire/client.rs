@@ -10,6 +10,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::Shared;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
 use super::cache::{Key, TokenCache};
 use super::credential::Credential;
@@ -137,12 +138,14 @@ impl ConfidentialClient {
                 );
                 return Err(unavailable());
             };
-            runtime.spawn(async move {
+            let task = async move {
                 let outcome = fly(&entry.inner, wanted).await;
                 drop(entry);
                 // Nobody may be waiting any more.
                 let _ = landed.send(outcome);
-            });
+            };
+            // What is logged of it belongs to the request that began it.
+            runtime.spawn(task.in_current_span());
         }
         flight.await
     }
