@@ -158,3 +158,34 @@ async fn claims_of_the_next_tier_arrive_as_a_challenge_of_this_one() {
     );
     world.stop().await;
 }
+
+#[tokio::test]
+async fn the_ids_of_a_call_go_on_and_nothing_else_of_its_head() {
+    let world = World::start().await;
+    let downstream = MockServer::start().await;
+    Mock::given(any())
+        .respond_with(ResponseTemplate::new(200))
+        .mount(&downstream)
+        .await;
+    let base = middle_tier_before(&world, &downstream.uri()).await;
+    let id = "8a5c9f0e-54f8-4b55-9d5c-0f6a1c7b2d3e";
+    let trace = "00-8a5c9f0e54f84b559d5c0f6a1c7b2d3e-00f067aa0ba902b7-01";
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let request = http
+        .get(base.join("/api").unwrap())
+        .bearer_auth(world.token(good()))
+        .header("x-correlation-id", id)
+        .header("traceparent", trace)
+        .header("cookie", "a=b")
+        .header("x-other", "1");
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.headers()["x-correlation-id"], id);
+
+    let sent = requests(&downstream).await;
+    assert_eq!(sent[0].headers["x-correlation-id"], id);
+    assert_eq!(sent[0].headers["traceparent"], trace);
+    for name in ["cookie", "x-other"] {
+        assert!(!sent[0].headers.contains_key(name), "{name}");
+    }
+    world.stop().await;
+}
