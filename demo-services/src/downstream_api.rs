@@ -1,25 +1,30 @@
 //! The downstream API: the last tier, which says who called it.
 
+mod grpc;
+
 use std::convert::Infallible;
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use serde_json::json;
-use tower::ServiceBuilder;
-use tower_bearer::{ConfigError, Principal, RequireScopeLayer, ValidateBearerLayer};
+use tower::{ServiceBuilder, ServiceExt};
+use tower_bearer::{
+    ConfigError, Principal, PropagateChallengeLayer, RequireScopeLayer, ValidateBearerLayer,
+};
 
 use crate::{
     config::DownstreamApiConfig,
+    downstream_rpc::{Caller, DownstreamServer},
     health::HealthLayer,
     host_guard::HostGuardLayer,
     problem::ProblemLayer,
-    routes::{Routes, WebService},
+    routes::{Routes, WebService, boxed},
 };
 
 /// `GET /api` for users with the scope, `GET /secure` for those who satisfied the authentication context as well, `GET /admin` for
-/// applications with the app role.
+/// applications with the app role. On the same port the first two as gRPC methods, `proto/downstream.proto`.
 ///
 /// # Errors
 ///
@@ -47,11 +52,21 @@ pub fn service(config: &DownstreamApiConfig) -> Result<WebService, ConfigError> 
     let routes = Routes::new()
         .get("/api", api)
         .get("/secure", secure)
-        .get("/admin", admin);
+        .get("/admin", admin)
+        .map_response(boxed);
+    let rpcs = ServiceBuilder::new()
+        // The handlers' own demands become gRPC statuses with this API's challenge.
+        .layer(PropagateChallengeLayer::new(&resource))
+        // What all methods need; what one of them needs stands in its handler, because a layer sees paths and no methods.
+        .layer(RequireScopeLayer::new(&config.required_scope)?)
+        .service(DownstreamServer::new(grpc::Methods::new(
+            &config.secure_context,
+        )));
 
     let service = ServiceBuilder::new()
+        .map_response(boxed)
         // Outermost, so that every refusal below gets a document and a correlation id.
-        .layer(ProblemLayer)
+        .layer(ProblemLayer::new("downstream-api"))
         // Before anything answers: a page that rebinds its name to this address gets nothing.
         .layer(HostGuardLayer::new::<String>([]))
         // Outside of the validation: probes carry no token.
@@ -60,9 +75,12 @@ pub fn service(config: &DownstreamApiConfig) -> Result<WebService, ConfigError> 
             async move { authority.ready().await }
         }))
         // Around all routes: an unknown path tells nothing to those without a token. Outside of it there is no
-        // PropagateChallenge: this is the last tier, and its own demands are printed where they are checked.
+        // PropagateChallenge: this is the last tier, and the demands of its layers are printed where they are checked.
         .layer(ValidateBearerLayer::new(&resource))
-        .service(routes);
+        .service_fn(move |request| match grpc::is_call(&request) {
+            true => Either::Left(rpcs.clone().oneshot(request)),
+            false => Either::Right(routes.clone().oneshot(request)),
+        });
     Ok(WebService::new(service))
 }
 
@@ -72,15 +90,23 @@ async fn describe_caller(request: Request<Incoming>) -> Result<Response<Full<Byt
         *wiring_fault.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         return Ok(wiring_fault);
     };
-    let document = json!({
-        "name": caller.claim("name").or_else(|| caller.claim("azp")),
-        "issued-by": caller.issuer(),
-        "issued-for": caller.claim("aud"),
-        "scope": caller.scopes().collect::<Vec<_>>().join(" "),
-    });
-    let mut response = Response::new(Full::from(document.to_string()));
+    let document = serde_json::to_vec(&describe(caller)).unwrap_or_default();
+    let mut response = Response::new(Full::from(document));
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
+}
+
+fn describe(caller: &Principal) -> Caller {
+    let text = |claim| {
+        let value = caller.claim(claim)?;
+        value.as_str().map(str::to_owned)
+    };
+    Caller {
+        name: text("name").or_else(|| text("azp")),
+        issued_by: caller.issuer().to_owned(),
+        issued_for: text("aud").unwrap_or_default(),
+        scope: caller.scopes().collect::<Vec<_>>().join(" "),
+    }
 }

@@ -4,6 +4,7 @@ pub mod config;
 pub mod daemon;
 pub mod demo;
 pub mod downstream_api;
+pub mod downstream_rpc;
 pub mod health;
 pub mod host_guard;
 pub mod middle_tier;

@@ -1,24 +1,27 @@
 //! The middle tier: calls the downstream API on behalf of its own caller.
 
+mod grpc;
+
 use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderName, Request, Response, StatusCode, Uri, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_bearer::{
     BoxError, CallError, CloneBody, ConfigError, Credential, HttpClient, OnBehalfOf, OnBehalfOfExt,
-    Principal, PropagateChallengeLayer, RequireScopeLayer, Target, ValidateBearerLayer,
+    Principal, PropagateChallengeLayer, RequireScopeLayer, Target, Tee, ValidateBearerLayer,
 };
 use url::Url;
 
 use crate::{
     config::MiddleTierConfig,
+    downstream_rpc,
     health::HealthLayer,
     host_guard::HostGuardLayer,
     problem::{CORRELATION_ID, CorrelationId, ProblemLayer},
-    routes::{Routes, WebService},
+    routes::{Routes, WebService, boxed},
 };
 
 /// The client of the next tier: every call it makes carries a token of the caller for the downstream API.
@@ -26,12 +29,17 @@ type Downstream = OnBehalfOf<HttpClient, CloneBody>;
 
 /// Longest answer of the next tier.
 const MAX_ANSWER: usize = 1024 * 1024;
+/// A message longer than this is not sent again after a challenge.
+const MAX_REPLAYED: usize = 64 * 1024;
 /// A call of the next tier takes no longer.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// W3C Trace Context: joins the tiers' records of one call.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// `GET /api` and `GET /secure`: the downstream API's routes of the same names, called On-Behalf-Of.
+/// `GET /api` and `GET /secure`: the downstream API's routes of the same names, called On-Behalf-Of; `GET /grpc/api` and
+/// `GET /grpc/secure`: the same over gRPC.
+///
+/// To be called on a tokio runtime: the gRPC channel has a task of its own.
 ///
 /// # Errors
 ///
@@ -59,15 +67,32 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
     let call = |path: &str| {
         let uri = join(&config.downstream, path);
         let downstream = downstream.clone();
-        tower::service_fn(move |request| answer(downstream.clone(), uri.clone(), request))
+        tower::service_fn(move |request| {
+            answer(call_downstream(downstream.clone(), uri.clone(), request))
+        })
+    };
+    let channel = ServiceBuilder::new()
+        // The same over gRPC, with the same tokens from the same cache. The channel adds the origin to each request
+        // further in, so that there is none to compare here.
+        .layer(
+            me.on_behalf_of([config.downstream_scope.as_str()], Target::bound_client())?
+                .replay(Tee::new(MAX_REPLAYED, tonic::body::Body::new)),
+        )
+        .service(grpc::channel(&config.downstream)?);
+    let call_grpc = |method: &'static str| {
+        let channel = channel.clone();
+        tower::service_fn(move |request| answer(grpc::call(channel.clone(), method, request)))
     };
     let routes = Routes::new()
         .get("/api", call("/api"))
-        .get("/secure", call("/secure"));
+        .get("/secure", call("/secure"))
+        .get("/grpc/api", call_grpc(downstream_rpc::API))
+        .get("/grpc/secure", call_grpc(downstream_rpc::SECURE));
 
     let service = ServiceBuilder::new()
+        .map_response(boxed)
         // Outermost, so that every refusal below gets a document and a correlation id.
-        .layer(ProblemLayer)
+        .layer(ProblemLayer::new("middle-tier"))
         // Before anything answers: a page that rebinds its name to this address gets nothing.
         .layer(HostGuardLayer::new::<String>([]))
         // Outside of the validation: probes carry no token.
@@ -97,19 +122,15 @@ fn client(downstream: &Url) -> Result<HttpClient, ConfigError> {
 }
 
 async fn answer(
-    downstream: Downstream,
-    uri: Uri,
-    request: Request<Incoming>,
+    call: impl Future<Output = Result<Response<Full<Bytes>>, BoxError>>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    Ok(call_downstream(downstream, uri, request)
-        .await
-        .unwrap_or_else(|error| {
-            tracing::info!(%error, "no answer of the downstream API to pass on");
-            // A demand travels in the response to PropagateChallenge; what demands nothing is the next tier's failure.
-            let mut response = CallError::from(error).into_response();
-            *response.status_mut() = StatusCode::BAD_GATEWAY;
-            response
-        }))
+    Ok(call.await.unwrap_or_else(|error| {
+        tracing::info!(%error, "no answer of the downstream API to pass on");
+        // A demand travels in the response to PropagateChallenge; what demands nothing is the next tier's failure.
+        let mut response = CallError::from(error).into_response();
+        *response.status_mut() = StatusCode::BAD_GATEWAY;
+        response
+    }))
 }
 
 async fn call_downstream(
@@ -117,19 +138,10 @@ async fn call_downstream(
     uri: Uri,
     incoming: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, BoxError> {
-    let caller = incoming
-        .extensions()
-        .get::<Principal>()
-        .ok_or("no principal: validation is missing")?;
     let mut request = Request::get(uri)
         .body(Full::<Bytes>::default())?
-        .on_behalf_of(caller);
-    if let Some(trace) = incoming.headers().get(TRACEPARENT) {
-        request.headers_mut().insert(TRACEPARENT, trace.clone());
-    }
-    if let Some(id) = incoming.extensions().get::<CorrelationId>() {
-        request.headers_mut().insert(CORRELATION_ID, id.to_header());
-    }
+        .on_behalf_of(caller(&incoming)?);
+    request.headers_mut().extend(trace(&incoming));
 
     // A demand of the authority or of the next tier goes up from here by `?`.
     let answer = downstream.oneshot(request).await?;
@@ -153,6 +165,20 @@ async fn call_downstream(
         *response.body_mut() = Full::from(body.to_bytes());
     }
     Ok(response)
+}
+
+fn caller(incoming: &Request<Incoming>) -> Result<&Principal, BoxError> {
+    let caller = incoming.extensions().get();
+    caller.ok_or_else(|| "no principal: validation is missing".into())
+}
+
+/// What joins the next tier's log events with those of this call.
+fn trace(incoming: &Request<Incoming>) -> HeaderMap {
+    let id = incoming.extensions().get::<CorrelationId>();
+    let id = id.map(|id| (CORRELATION_ID, id.to_header()));
+    let trace = incoming.headers().get(TRACEPARENT);
+    let trace = trace.map(|trace| (TRACEPARENT, trace.clone()));
+    id.into_iter().chain(trace).collect()
 }
 
 fn join(base: &Url, path: &str) -> Uri {

@@ -36,6 +36,11 @@ impl CorrelationId {
         Self(sent.unwrap_or_else(Uuid::new_v4))
     }
 
+    /// What the log events of a request stand in.
+    pub(crate) fn span(self, tier: &'static str) -> tracing::Span {
+        tracing::info_span!("request", tier, correlation_id = %self.0)
+    }
+
     /// As a header value.
     #[must_use]
     pub fn to_header(self) -> HeaderValue {
@@ -51,16 +56,29 @@ impl CorrelationId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProblemToken(pub &'static str);
 
-/// Gives error responses without a body a problem document, and every response its correlation id.
-#[derive(Clone, Copy, Debug, Default)]
+/// Gives error responses without a body a problem document, every response its correlation id, and the log events of a request
+/// a span that says so.
+#[derive(Clone, Copy, Debug)]
 #[must_use]
-pub struct ProblemLayer;
+pub struct ProblemLayer {
+    tier: &'static str,
+}
+
+impl ProblemLayer {
+    /// `tier` tells the log events of this service from those of others in the same process.
+    pub fn new(tier: &'static str) -> Self {
+        Self { tier }
+    }
+}
 
 impl<S> Layer<S> for ProblemLayer {
     type Service = Problem<S>;
 
     fn layer(&self, inner: S) -> Problem<S> {
-        Problem { inner }
+        Problem {
+            inner,
+            tier: self.tier,
+        }
     }
 }
 
@@ -68,6 +86,7 @@ impl<S> Layer<S> for ProblemLayer {
 #[derive(Clone, Debug)]
 pub struct Problem<S> {
     inner: S,
+    tier: &'static str,
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Problem<S>
@@ -86,7 +105,7 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let id = CorrelationId::of(&request);
         request.extensions_mut().insert(id);
-        let span = tracing::info_span!("request", correlation_id = %id.0);
+        let span = id.span(self.tier);
         let inner = span.in_scope(|| self.inner.call(request));
         ResponseFuture { inner, id, span }
     }
@@ -204,7 +223,11 @@ mod tests {
             let response = response.take().unwrap();
             async move { Ok::<_, Infallible>(response) }
         });
-        let response = ProblemLayer.layer(inner).oneshot(request).await.unwrap();
+        let response = ProblemLayer::new("test")
+            .layer(inner)
+            .oneshot(request)
+            .await
+            .unwrap();
         let (head, body) = response.into_parts();
         (head, body.collect().await.unwrap().to_bytes())
     }

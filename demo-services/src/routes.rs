@@ -7,13 +7,13 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header::ALLOW};
-use http_body_util::{Either, Full};
+use http_body_util::Full;
 use hyper::body::Incoming;
-use tower::{Service, ServiceExt, util::BoxCloneSyncService};
+use tonic::body::Body;
+use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
 
 /// A whole service, ready to be served.
-pub type WebService =
-    BoxCloneSyncService<Request<Incoming>, Response<Either<Full<Bytes>, Full<Bytes>>>, Infallible>;
+pub type WebService = BoxCloneSyncService<Request<Incoming>, Response<Body>, Infallible>;
 
 /// A service as the routes hold it.
 pub type Route<E> = BoxCloneSyncService<Request<Incoming>, Response<Full<Bytes>>, E>;
@@ -84,6 +84,14 @@ impl<E: Send + 'static> Service<Request<Incoming>> for Routes<E> {
             Err(allowed) => Box::pin(std::future::ready(Ok(refusal(allowed)))),
         }
     }
+}
+
+/// The response with a body that may as well be a gRPC message.
+pub fn boxed<B>(response: Response<B>) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    response.map(Body::new)
 }
 
 fn refusal(allowed: Option<Method>) -> Response<Full<Bytes>> {

@@ -7,6 +7,7 @@
 )]
 
 mod browser;
+mod grpc;
 mod rejects;
 mod sign_in_and_step_up;
 mod start_and_outage;

@@ -11,7 +11,7 @@ use url::Url;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 
 /// A middle tier of the world's authority before a downstream API that does as it is told.
-async fn middle_tier_before(world: &World, downstream: &MockServer) -> Url {
+pub(crate) async fn middle_tier_before(world: &World, downstream: &str) -> Url {
     let directory = world.demo.authority().directory();
     let app = directory.app("middle-tier").unwrap();
     let service = middle_tier::service(&MiddleTierConfig {
@@ -24,7 +24,7 @@ async fn middle_tier_before(world: &World, downstream: &MockServer) -> Url {
         app_id_uri: "api://middle-tier".into(),
         client_secret: app.secret().unwrap().to_owned().into(),
         required_scope: "user_impersonation".into(),
-        downstream: downstream.uri().parse().unwrap(),
+        downstream: downstream.parse().unwrap(),
         downstream_scope: "api://downstream-api/user_impersonation".into(),
     });
     let listeners = Listeners::bind("localhost:0", Reach::Loopback)
@@ -53,7 +53,7 @@ async fn only_a_token_of_the_next_tier_goes_there() {
         .respond_with(ResponseTemplate::new(200))
         .mount(&downstream)
         .await;
-    let base = middle_tier_before(&world, &downstream).await;
+    let base = middle_tier_before(&world, &downstream.uri()).await;
 
     for (what, spec) in [
         ("no token", None),
@@ -109,7 +109,7 @@ async fn a_foreign_refusal_never_becomes_the_callers_challenge() {
             .respond_with(answer)
             .mount(&downstream)
             .await;
-        let base = middle_tier_before(&world, &downstream).await;
+        let base = middle_tier_before(&world, &downstream.uri()).await;
 
         let token = world.token(good());
         let answer = world.get(&base, "/api", Some(&token)).await;
@@ -140,7 +140,7 @@ async fn claims_of_the_next_tier_arrive_as_a_challenge_of_this_one() {
         .respond_with(answer)
         .mount(&downstream)
         .await;
-    let base = middle_tier_before(&world, &downstream).await;
+    let base = middle_tier_before(&world, &downstream.uri()).await;
 
     let token = world.token(good());
     let answer = world.get(&base, "/secure", Some(&token)).await;
@@ -156,5 +156,36 @@ async fn claims_of_the_next_tier_arrive_as_a_challenge_of_this_one() {
         None,
         "only the access token's part is relayed"
     );
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_ids_of_a_call_go_on_and_nothing_else_of_its_head() {
+    let world = World::start().await;
+    let downstream = MockServer::start().await;
+    Mock::given(any())
+        .respond_with(ResponseTemplate::new(200))
+        .mount(&downstream)
+        .await;
+    let base = middle_tier_before(&world, &downstream.uri()).await;
+    let id = "8a5c9f0e-54f8-4b55-9d5c-0f6a1c7b2d3e";
+    let trace = "00-8a5c9f0e54f84b559d5c0f6a1c7b2d3e-00f067aa0ba902b7-01";
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let request = http
+        .get(base.join("/api").unwrap())
+        .bearer_auth(world.token(good()))
+        .header("x-correlation-id", id)
+        .header("traceparent", trace)
+        .header("cookie", "a=b")
+        .header("x-other", "1");
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.headers()["x-correlation-id"], id);
+
+    let sent = requests(&downstream).await;
+    assert_eq!(sent[0].headers["x-correlation-id"], id);
+    assert_eq!(sent[0].headers["traceparent"], trace);
+    for name in ["cookie", "x-other"] {
+        assert!(!sent[0].headers.contains_key(name), "{name}");
+    }
     world.stop().await;
 }

@@ -1,4 +1,5 @@
-//! A binary of its own, because it takes the process's log: the whole story at TRACE, and no secret of it anywhere.
+//! A binary of its own, because it takes the process's log: the whole story at TRACE, with no secret of it anywhere and with one id
+//! from the page to the last tier.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,7 +8,7 @@
 )]
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use integration_tests::{visitor::Visitor, world::World};
 use local_authority::{Endpoint, Fault, TokenSpec};
@@ -15,8 +16,25 @@ use tracing_subscriber::fmt::MakeWriter;
 
 const OTP: &str = "123456";
 
+/// What the process has logged so far, at TRACE.
+static LOG: LazyLock<Log> = LazyLock::new(|| {
+    let log = Log::default();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_ansi(false)
+        .with_writer(log.clone())
+        .init();
+    log
+});
+
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -39,18 +57,20 @@ impl<'a> MakeWriter<'a> for Log {
 
 #[tokio::test]
 async fn no_secret_reaches_the_log() {
-    let log = Log::default();
-    tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-        .with_ansi(false)
-        .with_writer(log.clone())
-        .init();
-
+    LazyLock::force(&LOG);
     let world = World::start().await;
     let mut alice = Visitor::signed_in(&world, "alice").await;
     // Challenged by the policy, then by the API; then refused for what is wrong with a token, then by faults.
-    for path in ["/api/api", "/api/secure"] {
+    for path in [
+        "/api/api",
+        "/api/secure",
+        "/api/grpc/api",
+        "/api/grpc/secure",
+    ] {
         let refused = alice.call(path).await;
+        if refused.status == 200 {
+            continue;
+        }
         let page = alice.go(&refused).await;
         let back = match page.find_form("code") {
             Some(_) => alice.give_code(&page, OTP).await,
@@ -94,7 +114,7 @@ async fn no_secret_reaches_the_log() {
     secrets.extend(world.demo.authority().control_token().map(str::to_owned));
     world.stop().await;
 
-    let log = String::from_utf8(std::mem::take(&mut *log.0.lock().unwrap())).unwrap();
+    let log = LOG.text();
     // Tokens, and claims in base64, begin so: `{"`.
     secrets.extend(
         [
@@ -118,4 +138,41 @@ async fn no_secret_reaches_the_log() {
             log.len()
         );
     }
+}
+
+#[tokio::test]
+async fn one_id_joins_what_the_tiers_log_of_a_call() {
+    LazyLock::force(&LOG);
+    let world = World::start().await;
+    // So that the call passes the middle tier and each tier has something to say of the API's own demand.
+    let authority = world.demo.authority();
+    assert!(authority.set_policy("MFA for the downstream API", false));
+    let mut alice = Visitor::signed_in(&world, "alice").await;
+    // Over HTTP a layer of the downstream API refuses; over gRPC its handler does.
+    for (path, refusal) in [
+        ("/api/secure", "a verified caller was refused"),
+        ("/api/grpc/secure", "a demand from below is passed on"),
+    ] {
+        let refused = alice.call(path).await;
+        assert_eq!(refused.status, 401, "{path}: {refused:?}");
+        let id = refused.headers["x-correlation-id"].to_str().unwrap();
+        assert_eq!(refused.json()["correlation_id"], id, "{path}");
+
+        let log = LOG.text();
+        let said = |tier: &str, what: &str| {
+            let span = format!("request{{tier=\"{tier}\" correlation_id={id}}}:");
+            log.lines()
+                .any(|line| line.contains(&span) && line.contains(what))
+        };
+        for (tier, what) in [
+            ("spa-backend", "an operation waits for its person"),
+            ("middle-tier", "a demand from below is passed on"),
+            // From a task that outlives the request.
+            ("middle-tier", "interaction_required"),
+            ("downstream-api", refusal),
+        ] {
+            assert!(said(tier, what), "{path}: {tier}: {what}");
+        }
+    }
+    world.stop().await;
 }

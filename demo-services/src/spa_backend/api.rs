@@ -4,20 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{Path, Request, State};
+use axum::extract::{Extension, Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT_LANGUAGE, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, Method, StatusCode};
 use tokio::time::{Instant, timeout};
 
 use super::App;
 use super::authority::AuthorityError;
 use super::demand::{Demand, capabilities};
+use super::flow::Flow;
 use super::guard::Caller;
 use super::operations::{Gone, Operation};
 use super::outbound::NoAnswer;
 use super::problem::Problem;
-use super::proxy::{Answer, Call, Flow};
+use super::proxy::{Answer, Call};
 use super::vault::Seat;
 
 /// Largest request body that is passed on, and kept if the call has to wait.
@@ -26,11 +27,10 @@ const BODY_LIMIT: usize = 64 * 1024;
 /// The longest that a request body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
-const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
-
 /// `ANY /api/{*path}`: the same method, path and body at the middle tier.
 pub(super) async fn call(
     State(app): State<Arc<App>>,
+    Extension(flow): Extension<Flow>,
     caller: Caller,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -79,13 +79,14 @@ pub(super) async fn call(
         body,
     };
     let operation = Operation::new(call, caller.seat.account.clone());
-    Ok(run(&app, &caller.seat, operation).await)
+    Ok(run(&app, &caller.seat, operation, flow).await)
 }
 
 /// `POST /api/ops/{id}`: runs a kept operation, at most once, and answers what the call itself would have been answered.
 pub(super) async fn repeat(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
+    Extension(flow): Extension<Flow>,
     caller: Caller,
 ) -> Result<Response, Problem> {
     // Taken out before it is sent: whatever happens from here on, it is not sent a second time.
@@ -94,7 +95,7 @@ pub(super) async fn repeat(
         .operations()
         .take(&id, &caller.seat.account, Instant::now());
     match taken {
-        Ok(operation) => Ok(run(&app, &caller.seat, operation).await),
+        Ok(operation) => Ok(run(&app, &caller.seat, operation, flow).await),
         Err(Gone::Sent) => {
             let detail = "This operation was run before. It is not run a second time; start it anew if you still want it.";
             Err(Problem::new(StatusCode::GONE, "operation_sent", detail))
@@ -107,23 +108,18 @@ pub(super) async fn repeat(
 }
 
 /// Sends an operation; after a plain 401 once more with a renewed token, because a 401 means that it was not carried out.
-async fn run(app: &Arc<App>, seat: &Arc<Seat>, operation: Operation) -> Response {
-    let flow = Flow::new();
-    let mut response = match send(app, seat, operation, &flow).await {
+async fn run(app: &Arc<App>, seat: &Arc<Seat>, operation: Operation, flow: Flow) -> Response {
+    match send(app, seat, operation, flow).await {
         Ok(answer) => (answer.status, answer.passed_on(), Body::from(answer.body)).into_response(),
-        Err(problem) => problem.correlated(flow.id()).into_response(),
-    };
-    if let Ok(id) = HeaderValue::from_str(flow.id()) {
-        response.headers_mut().insert(CORRELATION_ID, id);
+        Err(problem) => problem.correlated(&flow.id()).into_response(),
     }
-    response
 }
 
 async fn send(
     app: &Arc<App>,
     seat: &Arc<Seat>,
     operation: Operation,
-    flow: &Flow,
+    flow: Flow,
 ) -> Result<Answer, Problem> {
     let mut refused = None;
     loop {

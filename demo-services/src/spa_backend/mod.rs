@@ -10,7 +10,7 @@
 //! | `POST /auth/sign-out` | ends the session; `{"go": "<the authority's end-session URL>"}` |
 //! | `GET /session` | `{"signed_in", "name", "username", "account", "session_token"}` |
 //! | `GET /id-token` | the ID token's claims as a table |
-//! | `ANY /api/{rest}` | `/{rest}` of the middle tier with the session's token, so `/api/api` and `/api/secure` |
+//! | `ANY /api/{rest}` | `/{rest}` of the middle tier with the session's token, so `/api/api`, `/api/secure` and `/api/grpc/api` |
 //! | `POST /api/ops/{id}` | runs a kept operation at most once; answers as the call itself |
 //! | `GET /healthz`, `GET /readyz` | alive; authority and middle tier reachable |
 //!
@@ -38,6 +38,7 @@ mod cookies;
 mod demand;
 #[cfg(test)]
 mod doubles;
+mod flow;
 mod guard;
 mod health;
 mod id_token;
@@ -153,7 +154,9 @@ pub fn router_with_demo_users(
         .layer(from_fn_with_state(Arc::clone(&app), guard::cookies))
         // Before anything looks at cookies: a foreign name has none of ours.
         .layer(from_fn_with_state(Arc::clone(&app), guard::host))
-        // Outermost, so that refusals carry them as well.
+        // Outside of all guards, so that refusals carry them as well.
         .layer(from_fn(guard::headers))
+        // Outermost, so that whatever is logged of a request says of which.
+        .layer(from_fn(flow::begin))
         .with_state(app))
 }

@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
-use uuid::Uuid;
 
+use super::flow::Flow;
 use super::outbound::{self, NoAnswer};
 use super::settings::{ConfigError, Settings};
 
@@ -50,29 +50,6 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
 }
 
-/// One call through the tiers, under a random id that each of them may log (W3C trace context).
-pub(super) struct Flow(String);
-
-impl Flow {
-    pub(super) fn new() -> Self {
-        Self(Uuid::new_v4().simple().to_string())
-    }
-
-    pub(super) fn id(&self) -> &str {
-        &self.0
-    }
-
-    fn traceparent(&self) -> String {
-        let span: String = Uuid::new_v4()
-            .simple()
-            .to_string()
-            .chars()
-            .take(16)
-            .collect();
-        format!("00-{}-{span}-01", self.0)
-    }
-}
-
 impl MiddleTier {
     pub(super) fn new(settings: &Settings) -> Result<Self, ConfigError> {
         Ok(Self {
@@ -94,7 +71,7 @@ impl MiddleTier {
         &self,
         call: &Call,
         token: &SecretString,
-        flow: &Flow,
+        flow: Flow,
     ) -> Result<Answer, NoAnswer> {
         let mut request = self
             .http
@@ -103,8 +80,10 @@ impl MiddleTier {
                 self.address(&call.target).ok_or(NoAnswer::Unreachable)?,
             )
             .bearer_auth(token.expose_secret())
-            .header("traceparent", flow.traceparent())
             .header(ACCEPT, "application/json");
+        for (name, value) in flow.headers() {
+            request = request.header(name, value);
+        }
         if let Some(language) = &call.language {
             request = request.header(ACCEPT_LANGUAGE, language);
         }

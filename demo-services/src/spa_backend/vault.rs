@@ -12,6 +12,7 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use secrecy::SecretString;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::authority::{Authority, AuthorityError};
 use super::id_token::{Account, IdToken};
@@ -182,10 +183,12 @@ impl Seat {
         claims: String,
     ) -> Shared<BoxFuture<'static, Result<(), AuthorityError>>> {
         let seat = Arc::clone(self);
-        let task = tokio::spawn(async move {
+        let refresh = async move {
             let answer = authority.refresh(&refresh_token, &scope, &claims).await;
             seat.settle(interactions, &scope, answer)
-        });
+        };
+        // What is logged of it belongs to the request that began it.
+        let task = tokio::spawn(refresh.in_current_span());
         let seat = Arc::clone(self);
         let landed = async move {
             // A task that did not come to its end must not be waited for by everyone after it.

@@ -8,6 +8,7 @@ use moka::sync::Cache;
 use secrecy::{ExposeSecret as _, SecretSlice};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 use url::Url;
 
 use super::answer::{ExchangeError, Identity, Issued};
@@ -177,7 +178,8 @@ impl ConfidentialClient {
         let joined = self.0.flights.join(plain.flight(), MAX_FLIGHTS, || None);
         if let (Joined::Pilot(takeoff, _), Ok(runtime)) = (joined, Handle::try_current()) {
             held.postpone_renewal(now);
-            runtime.spawn(renew(Arc::clone(&self.0), plain, takeoff));
+            let task = renew(Arc::clone(&self.0), plain, takeoff);
+            runtime.spawn(task.in_current_span());
         }
     }
 
@@ -196,8 +198,9 @@ impl ConfidentialClient {
                     );
                     return Err(unavailable());
                 };
-                // A task of its own: the one who asked may go away while others wait.
-                runtime.spawn(fly(Arc::clone(&self.0), wanted, takeoff));
+                // A task of its own: the one who asked may go away while others wait. What is logged of it belongs to his request.
+                let task = fly(Arc::clone(&self.0), wanted, takeoff);
+                runtime.spawn(task.in_current_span());
                 flight.await.unwrap_or_else(|| Err(unavailable()))
             }
             Joined::Full => {
