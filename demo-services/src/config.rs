@@ -4,9 +4,9 @@ mod load;
 
 pub use load::{ConfigError, ServiceConfig, load};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
-use tower_bearer::{Authority, AuthorityBuilder};
+use tower_bearer::{Authority, AuthorityBuilder, RedisStore, SealingKeys, SharedTokens};
 use url::Url;
 
 /// Who issues the tokens: `instance` + `tenant`, as in Microsoft Entra ID's own URLs.
@@ -62,6 +62,20 @@ pub struct MiddleTierConfig {
     pub downstream: Url,
     /// The scope of the downstream API that is asked for On-Behalf-Of.
     pub downstream_scope: String,
+    /// Where several processes of the middle tier share their tokens; each has its own without it.
+    pub shared_tokens: Option<SharedTokensConfig>,
+}
+
+/// A Redis in which tokens are kept, sealed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SharedTokensConfig {
+    /// `redis://`, `rediss://` (TLS) or `redis+unix://`; may hold a password.
+    pub redis: SecretString,
+    /// Seals the tokens, the same for all processes: `openssl rand -base64 32`.
+    pub sealing_secret: SecretString,
+    /// The one before, while tokens that it sealed are still there.
+    pub previous_sealing_secret: Option<SecretString>,
 }
 
 /// Configuration of the downstream API.
@@ -82,6 +96,22 @@ pub struct DownstreamApiConfig {
     pub admin_role: String,
     /// The authentication context that `/secure` demands.
     pub secure_context: String,
+}
+
+impl SharedTokensConfig {
+    /// The store, which need not be there yet.
+    ///
+    /// # Errors
+    ///
+    /// A URL that is not of Redis, or a secret that is too short.
+    pub fn shared_tokens(&self) -> Result<SharedTokens, tower_bearer::ConfigError> {
+        let mut keys = SealingKeys::new(self.sealing_secret.expose_secret().as_bytes())?;
+        if let Some(previous) = &self.previous_sealing_secret {
+            keys = keys.and_previous(previous.expose_secret().as_bytes())?;
+        }
+        let store = RedisStore::connect(self.redis.expose_secret())?;
+        Ok(SharedTokens::new(store, keys))
+    }
 }
 
 impl AuthorityConfig {

@@ -187,6 +187,7 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         required_scope: scope(middle_app)?.to_owned(),
         downstream: downstream_url.clone(),
         downstream_scope: full_scope(downstream_app)?,
+        shared_tokens: None,
     })
     .map_err(setup("middle tier"))?;
     let users = directory.users.iter().map(|user| DemoUser {

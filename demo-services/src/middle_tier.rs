@@ -49,10 +49,14 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
     let resource = authority
         .resource(&config.client_id)?
         .app_id_uri(&config.app_id_uri)?;
-    let me = authority.client(
+    let mut me = authority.client(
         &config.client_id,
         Credential::secret(config.client_secret.clone())?,
     )?;
+    if let Some(shared_tokens) = &config.shared_tokens {
+        // What one process of this tier obtained, the others need not ask for.
+        me = me.shared(shared_tokens.shared_tokens()?);
+    }
 
     let downstream = ServiceBuilder::new()
         // The caller's token becomes one for the downstream API; it is sent there and nowhere else.

@@ -26,6 +26,7 @@ pub(crate) async fn middle_tier_before(world: &World, downstream: &str) -> Url {
         required_scope: "user_impersonation".into(),
         downstream: downstream.parse().unwrap(),
         downstream_scope: "api://downstream-api/user_impersonation".into(),
+        shared_tokens: None,
     });
     let listeners = Listeners::bind("localhost:0", Reach::Loopback)
         .await
