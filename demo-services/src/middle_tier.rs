@@ -71,7 +71,7 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
     };
     let channel = ServiceBuilder::new()
         // The same over gRPC, with the same tokens from the same cache. The channel adds the origin to each request
-        // further in, so that there is none to compare here.
+        // further in, so that there is none to compare here. A challenge goes up at once: tonic's body is no `Clone`.
         .layer(me.on_behalf_of([config.downstream_scope.as_str()], Target::bound_client())?)
         .service(grpc::channel(&config.downstream)?);
     let call_grpc = |method: &'static str| {

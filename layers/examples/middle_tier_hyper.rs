@@ -1,11 +1,11 @@
 //! A middle tier on plain hyper, client and server: `GET /api` is the next tier's `/api`, called On-Behalf-Of the caller.
 //!
 //! ```sh
-//! # With the demo running in another terminal, its middle tier's id and a secret of it.
-//! PORT=8092 INSTANCE=http://localhost:8080 TENANT=11111111-2222-3333-4444-555555555555 SCOPE=user_impersonation \
-//!     CLIENT_ID=... CLIENT_SECRET=... NEXT=http://localhost:7000 NEXT_SCOPE=api://downstream-api/user_impersonation \
-//!     cargo run --example middle_tier_hyper
+//! PORT=8081 INSTANCE=https://login.microsoftonline.com TENANT=<id> CLIENT_ID=<id> CLIENT_SECRET=<secret> SCOPE=access_as_user \
+//!     NEXT=http://localhost:8080 NEXT_SCOPE=api://orders/.default cargo run --release --example middle_tier_hyper
 //! ```
+//!
+//! `CLIENT_ID` is the application that this program is: what tokens are accepted for, and who asks for those of the next tier.
 
 #[path = "support/middle_tier.rs"]
 mod support;

@@ -8,10 +8,11 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tonic::{
     Code, Extensions, Status,
+    body::Body,
     metadata::MetadataMap,
     transport::{Channel, ClientTlsConfig, Endpoint},
 };
-use tower_bearer::{BoxError, ConfigError, OnBehalfOf, OnBehalfOfExt};
+use tower_bearer::{BoxError, ConfigError, OnBehalfOf, OnBehalfOfExt, Replay};
 use url::Url;
 
 use super::{DEADLINE, caller, trace};
@@ -37,11 +38,14 @@ pub(super) fn channel(downstream: &Url) -> Result<Channel, ConfigError> {
         .connect_lazy())
 }
 
-pub(super) async fn call(
-    channel: OnBehalfOf<Channel>,
+pub(super) async fn call<R>(
+    channel: OnBehalfOf<Channel, R>,
     method: &'static str,
     incoming: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, BoxError> {
+) -> Result<Response<Full<Bytes>>, BoxError>
+where
+    R: Replay<Body> + Clone,
+{
     let metadata = MetadataMap::from_headers(trace(&incoming));
     let mut request = tonic::Request::from_parts(metadata, Extensions::new(), DescribeRequest {})
         .on_behalf_of(caller(&incoming)?);
