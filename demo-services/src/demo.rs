@@ -276,12 +276,12 @@ impl Running {
             [
                 "Middle tier",
                 self.middle_tier.as_str().trim_end_matches('/'),
-                "GET /api, /secure",
+                "GET /api, /secure; /grpc/api, /grpc/secure",
             ],
             [
                 "Downstream API",
                 self.downstream.as_str().trim_end_matches('/'),
-                "GET /api, /secure, /admin",
+                "GET /api, /secure, /admin; gRPC demo.downstream.v1.Downstream",
             ],
             [
                 "Authority",

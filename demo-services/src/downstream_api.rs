@@ -57,7 +57,7 @@ pub fn service(config: &DownstreamApiConfig) -> Result<WebService, ConfigError> 
     let rpcs = ServiceBuilder::new()
         // The handlers' own demands become gRPC statuses with this API's challenge.
         .layer(PropagateChallengeLayer::new(&resource))
-        // What all methods need; what one of them needs stands in its handler, because a layer sees paths and no methods.
+        // What all methods need; what one of them needs stands in its handler.
         .layer(RequireScopeLayer::new(&config.required_scope)?)
         .service(DownstreamServer::new(grpc::Methods::new(
             &config.secure_context,

@@ -146,9 +146,75 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::stream::{self, StreamExt};
+    use http_body::Frame;
+    use http_body_util::StreamBody;
     use prost::Message;
+    use tonic::Code;
+    use tower::ServiceExt;
 
     const PROTO: &str = include_str!("../proto/downstream.proto");
+
+    #[derive(Clone)]
+    struct Willing;
+
+    impl Downstream for Willing {
+        fn api(&self, _: Request<DescribeRequest>) -> Result<Response<Caller>, Status> {
+            Ok(Response::new(Caller::default()))
+        }
+
+        fn secure(&self, _: Request<DescribeRequest>) -> Result<Response<Caller>, Status> {
+            Err(Status::permission_denied(""))
+        }
+    }
+
+    /// What is answered to a message of `length` bytes, or to one that does not arrive.
+    async fn answer(method: &str, length: Option<usize>) -> Code {
+        let message = length.map(|length| {
+            let mut message = vec![0];
+            message.extend(u32::try_from(length).unwrap().to_be_bytes());
+            // A field that nobody knows: number 15, wire type 2, its own length in three bytes.
+            if let Some(rest) = length.checked_sub(4) {
+                let low = |shift: usize| u8::try_from(rest >> shift & 0x7f).unwrap();
+                message.extend([15 << 3 | 2, low(0) | 0x80, low(7) | 0x80, low(14)]);
+                message.resize(5 + length, 0);
+            }
+            Ok::<_, Status>(Frame::data(Bytes::from(message)))
+        });
+        let body = match message {
+            Some(message) => stream::iter([message]).boxed(),
+            None => stream::pending().boxed(),
+        };
+        let request = http::Request::post(method)
+            .body(StreamBody::new(body))
+            .unwrap();
+        let server = DownstreamServer::new(Willing);
+        let response = server.oneshot(request).await.unwrap();
+        match Status::from_header_map(response.headers()) {
+            Some(status) => status.code(),
+            // In the trailers, behind a message.
+            None => Code::Ok,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_asked_and_how_decides_the_answer() {
+        for (method, length, code) in [
+            (API, Some(0), Code::Ok),
+            (SECURE, Some(0), Code::PermissionDenied),
+            (
+                "/demo.downstream.v1.Downstream/Other",
+                Some(0),
+                Code::Unimplemented,
+            ),
+            ("/api", Some(0), Code::Unimplemented),
+            (API, Some(MAX_MESSAGE), Code::Ok),
+            (API, Some(MAX_MESSAGE + 1), Code::OutOfRange),
+            (API, None, Code::DeadlineExceeded),
+        ] {
+            assert_eq!(answer(method, length).await, code, "{method} {length:?}");
+        }
+    }
 
     /// The lines of a block of the file, without comments.
     fn block(start: &str) -> Vec<&'static str> {

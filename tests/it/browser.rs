@@ -68,6 +68,11 @@ async fn sign_in_and_call(browser: &Browser, world: &World, site: &str) {
     browser.wait_for_text("#status", "succeeded").await;
     shot("6-secure").await;
 
+    browser.click("#call-grpc").await;
+    browser
+        .wait_for_text("#status", "Call over gRPC succeeded")
+        .await;
+
     browser.click("#sign-out").await;
     browser.wait_for("#sign-in").await;
     shot("7-signed-out").await;

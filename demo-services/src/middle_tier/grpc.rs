@@ -73,3 +73,31 @@ fn http_status(status: &Status) -> StatusCode {
         _ => StatusCode::BAD_GATEWAY,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_concerns_our_caller_is_told_from_a_failure() {
+        for (code, expected) in [
+            (Code::PermissionDenied, 403),
+            (Code::Unimplemented, 404),
+            (Code::Unavailable, 503),
+            // Of a token that our caller never had; OnBehalfOf sees it only where it comes before a message.
+            (Code::Unauthenticated, 502),
+            (Code::Internal, 502),
+            (Code::DeadlineExceeded, 502),
+            (Code::Ok, 502),
+        ] {
+            assert_eq!(http_status(&Status::new(code, "")), expected, "{code:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_channel_goes_to_an_origin_in_clear_or_over_tls() {
+        for url in ["http://localhost:7000/base", "https://api.example"] {
+            assert!(channel(&url.parse().unwrap()).is_ok(), "{url}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use local_authority::{Directory, LocalAuthority, TokenSpec};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -74,7 +75,11 @@ async fn start(name: &str, authority: &MockServer) -> (Child, String) {
 
 pub(crate) async fn listening(mut command: Command) -> (Child, String) {
     let settings = [("PORT", "0"), ("AUDIENCE", AUDIENCE), ("SCOPE", "read")];
-    let mut child = command.envs(settings).spawn().unwrap();
+    listens(command.envs(settings)).await
+}
+
+async fn listens(command: &mut Command) -> (Child, String) {
+    let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let line = lines.next_line().await.unwrap().unwrap();
     let address = line.strip_prefix("listening on ").unwrap().to_owned();
@@ -188,4 +193,169 @@ async fn a_missing_or_bad_variable_is_named() {
             assert!(text.starts_with(&format!("{name}: ")), "{text}");
         }
     }
+}
+
+/// The demo's authority, and an example as its downstream API.
+async fn authority_and_next_tier(name: &str) -> (local_authority::Running, Child, String) {
+    let options = local_authority::Options::default();
+    let authority = LocalAuthority::start(Directory::demo(), options);
+    let authority = authority.await.unwrap();
+    let client_id = client_id(&authority, "downstream-api");
+    let mut command = example(name);
+    command.envs([
+        ("ISSUER", authority.issuer()),
+        ("AUDIENCE", &client_id),
+        ("SCOPE", "user_impersonation"),
+    ]);
+    let (child, address) = listens(command.env("PORT", "0")).await;
+    (authority, child, address)
+}
+
+fn client_id(authority: &local_authority::Running, app: &str) -> String {
+    authority
+        .directory()
+        .app(app)
+        .unwrap()
+        .client_id
+        .to_string()
+}
+
+/// An example as the middle tier of the demo's directory.
+fn middle_tier(name: &str, authority: &local_authority::Running, next: &str) -> Command {
+    let mut command = example(name);
+    let directory = authority.directory();
+    let secret = directory.app("middle-tier").unwrap().secret().unwrap();
+    command.envs([
+        ("PORT", "0"),
+        ("INSTANCE", authority.url()),
+        ("TENANT", &authority.tenant().to_string()),
+        ("CLIENT_ID", &client_id(authority, "middle-tier")),
+        ("CLIENT_SECRET", secret),
+        ("SCOPE", "user_impersonation"),
+        ("NEXT", next),
+        ("NEXT_SCOPE", "api://downstream-api/user_impersonation"),
+    ]);
+    command
+}
+
+fn caller() -> TokenSpec {
+    TokenSpec::user("alice", "middle-tier").capabilities(["cp1"])
+}
+
+#[tokio::test]
+async fn http_middle_tiers_call_on_behalf_of_and_relay() {
+    let (authority, next_tier, next) = authority_and_next_tier("resource_server").await;
+    for name in ["middle_tier_hyper", "middle_tier_reqwest"] {
+        let (child, address) = listens(&mut middle_tier(name, &authority, &next)).await;
+        let client = reqwest::Client::new();
+        let get = async |spec: Option<TokenSpec>| {
+            let mut request = client.get(format!("{address}/api"));
+            if let Some(spec) = spec {
+                request = request.bearer_auth(authority.issue(spec));
+            }
+            let response = request.send().await.unwrap();
+            let challenge = response.headers().get("www-authenticate").cloned();
+            let challenge = challenge.map(|value| value.to_str().unwrap().to_owned());
+            (
+                response.status().as_u16(),
+                challenge.unwrap_or_default(),
+                response.text().await.unwrap(),
+            )
+        };
+
+        let (status, _, body) = get(Some(caller().mfa())).await;
+        assert_eq!(status, 200, "{name}");
+        assert!(body.starts_with("{\"sub\":\""), "{name}: {body}");
+
+        let realm = format!("Bearer realm=\"{}\"", authority.tenant());
+        let (status, challenge, body) = get(None).await;
+        assert_eq!((status, challenge, &*body), (401, realm, ""), "{name}");
+        let (status, challenge, _) = get(Some(caller().scopes(["other"]))).await;
+        assert_eq!(status, 403, "{name}");
+        assert!(challenge.contains("error=\"insufficient_scope\""), "{name}");
+
+        // The authority wants a second factor before it gives a token of the next tier.
+        let (status, challenge, body) = get(Some(caller())).await;
+        assert_eq!((status, &*body), (401, ""), "{name}");
+        let client_id = client_id(&authority, "middle-tier");
+        for part in [
+            "error=\"insufficient_claims\"",
+            "claims=\"",
+            &format!("client_id=\"{client_id}\""),
+        ] {
+            assert!(challenge.contains(part), "{name}: {part} in {challenge}");
+        }
+        stops_when_it_is_told_to(child).await;
+    }
+    stops_when_it_is_told_to(next_tier).await;
+    authority.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_grpc_middle_tier_calls_on_behalf_of_and_relays() {
+    let (authority, next_tier, next) = authority_and_next_tier("resource_server_tonic").await;
+    let mut command = middle_tier("middle_tier_tonic", &authority, &next);
+    let (child, address) = listens(&mut command).await;
+    let channel = tonic::transport::Endpoint::new(address).unwrap();
+    let mut client = HealthClient::new(channel.connect().await.unwrap());
+    for (what, spec, code, challenge) in [
+        ("good", caller().mfa(), Code::Ok, ""),
+        (
+            "forged",
+            caller().mfa().foreign_key(),
+            Code::Unauthenticated,
+            "error=\"invalid_token\"",
+        ),
+        (
+            "another scope",
+            caller().scopes(["other"]),
+            Code::PermissionDenied,
+            "error=\"insufficient_scope\"",
+        ),
+        (
+            "one factor",
+            caller(),
+            Code::Unauthenticated,
+            "error=\"insufficient_claims\"",
+        ),
+    ] {
+        let mut request = tonic::Request::new(HealthCheckRequest::default());
+        let token = format!("Bearer {}", authority.issue(spec)).parse();
+        let metadata = request.metadata_mut();
+        metadata.insert("authorization", token.unwrap());
+        let status = client.check(request).await.err();
+        let status = status.unwrap_or_else(|| tonic::Status::ok(""));
+        assert_eq!((status.code(), status.message()), (code, ""), "{what}");
+        let printed = status.metadata().get("www-authenticate");
+        let printed = printed.map_or("", |value| value.to_str().unwrap());
+        assert!(printed.contains(challenge), "{what}: {printed}");
+    }
+    drop(client);
+    stops_when_it_is_told_to(child).await;
+    stops_when_it_is_told_to(next_tier).await;
+    authority.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_variable_that_a_middle_tier_lacks_is_named() {
+    let options = local_authority::Options::default();
+    let authority = LocalAuthority::start(Directory::demo(), options);
+    let authority = authority.await.unwrap();
+    for name in [
+        "PORT",
+        "INSTANCE",
+        "TENANT",
+        "CLIENT_ID",
+        "CLIENT_SECRET",
+        "SCOPE",
+        "NEXT",
+        "NEXT_SCOPE",
+    ] {
+        let mut command = middle_tier("middle_tier_hyper", &authority, "http://localhost:9");
+        let output = command.env_remove(name).output().await.unwrap();
+        assert_eq!(output.status.code(), Some(2), "{name}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.starts_with(&format!("{name}: ")), "{text}");
+    }
+    authority.shutdown().await;
 }
