@@ -11,7 +11,7 @@ use tower::ServiceBuilder;
 use tower_bearer::{ConfigError, Principal, RequireScopeLayer, ValidateBearerLayer};
 
 use crate::{
-    config::DownstreamApiConfig,
+    config::{DownstreamApiConfig, described},
     health::HealthLayer,
     host_guard::HostGuardLayer,
     problem::ProblemLayer,
@@ -29,6 +29,8 @@ pub fn service(config: &DownstreamApiConfig) -> Result<WebService, ConfigError> 
     let resource = authority
         .resource(&config.client_id)?
         .app_id_uri(&config.app_id_uri)?;
+    let scope = format!("{}/{}", config.app_id_uri, config.required_scope);
+    let (resource, metadata) = described(resource, config.public_url.as_ref(), &scope)?;
 
     let api = ServiceBuilder::new()
         // A signed-in user who granted our scope; an application's own token is refused.
@@ -59,6 +61,8 @@ pub fn service(config: &DownstreamApiConfig) -> Result<WebService, ConfigError> 
             let authority = authority.clone();
             async move { authority.ready().await }
         }))
+        // As well: who looks for the authority of this API has no token yet.
+        .option_layer(metadata)
         // Around all routes: an unknown path tells nothing to those without a token. Outside of it there is no
         // PropagateChallenge: this is the last tier, and its own demands are printed where they are checked.
         .layer(ValidateBearerLayer::new(&resource))

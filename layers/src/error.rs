@@ -50,6 +50,14 @@ pub enum ConfigError {
     /// An origin is not `scheme://host[:port]`.
     #[error("an origin is scheme://host[:port], http or https, without path, query or user name")]
     Origin,
+    /// A protected resource is not named by one https URL in its normal form.
+    #[error(
+        "a protected resource is named by an https URL (http on loopback) in its normal form, without query, fragment or user name"
+    )]
+    ResourceIdentifier,
+    /// A resource whose metadata are to be served has none.
+    #[error("the resource was not described: call metadata() on it")]
+    ResourceMetadata,
     /// Two resources that are accepted side by side trust the same authority.
     #[error("resources that are accepted side by side need different authorities")]
     SameAuthority,

@@ -80,6 +80,8 @@ mod origin;
 mod principal;
 mod propagate_challenge;
 mod protect;
+mod protected_resource;
+mod protected_resource_metadata;
 mod refusal;
 mod require_scope;
 mod resource;
@@ -124,6 +126,11 @@ pub use self::on_behalf_of::{
 pub use self::principal::Principal;
 pub use self::propagate_challenge::{
     Boxed, Cause, PropagateChallenge, PropagateChallengeFuture, PropagateChallengeLayer, Typed,
+};
+pub use self::protected_resource::ProtectedResource;
+pub use self::protected_resource_metadata::{
+    DocumentBody, FromBytes, ProtectedResourceMetadata, ProtectedResourceMetadataFuture,
+    ProtectedResourceMetadataLayer,
 };
 pub use self::refusal::{BoxError, CallError, RefusalBody, Refused};
 pub use self::require_scope::{RequireScope, RequireScopeFuture, RequireScopeLayer};

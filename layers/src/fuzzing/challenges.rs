@@ -73,8 +73,9 @@ fn written(data: &[u8]) -> Challenge {
     Challenge::new("Bearer")
         .with("realm", one.clone())
         .with("error", other.clone())
-        .with("claims", other)
+        .with("claims", other.clone())
         .with("scope", one)
+        .with("resource_metadata", other)
 }
 
 /// Except of claims that are a lone brace, behind which the parser may see raw JSON up to a brace in another parameter:

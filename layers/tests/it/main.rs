@@ -21,6 +21,7 @@ mod grpc;
 mod keys;
 mod lifecycle;
 mod on_behalf_of;
+mod protected_resource;
 mod readiness;
 mod relay;
 mod replay;
