@@ -72,6 +72,9 @@ pub enum ConfigError {
     /// A client secret is empty.
     #[error("the client secret is empty")]
     Secret,
+    /// A table of step-ups is empty, or gives a class of authentication two contexts.
+    #[error("a table of step-ups has entries, and each acr value one authentication context")]
+    StepUpTable,
     /// A tenant is not a GUID, or there is none.
     #[error("tenants are written as their GUIDs, and there must be one")]
     Tenant,

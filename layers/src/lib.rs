@@ -121,7 +121,7 @@ pub use self::claims::{
 pub use self::error::ConfigError;
 pub use self::on_behalf_of::{
     CloneBody, DownstreamChallenges, Never, OnBehalfOf, OnBehalfOfExt, OnBehalfOfFuture,
-    OnBehalfOfLayer, Replay, Target, Tee, TeeBody, TeeKept,
+    OnBehalfOfLayer, Replay, StepUpTable, Target, Tee, TeeBody, TeeKept,
 };
 pub use self::principal::Principal;
 pub use self::propagate_challenge::{

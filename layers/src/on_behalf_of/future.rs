@@ -11,6 +11,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::replay::Replay;
+use super::step_up::Dialect;
 use super::{DownstreamChallenges, Shared};
 use crate::acquire::{ExchangeError, OnBehalfOfError, OnBehalfOfErrorKind, Wanted};
 use crate::challenge::{Answer, ChallengeRequired, Demand, StepUp, demand, parse};
@@ -72,6 +73,8 @@ enum Verdict {
     Forbidden,
     Claims(ClaimsRequest),
     StepUp(StepUp),
+    /// A demand that the caller's client would not understand.
+    Unsayable,
     Refused,
 }
 
@@ -226,6 +229,26 @@ impl<S, B, R: Replay<B>> Operation<S, B, R> {
         }
     }
 
+    /// A demand in the dialect of the caller's client. The next tier takes tokens of the caller's own authority, so that the answer is
+    /// that authority's to give, whatever the header names.
+    fn in_callers_dialect(&self, demand: Demand) -> Verdict {
+        let claims = self.shared.client.authority().as_entra().is_some()
+            || self
+                .wanted
+                .as_ref()
+                .is_some_and(|wanted| wanted.caller.accepts_claims_challenge());
+        let dialect = if claims {
+            Dialect::Claims
+        } else {
+            Dialect::StepUp
+        };
+        match dialect.say(demand, self.shared.step_ups.as_ref()) {
+            Some(Demand::Claims(claims)) => Verdict::Claims(claims),
+            Some(Demand::StepUp(step_up)) => Verdict::StepUp(step_up),
+            None => Verdict::Unsayable,
+        }
+    }
+
     /// The next tier's latest claims for the caller if its client can answer them, `otherwise` if it cannot.
     fn relay(&self, otherwise: OnBehalfOfErrorKind) -> BoxError {
         let capable = self
@@ -274,7 +297,16 @@ where
                 }
                 StateProj::Call { response } => {
                     let mut response = ready!(response.poll(cx)).map_err(Into::into)?;
-                    let wanted = match judge(&response) {
+                    let verdict = match judge(&response) {
+                        Verdict::Claims(claims) => {
+                            operation.in_callers_dialect(Demand::Claims(claims))
+                        }
+                        Verdict::StepUp(step_up) => {
+                            operation.in_callers_dialect(Demand::StepUp(step_up))
+                        }
+                        other => other,
+                    };
+                    let wanted = match verdict {
                         Verdict::Accepted => return Poll::Ready(Ok(response)),
                         Verdict::Forbidden => {
                             let challenges = DownstreamChallenges(parse(response.headers()).into());
@@ -285,6 +317,13 @@ where
                         Verdict::Claims(claims) => operation.challenged(claims),
                         Verdict::StepUp(step_up) => {
                             Err(ChallengeRequired::new(Answer::StepUp(step_up)).into())
+                        }
+                        Verdict::Unsayable => {
+                            tracing::info!(
+                                kind = "step_up_untranslated",
+                                "the next tier demands a step-up in a dialect that the caller does not speak"
+                            );
+                            Err(OnBehalfOfError::new(OnBehalfOfErrorKind::Blocked).into())
                         }
                         Verdict::Refused => operation.refused(),
                     };

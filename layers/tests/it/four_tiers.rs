@@ -11,7 +11,8 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_bearer::{
-    CallError, CloneBody, Credential, HttpClient, OnBehalfOf, OnBehalfOfExt, Principal, Target,
+    CallError, CloneBody, Credential, HttpClient, OnBehalfOf, OnBehalfOfExt, Principal,
+    StepUpTable, Target,
 };
 
 use crate::compositions::serve;
@@ -42,8 +43,10 @@ enum Origin {
     Policy(usize),
     /// This tier's own check of an authentication context.
     Context(usize),
-    /// The last tier, which uses no layer of ours.
+    /// The last tier, which uses no layer of ours, by a claims challenge.
     Foreign,
+    /// The same by RFC 9470, which the third tier translates.
+    ForeignStepUp,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -144,7 +147,7 @@ fn mark(name: &str, mut response: Response<Body>) -> Response<Body> {
 }
 
 /// An API that takes any token with the context in it, and says what it wants in its own way.
-async fn foreign(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn foreign(origin: Origin, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let bearer = request.headers()[AUTHORIZATION]
         .to_str()
         .unwrap()
@@ -154,11 +157,16 @@ async fn foreign(request: Request<Incoming>) -> Result<Response<Body>, Infallibl
     let message = request.into_body().collect().await.unwrap().to_bytes();
     let mut response = Response::new(Body::from([b"got ", &*message].concat()));
     if token["acrs"] != json!(["c1"]) {
-        *response.status_mut() = StatusCode::FORBIDDEN;
+        let (status, demand) = if origin == Origin::Foreign {
+            let claims = BASE64_STANDARD.encode(FOREIGN_C1);
+            (StatusCode::FORBIDDEN, format!("claims=\"{claims}\""))
+        } else {
+            let demand = "error=\"insufficient_user_authentication\", acr_values=\"urn:mfa\"";
+            (StatusCode::UNAUTHORIZED, demand.to_owned())
+        };
+        *response.status_mut() = status;
         let challenge = format!(
-            "Basic realm=\"evil\", Bearer realm=\"evil\", authorization_uri=\"https://evil\", client_id=\"evil\", \
-             claims=\"{}\"",
-            BASE64_STANDARD.encode(FOREIGN_C1)
+            "Basic realm=\"evil\", Bearer realm=\"evil\", authorization_uri=\"https://evil\", client_id=\"evil\", {demand}"
         );
         let headers = response.headers_mut();
         headers.insert(WWW_AUTHENTICATE, challenge.parse().unwrap());
@@ -181,11 +189,13 @@ impl Chain {
         let world = World::at(&authority);
         let mut next: Option<Next> = None;
         for (index, (name, id)) in TIERS.into_iter().enumerate().rev() {
-            let address = if index == D && script.origin == Origin::Foreign {
-                serve(service_fn(foreign)).await
+            let origin = script.origin;
+            let address = if index == D && matches!(origin, Origin::Foreign | Origin::ForeignStepUp)
+            {
+                serve(service_fn(move |request| foreign(origin, request))).await
             } else {
                 let resource = world.authority.resource(id).unwrap();
-                let demands = script.origin == Origin::Context(index);
+                let demands = origin == Origin::Context(index);
                 let next = next.take();
                 let service = ServiceBuilder::new()
                     .map_response(move |response| mark(name, response))
@@ -262,6 +272,7 @@ fn call(http: &HttpClient, world: &World, me: &str, next: &str, url: &str) -> Ne
     let layer = client
         .on_behalf_of([scope.as_str()], Target::origin(url).unwrap())
         .unwrap()
+        .translate(StepUpTable::new([("urn:mfa", "c1")]).unwrap())
         .replay(CloneBody);
     (url.to_owned(), layer.wrap(http.clone()))
 }
@@ -353,6 +364,26 @@ async fn the_demand_of_an_api_that_is_none_of_ours_reaches_the_client_as_a_fresh
         let expected = match (names_claims, capable) {
             (true, _) => chain.challenge_of_the_first_tier(AUTHORITYS_C1),
             (false, true) => chain.challenge_of_the_first_tier(FOREIGN_C1_RELAYED),
+            (false, false) => forbidden(),
+        };
+        let seen = chain.call(weak(capable)).await;
+        assert_eq!(seen, expected, "{script:?}, cp1: {capable}");
+        assert_answered(&chain, script, capable).await;
+    }
+}
+
+#[tokio::test]
+async fn a_demand_of_rfc_9470_reaches_the_client_in_its_own_dialect() {
+    let http = http();
+    for (names_claims, capable) in [(true, true), (true, false), (false, true), (false, false)] {
+        let script = Script {
+            origin: Origin::ForeignStepUp,
+            names_claims,
+        };
+        let chain = Chain::start(&http, script).await;
+        let expected = match (names_claims, capable) {
+            (true, _) => chain.challenge_of_the_first_tier(AUTHORITYS_C1),
+            (false, true) => chain.challenge_of_the_first_tier(C1),
             (false, false) => forbidden(),
         };
         let seen = chain.call(weak(capable)).await;

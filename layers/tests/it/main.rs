@@ -31,6 +31,7 @@ mod routes;
 mod runtimes;
 mod scripted;
 mod several_authorities;
+mod step_ups;
 mod support;
 mod tenants;
 mod tls;
