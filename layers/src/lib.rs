@@ -67,11 +67,13 @@ mod authority;
 pub mod challenge;
 mod claims;
 pub mod clock;
+mod detect_challenge;
 mod error;
 mod facts;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod grpc;
 mod json;
 pub mod jwks;
 pub mod jwt;
@@ -118,6 +120,7 @@ pub use self::challenge::{ChallengeRequired, RefusalKind};
 pub use self::claims::{
     ClaimsRequest, InvalidClaims, MAX_CLAIMS_BYTES, MAX_CLAIMS_DEPTH, client_capabilities,
 };
+pub use self::detect_challenge::{DetectChallenge, DetectChallengeFuture, DetectChallengeLayer};
 pub use self::error::ConfigError;
 pub use self::on_behalf_of::{
     CloneBody, DownstreamChallenges, Never, OnBehalfOf, OnBehalfOfExt, OnBehalfOfFuture,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
-use http::{HeaderMap, Request, Response, StatusCode, request};
+use http::{Request, Response, StatusCode, request};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -16,7 +16,8 @@ use super::{DownstreamChallenges, Shared};
 use crate::acquire::{ExchangeError, OnBehalfOfError, OnBehalfOfErrorKind, Wanted};
 use crate::challenge::{Answer, ChallengeRequired, Demand, StepUp, demand, parse};
 use crate::claims::ClaimsRequest;
-use crate::refusal::{BoxError, is_grpc};
+use crate::grpc::status_of;
+use crate::refusal::BoxError;
 use crate::token::AccessToken;
 
 /// More rounds than this within one call are a loop, whatever their claims.
@@ -348,14 +349,7 @@ where
 }
 
 fn judge<B>(response: &Response<B>) -> Verdict {
-    let refused = matches!(
-        response.status(),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
-    );
-    let status = match grpc_status(response.headers()) {
-        Some(status) if !refused => status,
-        _ => response.status(),
-    };
+    let status = status_of(response);
     if status != StatusCode::UNAUTHORIZED && status != StatusCode::FORBIDDEN {
         return Verdict::Accepted;
     }
@@ -370,14 +364,4 @@ fn judge<B>(response: &Response<B>) -> Verdict {
         None if status == StatusCode::FORBIDDEN => Verdict::Forbidden,
         None => Verdict::Refused,
     }
-}
-
-/// The status of a gRPC response without a body (trailers-only), as the HTTP status that it stands for.
-fn grpc_status(headers: &HeaderMap) -> Option<StatusCode> {
-    let status = headers.get("grpc-status").filter(|_| is_grpc(headers))?;
-    Some(match status.as_bytes() {
-        b"16" => StatusCode::UNAUTHORIZED,
-        b"7" => StatusCode::FORBIDDEN,
-        _ => StatusCode::OK,
-    })
 }

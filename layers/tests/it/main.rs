@@ -15,6 +15,7 @@ mod credentials;
 mod examples;
 mod extraction;
 mod faults;
+mod first_party;
 mod floods;
 mod four_tiers;
 mod grpc;
