@@ -38,6 +38,10 @@
 //!
 //! `ServiceBuilder` adds layers outermost first; a chain of `Router::layer` calls in axum adds them innermost first.
 //!
+//! A client finds the authority of an API by RFC 9728 where the resource is described: [`ProtectedResourceMetadataLayer`]. A client that
+//! is the first party learns what is demanded of it by [`DetectChallengeLayer`]. The body of a call that is repeated after a challenge
+//! is kept by [`CloneBody`] or [`Tee`].
+//!
 //! # What a caller sees
 //!
 //! | case | status | `WWW-Authenticate: Bearer realm="...", ` |
@@ -49,10 +53,12 @@
 //! | claims demanded, and the caller's client can answer | 401 | `error="insufficient_claims", claims="<base64>"` |
 //! | stronger or fresher authentication (RFC 9470) | 401 | `error="insufficient_user_authentication", acr_values, max_age` |
 //! | consent missing | 403 | `error="insufficient_scope", scope="<own>/.default"` |
-//! | nothing that the client could do | 403 | none |
+//! | nothing that the client could do, or could be told in its dialect ([`OnBehalfOfLayer::translate`]) | 403 | none |
 //! | our own fault: a layer or an assertion is missing, the authority refuses us | 500 | none; an error in the log |
 //! | unusable answer of the authority or of the next tier | 502 | none |
 //! | cannot be decided now | 503 | none; `Retry-After` |
+//!
+//! Of a resource that is described, those of 401 and 403 also say `resource_metadata="<url>"`.
 //!
 //! Over gRPC (a POST of content type `application/grpc`; HTTP 200, trailers-only): 400 and 401 are UNAUTHENTICATED, 403 PERMISSION_DENIED, 502 and 503 UNAVAILABLE, 500 INTERNAL, with
 //! the same text in the `www-authenticate` metadata. A tonic server that relays challenges needs the feature `tonic`.
