@@ -96,10 +96,11 @@ mod tests {
     }
 
     fn step_up(acr_values: Option<&str>, max_age: Option<u64>) -> Demand {
-        let mut step_up = StepUp::default();
-        step_up.acr_values = acr_values.map(str::to_owned);
-        step_up.max_age = max_age;
-        Demand::StepUp(step_up)
+        let acr_values = acr_values.map(str::to_owned);
+        Demand::StepUp(StepUp {
+            acr_values,
+            max_age,
+        })
     }
 
     fn claims(text: &str) -> Demand {

@@ -11,8 +11,8 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_bearer::{
-    CallError, CloneBody, Credential, HttpClient, OnBehalfOf, OnBehalfOfExt, Principal,
-    StepUpTable, Target,
+    Authority, CallError, ChallengeRequired, CloneBody, Credential, HttpClient, OnBehalfOf,
+    OnBehalfOfExt, Principal, StepUpTable, Target,
 };
 
 use crate::compositions::serve;
@@ -55,6 +55,9 @@ struct Script {
     /// Does the authority name claims when it wants interaction?
     names_claims: bool,
 }
+
+/// What a tier asks for by itself.
+type Check = fn(&Principal) -> Result<(), ChallengeRequired>;
 
 type Next = (String, OnBehalfOf<HttpClient, CloneBody>);
 
@@ -113,14 +116,14 @@ async fn token_endpoint(
 
 /// Checks its own demand, then passes the message on, or says what arrived.
 async fn handle(
-    demands: bool,
+    demands: Option<Check>,
     next: Option<Next>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, CallError> {
     let (head, body) = request.into_parts();
     let caller = head.extensions.get::<Principal>().unwrap();
-    if demands {
-        caller.require_auth_context("c1")?;
+    if let Some(demands) = demands {
+        demands(caller)?;
     }
     let message = body.collect().await?.to_bytes();
     let Some((url, client)) = next else {
@@ -187,42 +190,13 @@ impl Chain {
         let endpoint = service_fn(move |request| token_endpoint(script, request));
         let authority = format!("http://{}", serve(endpoint).await);
         let world = World::at(&authority);
-        let mut next: Option<Next> = None;
-        for (index, (name, id)) in TIERS.into_iter().enumerate().rev() {
-            let origin = script.origin;
-            let address = if index == D && matches!(origin, Origin::Foreign | Origin::ForeignStepUp)
-            {
-                serve(service_fn(move |request| foreign(origin, request))).await
-            } else {
-                let resource = world.authority.resource(id).unwrap();
-                let demands = origin == Origin::Context(index);
-                let next = next.take();
-                let service = ServiceBuilder::new()
-                    .map_response(move |response| mark(name, response))
-                    .layer(resource.protect())
-                    .service(service_fn(move |request| {
-                        let answer = handle(demands, next.clone(), request);
-                        async move {
-                            Ok::<_, Infallible>(
-                                answer.await.unwrap_or_else(CallError::into_response),
-                            )
-                        }
-                    }));
-                serve(service).await
-            };
-            let url = format!("http://{address}");
-            if let Some(caller) = index.checked_sub(1) {
-                next = Some(call(http, &world, TIERS[caller].1, name, &url));
-            } else {
-                return Self {
-                    http: http.clone(),
-                    world,
-                    authority,
-                    first: url,
-                };
-            }
+        let demands = |caller: &Principal| caller.require_auth_context("c1");
+        Self {
+            http: http.clone(),
+            first: tiers(http, &world.authority, script.origin, demands).await,
+            world,
+            authority,
         }
-        unreachable!("the first tier returns")
     }
 
     /// The client's call: status, challenge and body, once it is certain that everything else is the first tier's own.
@@ -264,10 +238,42 @@ impl Chain {
     }
 }
 
+/// The tiers of any authority that gives tokens on behalf of a caller, whatever its dialect; `demands` is what one of them asks for by
+/// itself. The URL of the first.
+async fn tiers(http: &HttpClient, authority: &Authority, origin: Origin, demands: Check) -> String {
+    let mut next: Option<Next> = None;
+    let mut url = String::new();
+    for (index, (name, id)) in TIERS.into_iter().enumerate().rev() {
+        let is_foreign = matches!(origin, Origin::Foreign | Origin::ForeignStepUp);
+        let address = if index == D && is_foreign {
+            serve(service_fn(move |request| foreign(origin, request))).await
+        } else {
+            let resource = authority.resource(id).unwrap();
+            let demands = (origin == Origin::Context(index)).then_some(demands);
+            let next = next.take();
+            let service = ServiceBuilder::new()
+                .map_response(move |response| mark(name, response))
+                .layer(resource.protect())
+                .service(service_fn(move |request| {
+                    let answer = handle(demands, next.clone(), request);
+                    async move {
+                        let answer = answer.await.unwrap_or_else(CallError::into_response);
+                        Ok::<_, Infallible>(answer)
+                    }
+                }));
+            serve(service).await
+        };
+        url = format!("http://{address}");
+        let caller = index.checked_sub(1);
+        next = caller.map(|caller| call(http, authority, TIERS[caller].1, name, &url));
+    }
+    url
+}
+
 /// How a tier calls the next one.
-fn call(http: &HttpClient, world: &World, me: &str, next: &str, url: &str) -> Next {
+fn call(http: &HttpClient, authority: &Authority, me: &str, next: &str, url: &str) -> Next {
     let credential = Credential::secret("hush").unwrap();
-    let client = world.authority.client(me, credential).unwrap();
+    let client = authority.client(me, credential).unwrap();
     let scope = format!("api://{next}/.default");
     let layer = client
         .on_behalf_of([scope.as_str()], Target::origin(url).unwrap())
