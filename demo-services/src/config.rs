@@ -6,7 +6,10 @@ pub use load::{ConfigError, ServiceConfig, load};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
-use tower_bearer::{Authority, AuthorityBuilder, RedisStore, SealingKeys, SharedTokens};
+use tower_bearer::{
+    Authority, AuthorityBuilder, ProtectedResource, ProtectedResourceMetadataLayer, RedisStore,
+    Resource, SealingKeys, SharedTokens,
+};
 use url::Url;
 
 /// Who issues the tokens: `instance` + `tenant`, as in Microsoft Entra ID's own URLs.
@@ -58,6 +61,9 @@ pub struct MiddleTierConfig {
     pub client_secret: SecretString,
     /// The scope that callers must hold.
     pub required_scope: String,
+    /// The URL by which clients know this service; named in its challenges and its metadata (RFC 9728) if it is given.
+    #[serde(default)]
+    pub public_url: Option<Url>,
     /// Base URL of the downstream API.
     pub downstream: Url,
     /// The scope of the downstream API that is asked for On-Behalf-Of.
@@ -92,6 +98,9 @@ pub struct DownstreamApiConfig {
     pub app_id_uri: String,
     /// The scope that callers of `/api` and `/secure` must hold.
     pub required_scope: String,
+    /// The URL by which clients know this service; named in its challenges and its metadata (RFC 9728) if it is given.
+    #[serde(default)]
+    pub public_url: Option<Url>,
     /// The app role that callers of `/admin` must hold.
     pub admin_role: String,
     /// The authentication context that `/secure` demands.
@@ -127,4 +136,19 @@ impl AuthorityConfig {
             _ => builder.build(),
         }
     }
+}
+
+/// The resource with its own description, and what serves that, if the URL by which clients know it is configured.
+pub(crate) fn described(
+    resource: Resource,
+    public_url: Option<&Url>,
+    scope: &str,
+) -> Result<(Resource, Option<ProtectedResourceMetadataLayer>), tower_bearer::ConfigError> {
+    let Some(url) = public_url else {
+        return Ok((resource, None));
+    };
+    let described = ProtectedResource::new(url.as_str().trim_end_matches('/'))?.scopes([scope])?;
+    let resource = resource.metadata(described);
+    let layer = ProtectedResourceMetadataLayer::new(&resource)?;
+    Ok((resource, Some(layer)))
 }

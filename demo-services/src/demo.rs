@@ -174,6 +174,7 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         client_id: downstream_app.client_id.to_string(),
         app_id_uri: app_id_uri(downstream_app)?.to_owned(),
         required_scope: scope(downstream_app)?.to_owned(),
+        public_url: Some(downstream_url.clone()),
         admin_role: ADMIN_ROLE.into(),
         secure_context: SECURE_CONTEXT.into(),
     })
@@ -185,6 +186,7 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         app_id_uri: app_id_uri(middle_app)?.to_owned(),
         client_secret: secret(middle_app)?,
         required_scope: scope(middle_app)?.to_owned(),
+        public_url: Some(middle_tier_url.clone()),
         downstream: downstream_url.clone(),
         downstream_scope: full_scope(downstream_app)?,
         shared_tokens: None,

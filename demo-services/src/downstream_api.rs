@@ -9,13 +9,14 @@ use futures_util::future::Either;
 use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use tonic::body::Body;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_bearer::{
     ConfigError, Principal, PropagateChallengeLayer, RequireScopeLayer, ValidateBearerLayer,
 };
 
 use crate::{
-    config::DownstreamApiConfig,
+    config::{DownstreamApiConfig, described},
     downstream_rpc::{Caller, DownstreamServer},
     health::HealthLayer,
     host_guard::HostGuardLayer,
@@ -34,6 +35,8 @@ pub fn service(config: &DownstreamApiConfig) -> Result<WebService, ConfigError> 
     let resource = authority
         .resource(&config.client_id)?
         .app_id_uri(&config.app_id_uri)?;
+    let scope = format!("{}/{}", config.app_id_uri, config.required_scope);
+    let (resource, metadata) = described(resource, config.public_url.as_ref(), &scope)?;
 
     let api = ServiceBuilder::new()
         // A signed-in user who granted our scope; an application's own token is refused.
@@ -74,6 +77,8 @@ pub fn service(config: &DownstreamApiConfig) -> Result<WebService, ConfigError> 
             let authority = authority.clone();
             async move { authority.ready().await }
         }))
+        // As well: who looks for the authority of this API has no token yet.
+        .option_layer(metadata.map(|metadata| metadata.body(|text| Body::new(Full::new(text)))))
         // Around all routes: an unknown path tells nothing to those without a token. Outside of it there is no
         // PropagateChallenge: this is the last tier, and the demands of its layers are printed where they are checked.
         .layer(ValidateBearerLayer::new(&resource))

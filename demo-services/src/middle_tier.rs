@@ -16,7 +16,7 @@ use tower_bearer::{
 use url::Url;
 
 use crate::{
-    config::MiddleTierConfig,
+    config::{MiddleTierConfig, described},
     downstream_rpc,
     health::HealthLayer,
     host_guard::HostGuardLayer,
@@ -49,6 +49,8 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
     let resource = authority
         .resource(&config.client_id)?
         .app_id_uri(&config.app_id_uri)?;
+    let scope = format!("{}/{}", config.app_id_uri, config.required_scope);
+    let (resource, metadata) = described(resource, config.public_url.as_ref(), &scope)?;
     let mut me = authority.client(
         &config.client_id,
         Credential::secret(config.client_secret.clone())?,
@@ -104,6 +106,8 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
             let authority = authority.clone();
             async move { authority.ready().await }
         }))
+        // As well: who looks for the authority of this API has no token yet.
+        .option_layer(metadata)
         // Around everything that can make a demand: prints it as a challenge of this tier.
         .layer(PropagateChallengeLayer::new(&resource))
         // Before anything is done for the caller.

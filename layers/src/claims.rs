@@ -125,6 +125,24 @@ impl ClaimsRequest {
         object.then(|| Self(format!("{{\"access_token\":{}}}", member.get()).into()))
     }
 
+    /// The authentication contexts that are demanded, any of which will do; `None` if anything else is demanded as well.
+    pub(crate) fn contexts(&self) -> Option<Vec<String>> {
+        let only = |members: &Map<String, Value>, name: &str| {
+            let member = members.get(name).filter(|_| members.len() == 1);
+            member.and_then(Value::as_object).cloned()
+        };
+        let members = json::parse_object(self.0.as_bytes(), MAX_CLAIMS_DEPTH).ok()?;
+        let acrs = only(&only(&members, "access_token")?, "acrs")?;
+        match (acrs.get("value"), acrs.get("values")) {
+            (Some(Value::String(value)), None) => Some(vec![value.clone()]),
+            (None, Some(Value::Array(values))) => values
+                .iter()
+                .map(|value| value.as_str().map(str::to_owned))
+                .collect(),
+            _ => None,
+        }
+    }
+
     /// The `claims` parameter of a request that declares client capabilities as well (as `access_token.xms_cc`, beside what is demanded).
     #[must_use]
     pub fn with_client_capabilities(&self, capabilities: &[&str]) -> String {

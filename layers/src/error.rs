@@ -47,6 +47,14 @@ pub enum ConfigError {
     /// An origin is not `scheme://host[:port]`.
     #[error("an origin is scheme://host[:port], http or https, without path, query or user name")]
     Origin,
+    /// A protected resource is not named by one https URL in its normal form.
+    #[error(
+        "a protected resource is named by an https URL (http on loopback) in its normal form, without query, fragment or user name"
+    )]
+    ResourceIdentifier,
+    /// A resource whose metadata are to be served has none.
+    #[error("the resource was not described: call metadata() on it")]
+    ResourceMetadata,
     /// Two resources that are accepted side by side trust the same authority.
     #[error("resources that are accepted side by side need different authorities")]
     SameAuthority,
@@ -66,6 +74,9 @@ pub enum ConfigError {
     /// A client secret is empty.
     #[error("the client secret is empty")]
     Secret,
+    /// A table of step-ups is empty, or gives a class of authentication two contexts.
+    #[error("a table of step-ups has entries, and each acr value one authentication context")]
+    StepUpTable,
     /// An authority of Entra's kind is asked for no `audience` and `resource`, only for scopes.
     #[error("Microsoft Entra ID is asked for scopes, not for an audience or resource")]
     Target,

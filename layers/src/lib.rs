@@ -38,6 +38,10 @@
 //!
 //! `ServiceBuilder` adds layers outermost first; a chain of `Router::layer` calls in axum adds them innermost first.
 //!
+//! A client finds the authority of an API by RFC 9728 where the resource is described: [`ProtectedResourceMetadataLayer`]. A client that
+//! is the first party learns what is demanded of it by [`DetectChallengeLayer`]. The body of a call that is repeated after a challenge
+//! is kept by [`CloneBody`] or [`Tee`].
+//!
 //! # What a caller sees
 //!
 //! | case | status | `WWW-Authenticate: Bearer realm="...", ` |
@@ -49,10 +53,12 @@
 //! | claims demanded, and the caller's client can answer | 401 | `error="insufficient_claims", claims="<base64>"` |
 //! | stronger or fresher authentication (RFC 9470) | 401 | `error="insufficient_user_authentication", acr_values, max_age` |
 //! | consent missing | 403 | `error="insufficient_scope", scope="<own>/.default"` |
-//! | nothing that the client could do | 403 | none |
+//! | nothing that the client could do, or could be told in its dialect ([`OnBehalfOfLayer::translate`]) | 403 | none |
 //! | our own fault: a layer or an assertion is missing, the authority refuses us | 500 | none; an error in the log |
 //! | unusable answer of the authority or of the next tier | 502 | none |
 //! | cannot be decided now | 503 | none; `Retry-After` |
+//!
+//! Of a resource that is described, those of 401 and 403 also say `resource_metadata="<url>"`.
 //!
 //! Over gRPC (a POST of content type `application/grpc`; HTTP 200, trailers-only): 400 and 401 are UNAUTHENTICATED, 403 PERMISSION_DENIED, 502 and 503 UNAVAILABLE, 500 INTERNAL, with
 //! the same text in the `www-authenticate` metadata. A tonic server that relays challenges needs the feature `tonic`.
@@ -86,11 +92,13 @@ mod authority;
 pub mod challenge;
 mod claims;
 pub mod clock;
+mod detect_challenge;
 mod error;
 mod facts;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod grpc;
 mod json;
 pub mod jwks;
 pub mod jwt;
@@ -99,6 +107,8 @@ mod origin;
 mod principal;
 mod propagate_challenge;
 mod protect;
+mod protected_resource;
+mod protected_resource_metadata;
 mod refusal;
 mod require_scope;
 mod resource;
@@ -139,14 +149,20 @@ pub use self::challenge::{ChallengeRequired, RefusalKind};
 pub use self::claims::{
     ClaimsRequest, InvalidClaims, MAX_CLAIMS_BYTES, MAX_CLAIMS_DEPTH, client_capabilities,
 };
+pub use self::detect_challenge::{DetectChallenge, DetectChallengeFuture, DetectChallengeLayer};
 pub use self::error::ConfigError;
 pub use self::on_behalf_of::{
     CloneBody, DownstreamChallenges, Never, OnBehalfOf, OnBehalfOfExt, OnBehalfOfFuture,
-    OnBehalfOfLayer, Replay, Target, Tee, TeeBody, TeeKept,
+    OnBehalfOfLayer, Replay, StepUpTable, Target, Tee, TeeBody, TeeKept,
 };
 pub use self::principal::Principal;
 pub use self::propagate_challenge::{
     Boxed, Cause, PropagateChallenge, PropagateChallengeFuture, PropagateChallengeLayer, Typed,
+};
+pub use self::protected_resource::ProtectedResource;
+pub use self::protected_resource_metadata::{
+    DocumentBody, FromBytes, ProtectedResourceMetadata, ProtectedResourceMetadataFuture,
+    ProtectedResourceMetadataLayer,
 };
 pub use self::refusal::{BoxError, CallError, RefusalBody, Refused};
 pub use self::require_scope::{RequireScope, RequireScopeFuture, RequireScopeLayer};

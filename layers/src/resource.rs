@@ -9,6 +9,7 @@ use http::HeaderValue;
 use crate::authority::{Authority, is_guid};
 use crate::challenge::{Answer, Challenge};
 use crate::error::ConfigError;
+use crate::protected_resource::ProtectedResource;
 
 /// Longest token by default. hyper's HTTP/2 server takes 16 KiB of headers in all unless told otherwise.
 const MAX_TOKEN_BYTES: usize = 12 * 1024;
@@ -27,6 +28,7 @@ struct Inner {
     max_token_bytes: usize,
     strict_rfc9068: bool,
     others: Vec<Resource>,
+    described: Option<ProtectedResource>,
     printed: Printed,
 }
 
@@ -70,6 +72,7 @@ impl Authority {
             max_token_bytes: MAX_TOKEN_BYTES,
             strict_rfc9068: false,
             others: Vec::new(),
+            described: None,
             printed: Printed::default(),
         };
         Ok(Resource(Arc::new(inner)))
@@ -144,7 +147,18 @@ impl Resource {
             let others = std::mem::take(&mut added.others);
             inner.others.push(Self(Arc::new(added)));
             inner.others.extend(others);
+            if let Some(described) = inner.described.clone() {
+                inner.describe(&described);
+            }
         }))
+    }
+
+    /// Describes itself by RFC 9728: every challenge of 401, and of 403 for a scope, names the place of the metadata
+    /// (`resource_metadata`, section 5.1), also those for authorities that are accepted beside the first. To serve them is the work of
+    /// [`ProtectedResourceMetadataLayer`](crate::ProtectedResourceMetadataLayer).
+    #[must_use]
+    pub fn metadata(self, described: ProtectedResource) -> Self {
+        self.change(|inner| inner.describe(&described))
     }
 
     fn change(mut self, change: impl FnOnce(&mut Inner)) -> Self {
@@ -163,6 +177,10 @@ impl Resource {
     /// This resource and those that are accepted beside it.
     pub(crate) fn trusted(&self) -> impl Iterator<Item = &Self> {
         iter::once(self).chain(&self.0.others)
+    }
+
+    pub(crate) fn described(&self) -> Option<&ProtectedResource> {
+        self.0.described.as_ref()
     }
 
     pub(crate) fn is_one_of_several(&self) -> bool {
@@ -235,6 +253,15 @@ impl Resource {
     }
 
     fn challenge(&self, answer: &Answer) -> Option<Challenge> {
+        let challenge = self.demand(answer)?;
+        Some(match (&self.0.described, answer) {
+            // The request was wrong, not the token.
+            (_, Answer::InvalidRequest) | (None, _) => challenge,
+            (Some(described), _) => challenge.with("resource_metadata", described.url()),
+        })
+    }
+
+    fn demand(&self, answer: &Answer) -> Option<Challenge> {
         let entra = self.0.authority.as_entra();
         let realm = match entra {
             Some(entra) => entra.tenant.as_deref(),
@@ -287,6 +314,18 @@ impl Resource {
             | Answer::Internal
             | Answer::Unavailable { .. } => return None,
         })
+    }
+}
+
+impl Inner {
+    /// It is one resource, whichever authority its callers come from.
+    fn describe(&mut self, described: &ProtectedResource) {
+        self.described = Some(described.clone());
+        for other in &mut self.others {
+            let other = Arc::make_mut(&mut other.0);
+            other.printed = Printed::default();
+            other.describe(described);
+        }
     }
 }
 
@@ -409,6 +448,50 @@ mod tests {
             ),
             "{demand}"
         );
+    }
+
+    #[test]
+    fn a_described_resource_names_its_metadata_in_every_challenge_about_tokens() {
+        let described = ProtectedResource::new("https://api.example/v1").unwrap();
+        let place =
+            "resource_metadata=\"https://api.example/.well-known/oauth-protected-resource/v1\"";
+        let of = |issuer: &str| {
+            let authority = Authority::issuer(issuer, [Algorithm::Es256]).unwrap();
+            authority.resource("api://x").unwrap()
+        };
+        let after = of("https://a").or(of("https://b")).unwrap();
+        // What was printed before it was described is printed again.
+        assert!(
+            !printed(&after, &Answer::MissingToken)
+                .unwrap()
+                .contains(place)
+        );
+        let before = of("https://a").metadata(described.clone());
+        for resource in [
+            after.metadata(described),
+            before.or(of("https://b")).unwrap(),
+        ] {
+            for trusted in resource.trusted() {
+                for answer in [
+                    Answer::MissingToken,
+                    Answer::InvalidToken,
+                    Answer::InsufficientScope("a".to_owned()),
+                    Answer::ConsentRequired,
+                    Answer::InsufficientClaims(ClaimsRequest::acrs("c1").unwrap()),
+                    Answer::StepUp(StepUp {
+                        acr_values: None,
+                        max_age: Some(5),
+                    }),
+                ] {
+                    let text = printed(trusted, &answer).unwrap();
+                    assert!(text.ends_with(&format!("\", {place}")), "{text}");
+                    assert_eq!(text.matches("resource_metadata").count(), 1, "{text}");
+                }
+                let request = printed(trusted, &Answer::InvalidRequest).unwrap();
+                assert!(!request.contains("resource_metadata"), "{request}");
+                assert_eq!(printed(trusted, &Answer::Forbidden), None);
+            }
+        }
     }
 
     #[test]

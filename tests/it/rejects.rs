@@ -76,6 +76,28 @@ async fn each_tier_answers_a_good_token() {
 }
 
 #[tokio::test]
+async fn the_first_refusal_leads_to_the_authority() {
+    let world = World::start().await;
+    for tier in Tier::ALL {
+        let refused = tier.ask(&world, None).await;
+        let challenge = Challenge::of(refused.headers());
+        let place: Url = challenge.get("resource_metadata").unwrap().parse().unwrap();
+        let found = world.get(&place, "", None).await;
+        assert_eq!(found.status(), 200, "{tier:?}");
+        let document: serde_json::Value = found.json().await.unwrap();
+        let base = tier.base(&world).as_str().trim_end_matches('/');
+        assert_eq!(document["resource"], base);
+        let scope = format!("api://{}/user_impersonation", tier.app());
+        assert_eq!(document["scopes_supported"], serde_json::json!([scope]));
+        let server = document["authorization_servers"][0].as_str().unwrap();
+        let metadata = format!("{server}/.well-known/openid-configuration");
+        let metadata = world.get(&metadata.parse().unwrap(), "", None).await;
+        assert_eq!(metadata.status(), 200, "{server}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn no_token_is_asked_for_one_without_an_error() {
     let world = World::start().await;
     for tier in Tier::ALL {

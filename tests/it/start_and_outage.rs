@@ -82,6 +82,7 @@ async fn apis_start_without_their_authority_and_decide_nothing() {
         client_id: "d0300000-0000-4000-8000-000000007000".into(),
         app_id_uri: "api://downstream-api".into(),
         required_scope: "user_impersonation".into(),
+        public_url: None,
         admin_role: "Task.Run".into(),
         secure_context: "c1".into(),
     });
@@ -92,6 +93,7 @@ async fn apis_start_without_their_authority_and_decide_nothing() {
         app_id_uri: "api://middle-tier".into(),
         client_secret: "unused".into(),
         required_scope: "user_impersonation".into(),
+        public_url: None,
         downstream: NOBODY.parse().unwrap(),
         downstream_scope: "api://downstream-api/user_impersonation".into(),
         shared_tokens: None,

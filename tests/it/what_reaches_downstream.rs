@@ -24,6 +24,7 @@ pub(crate) async fn middle_tier_before(world: &World, downstream: &str) -> Url {
         app_id_uri: "api://middle-tier".into(),
         client_secret: app.secret().unwrap().to_owned().into(),
         required_scope: "user_impersonation".into(),
+        public_url: None,
         downstream: downstream.parse().unwrap(),
         downstream_scope: "api://downstream-api/user_impersonation".into(),
         shared_tokens: None,

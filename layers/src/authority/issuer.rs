@@ -58,6 +58,28 @@ impl IssuerRule {
         }
     }
 
+    /// The issuers by name, to be shown to clients: where any tenant is trusted the common endpoint, and where the issuer is known
+    /// only from its metadata the place of those, under `instance`.
+    pub(crate) fn named(&self, instance: &str) -> Vec<String> {
+        let fill = |template: &str, tenant: &str| template.replace(TENANT_ID, tenant);
+        match self {
+            Self::Exact(issuer) => vec![issuer.clone()],
+            Self::Published { tenant } => vec![format!("{instance}/{tenant}/v2.0")],
+            Self::Template {
+                template, tenants, ..
+            } => match tenants {
+                Tenants::One(tenant) => vec![fill(template, tenant)],
+                Tenants::Any => vec![fill(template, "common")],
+                Tenants::Listed(listed) => {
+                    let mut issuers: Vec<String> =
+                        listed.iter().map(|tenant| fill(template, tenant)).collect();
+                    issuers.sort_unstable();
+                    issuers
+                }
+            },
+        }
+    }
+
     /// Must each key name the issuer that it signs for? Else the keys of one tenant would sign for all of them.
     pub(crate) fn needs_key_issuer(&self) -> bool {
         match self {

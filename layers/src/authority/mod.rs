@@ -102,6 +102,13 @@ impl Authority {
         &self.0.name
     }
 
+    /// What clients are told to sign in at (RFC 9728 2). Entra's v1.0 issuer is the same server under another name.
+    pub(crate) fn authorization_servers(&self) -> Vec<String> {
+        let instance = self.0.entra.as_ref().map_or("", |entra| &entra.instance);
+        let first = self.0.issuers.first();
+        first.map_or_else(Vec::new, |issuer| issuer.rule.named(instance))
+    }
+
     pub(crate) fn accepts(&self, algorithm: Algorithm) -> bool {
         self.0.algorithms.contains(&algorithm)
     }

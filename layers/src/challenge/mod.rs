@@ -9,10 +9,11 @@ mod required;
 
 use std::fmt;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 
 use crate::claims::ClaimsRequest;
 use crate::error::ConfigError;
+use crate::grpc::status_of;
 use crate::scope::Scope;
 
 pub use self::answer::RefusalKind;
@@ -92,6 +93,13 @@ pub fn demand(status: StatusCode, headers: &HeaderMap) -> Option<Demand> {
         let step_up = || bearer().find_map(Challenge::step_up).map(Demand::StepUp);
         (status == StatusCode::UNAUTHORIZED).then(step_up).flatten()
     })
+}
+
+/// The demand in a response over HTTP or over gRPC (where the status is that of a response without messages, trailers-only), if
+/// there is one. The same rules as [`demand`].
+#[must_use]
+pub fn demand_in<B>(response: &Response<B>) -> Option<Demand> {
+    demand(status_of(response), response.headers())
 }
 
 impl Challenge {

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::header::WWW_AUTHENTICATE;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::Value;
 
 use super::two;
@@ -29,6 +29,7 @@ pub fn challenge(data: &[u8]) -> bool {
     }
     assert_printed_is_read(&written(data));
     assert!(challenge::demand(StatusCode::OK, &headers).is_none());
+    assert_grpc_is_read_alike(&headers);
     let step_up_only_on_401 = challenge::demand(StatusCode::FORBIDDEN, &headers);
     assert!(!matches!(step_up_only_on_401, Some(Demand::StepUp(_))));
     match challenge::demand(StatusCode::UNAUTHORIZED, &headers) {
@@ -45,6 +46,27 @@ pub fn challenge(data: &[u8]) -> bool {
             true
         }
         None => false,
+    }
+}
+
+/// Over gRPC the same text says the same.
+fn assert_grpc_is_read_alike(headers: &HeaderMap) {
+    for (grpc, http) in [
+        ("16", StatusCode::UNAUTHORIZED),
+        ("7", StatusCode::FORBIDDEN),
+        ("0", StatusCode::OK),
+    ] {
+        let mut response = Response::new(());
+        *response.headers_mut() = headers.clone();
+        let head = [("content-type", "application/grpc"), ("grpc-status", grpc)];
+        for (name, value) in head {
+            let value = HeaderValue::from_static(value);
+            response.headers_mut().insert(name, value);
+        }
+        assert_eq!(
+            challenge::demand_in(&response),
+            challenge::demand(http, headers)
+        );
     }
 }
 
@@ -73,8 +95,9 @@ fn written(data: &[u8]) -> Challenge {
     Challenge::new("Bearer")
         .with("realm", one.clone())
         .with("error", other.clone())
-        .with("claims", other)
+        .with("claims", other.clone())
         .with("scope", one)
+        .with("resource_metadata", other)
 }
 
 /// Except of claims that are a lone brace, behind which the parser may see raw JSON up to a brace in another parameter:

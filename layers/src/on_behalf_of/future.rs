@@ -6,18 +6,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
-use http::{HeaderMap, Request, Response, StatusCode, request};
+use http::{Request, Response, StatusCode, request};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::replay::Replay;
+use super::step_up::Dialect;
 use super::{DownstreamChallenges, Shared};
 use crate::acquire::{
-    Acquired, ExchangeError, OnBehalfOfError, OnBehalfOfErrorKind, Refused, Wanted,
+    Acquired, ExchangeError, OnBehalfOfError, OnBehalfOfErrorKind, Refused, Subject, Wanted,
 };
 use crate::challenge::{Answer, ChallengeRequired, Demand, StepUp, demand, parse};
 use crate::claims::ClaimsRequest;
-use crate::refusal::{BoxError, is_grpc};
+use crate::grpc::status_of;
+use crate::refusal::BoxError;
 use crate::telemetry;
 use crate::token::AccessToken;
 
@@ -79,6 +81,8 @@ enum Verdict {
     Forbidden,
     Claims(ClaimsRequest),
     StepUp(StepUp),
+    /// A demand that the caller's client would not understand.
+    Unsayable,
     Refused,
 }
 
@@ -254,6 +258,31 @@ impl<S, B, R: Replay<B>> Operation<S, B, R> {
         }
     }
 
+    /// A demand in the dialect of the caller's client. The next tier takes tokens of the caller's own authority, so that the answer is
+    /// that authority's to give, whatever the header names.
+    fn in_callers_dialect(&self, demand: Demand) -> Verdict {
+        let subject = self.wanted.as_ref().map(|wanted| &wanted.subject);
+        // There is nobody to sign in.
+        if matches!(
+            (subject, &demand),
+            (Some(Subject::Application { .. }), Demand::StepUp(_))
+        ) {
+            return Verdict::Unsayable;
+        }
+        let claims = self.shared.client.authority().as_entra().is_some()
+            || subject.is_some_and(Subject::accepts_claims_challenge);
+        let dialect = if claims {
+            Dialect::Claims
+        } else {
+            Dialect::StepUp
+        };
+        match dialect.say(demand, self.shared.step_ups.as_ref()) {
+            Some(Demand::Claims(claims)) => Verdict::Claims(claims),
+            Some(Demand::StepUp(step_up)) => Verdict::StepUp(step_up),
+            None => Verdict::Unsayable,
+        }
+    }
+
     /// The next tier's latest claims for the caller if its client can answer them, `otherwise` if it cannot.
     fn relay(&self, otherwise: OnBehalfOfErrorKind) -> BoxError {
         let capable = self
@@ -304,7 +333,16 @@ where
                 }
                 StateProj::Call { response } => {
                     let mut response = ready!(response.poll(cx)).map_err(Into::into)?;
-                    let wanted = match judge(&response) {
+                    let verdict = match judge(&response) {
+                        Verdict::Claims(claims) => {
+                            operation.in_callers_dialect(Demand::Claims(claims))
+                        }
+                        Verdict::StepUp(step_up) => {
+                            operation.in_callers_dialect(Demand::StepUp(step_up))
+                        }
+                        other => other,
+                    };
+                    let wanted = match verdict {
                         Verdict::Accepted => return Poll::Ready(Ok(response)),
                         Verdict::Forbidden => {
                             let challenges = DownstreamChallenges(parse(response.headers()).into());
@@ -315,6 +353,13 @@ where
                         Verdict::Claims(claims) => operation.challenged(claims),
                         Verdict::StepUp(step_up) => {
                             Err(ChallengeRequired::new(Answer::StepUp(step_up)).into())
+                        }
+                        Verdict::Unsayable => {
+                            tracing::info!(
+                                kind = "step_up_untranslated",
+                                "the next tier demands a step-up in a dialect that the caller does not speak"
+                            );
+                            Err(OnBehalfOfError::new(OnBehalfOfErrorKind::Blocked).into())
                         }
                         Verdict::Refused => operation.refused(),
                     };
@@ -339,14 +384,7 @@ where
 }
 
 fn judge<B>(response: &Response<B>) -> Verdict {
-    let refused = matches!(
-        response.status(),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
-    );
-    let status = match grpc_status(response.headers()) {
-        Some(status) if !refused => status,
-        _ => response.status(),
-    };
+    let status = status_of(response);
     if status != StatusCode::UNAUTHORIZED && status != StatusCode::FORBIDDEN {
         return Verdict::Accepted;
     }
@@ -361,14 +399,4 @@ fn judge<B>(response: &Response<B>) -> Verdict {
         None if status == StatusCode::FORBIDDEN => Verdict::Forbidden,
         None => Verdict::Refused,
     }
-}
-
-/// The status of a gRPC response without a body (trailers-only), as the HTTP status that it stands for.
-fn grpc_status(headers: &HeaderMap) -> Option<StatusCode> {
-    let status = headers.get("grpc-status").filter(|_| is_grpc(headers))?;
-    Some(match status.as_bytes() {
-        b"16" => StatusCode::UNAUTHORIZED,
-        b"7" => StatusCode::FORBIDDEN,
-        _ => StatusCode::OK,
-    })
 }

@@ -3,6 +3,7 @@
 mod future;
 mod replay;
 mod service;
+mod step_up;
 mod tee;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use url::Url;
 pub use self::future::ResponseFuture as OnBehalfOfFuture;
 pub use self::replay::{CloneBody, Never, Replay};
 pub use self::service::OnBehalfOf;
+pub use self::step_up::StepUpTable;
 pub use self::tee::{Tee, TeeBody, TeeKept};
 use crate::acquire::{ConfidentialClient, LongRunning, Requested};
 use crate::challenge::Challenge;
@@ -37,6 +39,8 @@ use crate::scope::Scope;
 /// 4. If the next tier demands claims, the authority is asked once more with them (the cache is bypassed, its entry replaced) and, where
 ///    the body can be sent again ([`replay`](Self::replay)), the call is repeated: one round for equal claims, three in all. A
 ///    token that others obtained meanwhile is tried before, once.
+///    A demand of RFC 9470 is not answered but goes up at once: an exchange renews no sign-in. Between RFC 9470 and Entra's claims only a
+///    table [translates](Self::translate); without one the caller is told 403.
 /// 5. What still cannot be met comes back as [`ChallengeRequired`](crate::ChallengeRequired), everything else as [`OnBehalfOfError`](crate::OnBehalfOfError), both
 ///    inside a `Box<dyn Error + Send + Sync>`.
 ///
@@ -65,6 +69,7 @@ struct Shared {
     requested: Arc<Requested>,
     speaks_for: SpeaksFor,
     target: Target,
+    step_ups: Option<StepUpTable>,
 }
 
 /// What the next tier's 403 demanded, in the extensions of that response.
@@ -188,6 +193,7 @@ impl ConfidentialClient {
                 requested: Arc::new(requested),
                 speaks_for,
                 target,
+                step_ups: None,
             }),
             replay: Never,
         }
@@ -232,6 +238,23 @@ impl<R> OnBehalfOfLayer<R> {
             shared: self.shared,
             replay,
         }
+    }
+
+    /// Translates step-ups between RFC 9470 and Entra's authentication contexts by this table, for a next tier that speaks another
+    /// dialect than the caller's client understands.
+    ///
+    /// A client of Microsoft Entra ID understands claims, and so does one of another authority where the resource
+    /// [assumes](crate::Resource::assume_claims_capable_clients) it; others understand RFC 9470. Without an entry, without a table,
+    /// or if more than a class or context is demanded (an age, a revocation), the caller is told 403: what cannot be said in
+    /// its dialect cannot be answered by its client.
+    ///
+    /// - Classes that became a context are from there on a claims demand like any other: the authority is asked with it, because a token
+    ///   of Entra holds the context only if it was asked for.
+    /// - Contexts that became classes go up at once, as every demand of RFC 9470 does: `acr` and `auth_time` are those of the
+    ///   sign-in, and no exchange renews them.
+    pub fn translate(mut self, table: StepUpTable) -> Self {
+        Arc::make_mut(&mut self.shared).step_ups = Some(table);
+        self
     }
 
     /// Wraps a client; the same as [`Layer::layer`] without the import.

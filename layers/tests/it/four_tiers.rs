@@ -11,7 +11,8 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_bearer::{
-    CallError, CloneBody, Credential, HttpClient, OnBehalfOf, OnBehalfOfExt, Principal, Target,
+    Authority, CallError, ChallengeRequired, CloneBody, Credential, HttpClient, OnBehalfOf,
+    OnBehalfOfExt, Principal, StepUpTable, Target,
 };
 
 use crate::compositions::serve;
@@ -42,8 +43,10 @@ enum Origin {
     Policy(usize),
     /// This tier's own check of an authentication context.
     Context(usize),
-    /// The last tier, which uses no layer of ours.
+    /// The last tier, which uses no layer of ours, by a claims challenge.
     Foreign,
+    /// The same by RFC 9470, which the third tier translates.
+    ForeignStepUp,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +55,9 @@ struct Script {
     /// Does the authority name claims when it wants interaction?
     names_claims: bool,
 }
+
+/// What a tier asks for by itself.
+type Check = fn(&Principal) -> Result<(), ChallengeRequired>;
 
 type Next = (String, OnBehalfOf<HttpClient, CloneBody>);
 
@@ -110,14 +116,14 @@ async fn token_endpoint(
 
 /// Checks its own demand, then passes the message on, or says what arrived.
 async fn handle(
-    demands: bool,
+    demands: Option<Check>,
     next: Option<Next>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, CallError> {
     let (head, body) = request.into_parts();
     let caller = head.extensions.get::<Principal>().unwrap();
-    if demands {
-        caller.require_auth_context("c1")?;
+    if let Some(demands) = demands {
+        demands(caller)?;
     }
     let message = body.collect().await?.to_bytes();
     let Some((url, client)) = next else {
@@ -144,7 +150,7 @@ fn mark(name: &str, mut response: Response<Body>) -> Response<Body> {
 }
 
 /// An API that takes any token with the context in it, and says what it wants in its own way.
-async fn foreign(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn foreign(origin: Origin, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let bearer = request.headers()[AUTHORIZATION]
         .to_str()
         .unwrap()
@@ -154,11 +160,16 @@ async fn foreign(request: Request<Incoming>) -> Result<Response<Body>, Infallibl
     let message = request.into_body().collect().await.unwrap().to_bytes();
     let mut response = Response::new(Body::from([b"got ", &*message].concat()));
     if token["acrs"] != json!(["c1"]) {
-        *response.status_mut() = StatusCode::FORBIDDEN;
+        let (status, demand) = if origin == Origin::Foreign {
+            let claims = BASE64_STANDARD.encode(FOREIGN_C1);
+            (StatusCode::FORBIDDEN, format!("claims=\"{claims}\""))
+        } else {
+            let demand = "error=\"insufficient_user_authentication\", acr_values=\"urn:mfa\"";
+            (StatusCode::UNAUTHORIZED, demand.to_owned())
+        };
+        *response.status_mut() = status;
         let challenge = format!(
-            "Basic realm=\"evil\", Bearer realm=\"evil\", authorization_uri=\"https://evil\", client_id=\"evil\", \
-             claims=\"{}\"",
-            BASE64_STANDARD.encode(FOREIGN_C1)
+            "Basic realm=\"evil\", Bearer realm=\"evil\", authorization_uri=\"https://evil\", client_id=\"evil\", {demand}"
         );
         let headers = response.headers_mut();
         headers.insert(WWW_AUTHENTICATE, challenge.parse().unwrap());
@@ -179,40 +190,13 @@ impl Chain {
         let endpoint = service_fn(move |request| token_endpoint(script, request));
         let authority = format!("http://{}", serve(endpoint).await);
         let world = World::at(&authority);
-        let mut next: Option<Next> = None;
-        for (index, (name, id)) in TIERS.into_iter().enumerate().rev() {
-            let address = if index == D && script.origin == Origin::Foreign {
-                serve(service_fn(foreign)).await
-            } else {
-                let resource = world.authority.resource(id).unwrap();
-                let demands = script.origin == Origin::Context(index);
-                let next = next.take();
-                let service = ServiceBuilder::new()
-                    .map_response(move |response| mark(name, response))
-                    .layer(resource.protect())
-                    .service(service_fn(move |request| {
-                        let answer = handle(demands, next.clone(), request);
-                        async move {
-                            Ok::<_, Infallible>(
-                                answer.await.unwrap_or_else(CallError::into_response),
-                            )
-                        }
-                    }));
-                serve(service).await
-            };
-            let url = format!("http://{address}");
-            if let Some(caller) = index.checked_sub(1) {
-                next = Some(call(http, &world, TIERS[caller].1, name, &url));
-            } else {
-                return Self {
-                    http: http.clone(),
-                    world,
-                    authority,
-                    first: url,
-                };
-            }
+        let demands = |caller: &Principal| caller.require_auth_context("c1");
+        Self {
+            http: http.clone(),
+            first: tiers(http, &world.authority, script.origin, demands).await,
+            world,
+            authority,
         }
-        unreachable!("the first tier returns")
     }
 
     /// The client's call: status, challenge and body, once it is certain that everything else is the first tier's own.
@@ -254,14 +238,47 @@ impl Chain {
     }
 }
 
+/// The tiers of any authority that gives tokens on behalf of a caller, whatever its dialect; `demands` is what one of them asks for by
+/// itself. The URL of the first.
+async fn tiers(http: &HttpClient, authority: &Authority, origin: Origin, demands: Check) -> String {
+    let mut next: Option<Next> = None;
+    let mut url = String::new();
+    for (index, (name, id)) in TIERS.into_iter().enumerate().rev() {
+        let is_foreign = matches!(origin, Origin::Foreign | Origin::ForeignStepUp);
+        let address = if index == D && is_foreign {
+            serve(service_fn(move |request| foreign(origin, request))).await
+        } else {
+            let resource = authority.resource(id).unwrap();
+            let demands = (origin == Origin::Context(index)).then_some(demands);
+            let next = next.take();
+            let service = ServiceBuilder::new()
+                .map_response(move |response| mark(name, response))
+                .layer(resource.protect())
+                .service(service_fn(move |request| {
+                    let answer = handle(demands, next.clone(), request);
+                    async move {
+                        let answer = answer.await.unwrap_or_else(CallError::into_response);
+                        Ok::<_, Infallible>(answer)
+                    }
+                }));
+            serve(service).await
+        };
+        url = format!("http://{address}");
+        let caller = index.checked_sub(1);
+        next = caller.map(|caller| call(http, authority, TIERS[caller].1, name, &url));
+    }
+    url
+}
+
 /// How a tier calls the next one.
-fn call(http: &HttpClient, world: &World, me: &str, next: &str, url: &str) -> Next {
+fn call(http: &HttpClient, authority: &Authority, me: &str, next: &str, url: &str) -> Next {
     let credential = Credential::secret("hush").unwrap();
-    let client = world.authority.client(me, credential).unwrap();
+    let client = authority.client(me, credential).unwrap();
     let scope = format!("api://{next}/.default");
     let layer = client
         .on_behalf_of([scope.as_str()], Target::origin(url).unwrap())
         .unwrap()
+        .translate(StepUpTable::new([("urn:mfa", "c1")]).unwrap())
         .replay(CloneBody);
     (url.to_owned(), layer.wrap(http.clone()))
 }
@@ -353,6 +370,26 @@ async fn the_demand_of_an_api_that_is_none_of_ours_reaches_the_client_as_a_fresh
         let expected = match (names_claims, capable) {
             (true, _) => chain.challenge_of_the_first_tier(AUTHORITYS_C1),
             (false, true) => chain.challenge_of_the_first_tier(FOREIGN_C1_RELAYED),
+            (false, false) => forbidden(),
+        };
+        let seen = chain.call(weak(capable)).await;
+        assert_eq!(seen, expected, "{script:?}, cp1: {capable}");
+        assert_answered(&chain, script, capable).await;
+    }
+}
+
+#[tokio::test]
+async fn a_demand_of_rfc_9470_reaches_the_client_in_its_own_dialect() {
+    let http = http();
+    for (names_claims, capable) in [(true, true), (true, false), (false, true), (false, false)] {
+        let script = Script {
+            origin: Origin::ForeignStepUp,
+            names_claims,
+        };
+        let chain = Chain::start(&http, script).await;
+        let expected = match (names_claims, capable) {
+            (true, _) => chain.challenge_of_the_first_tier(AUTHORITYS_C1),
+            (false, true) => chain.challenge_of_the_first_tier(C1),
             (false, false) => forbidden(),
         };
         let seen = chain.call(weak(capable)).await;

@@ -12,8 +12,8 @@ use tower::buffer::BufferLayer;
 use tower::limit::ConcurrencyLimitLayer;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_bearer::{
-    Authority, CloneBody, Credential, OnBehalfOfExt, OnBehalfOfLayer, RequireScopeLayer, Target,
-    ValidateBearerLayer,
+    Authority, CloneBody, Credential, OnBehalfOfExt, OnBehalfOfLayer, ProtectedResource,
+    ProtectedResourceMetadataLayer, RequireScopeLayer, Target, ValidateBearerLayer,
 };
 
 use crate::support::*;
@@ -185,12 +185,19 @@ async fn a_retry_over_one_permit_gives_the_first_permit_back() {
 }
 
 /// Has one request refused, and asks a clone whether the only permit is free while the first handle lives.
-async fn refuse_one<S>(name: &str, mut service: S)
+async fn refuse_one<S>(name: &str, service: S)
+where
+    S: Service<Request<Body>> + Clone,
+{
+    answer_one(name, service, "/x").await;
+}
+
+async fn answer_one<S>(name: &str, mut service: S, path: &str)
 where
     S: Service<Request<Body>> + Clone,
 {
     let mut other = service.clone();
-    let anonymous = Request::get("/x").body(Body::default()).unwrap();
+    let anonymous = Request::get(path).body(Body::default()).unwrap();
     assert!(service.ready().await.is_ok());
     let _ = service.call(anonymous).await;
     let ready = std::future::poll_fn(|cx| Poll::Ready(other.poll_ready(cx).is_ready())).await;
@@ -220,6 +227,13 @@ async fn a_refused_request_keeps_no_permit() {
         .layer(on_behalf_of(&world.authority))
         .service(limited());
     refuse_one("OnBehalfOf", client).await;
+    let described = ProtectedResource::new("https://api.example").unwrap();
+    let metadata = ProtectedResourceMetadataLayer::new(&world.api.clone().metadata(described));
+    let metadata = ServiceBuilder::new()
+        .layer(metadata.unwrap())
+        .service(limited());
+    let place = "/.well-known/oauth-protected-resource";
+    answer_one("ProtectedResourceMetadata", metadata, place).await;
 }
 
 #[tokio::test(start_paused = true)]

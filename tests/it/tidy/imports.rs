@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Source, sources};
 
 /// The tower layers. What imports one of them is not core.
-const LAYERS: [&str; 4] = [
+const LAYERS: [&str; 6] = [
+    "detect_challenge",
     "on_behalf_of",
     "propagate_challenge",
+    "protected_resource_metadata",
     "require_scope",
     "validate_bearer",
 ];
