@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use moka::Expiry;
-use moka::sync::Cache;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
 
 use super::answer::Issued;
@@ -21,18 +21,23 @@ const OVERHEAD: usize = 512;
 /// After an attempt to get a newer token while the old one still serves, the next is made so many seconds later.
 const REFRESH_AGAIN: u64 = 30;
 
-/// Tokens by [`Key`].
-pub(super) struct TokenCache(Cache<Key, Held>);
+/// So many tokens are expected at first; it grows to its bound in bytes.
+const USUAL_ENTRIES: usize = 1024;
+
+/// Tokens by [`Key`]. One that has run out is dropped when it is looked for, or makes room when there is none left.
+pub(super) struct TokenCache(Cache<Key, Arc<Held>, Bytes>);
+
+#[derive(Clone)]
+struct Bytes;
 
 /// A token at hand, and three moments of its life in seconds since the epoch: from `refresh_at` on a newer one is asked for while
 /// this one serves; from `wait_from` on a request waits for the newer one, and gets this one only if there is none; from
 /// `valid_until` on it must not be sent.
-#[derive(Clone)]
 pub(super) struct Held {
     pub(super) token: AccessToken,
     /// What was demanded of it, beyond the client's capabilities.
     pub(super) claims: Option<ClaimsRequest>,
-    refresh_at: Arc<AtomicU64>,
+    refresh_at: AtomicU64,
     wait_from: u64,
     valid_until: u64,
     time_to_live: Duration,
@@ -49,54 +54,27 @@ struct Written<'a> {
     valid_until: u64,
 }
 
-struct PerEntry;
-
-impl Expiry<Key, Held> for PerEntry {
-    fn expire_after_create(&self, _: &Key, entry: &Held, _: Instant) -> Option<Duration> {
-        Some(entry.time_to_live)
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &Key,
-        entry: &Held,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(entry.time_to_live)
-    }
-}
-
 impl TokenCache {
     pub(super) fn new() -> Self {
-        let weigh = |key: &Key, entry: &Held| {
-            let claims = entry
-                .claims
-                .as_ref()
-                .map_or(0, |claims| claims.as_str().len());
-            let bytes = OVERHEAD + key.weight() + claims + entry.token.expose().len();
-            u32::try_from(bytes).unwrap_or(u32::MAX)
-        };
-        Self(
-            Cache::builder()
-                .max_capacity(MAX_BYTES)
-                .weigher(weigh)
-                .expire_after(PerEntry)
-                .build(),
-        )
+        Self(Cache::with_weighter(USUAL_ENTRIES, MAX_BYTES, Bytes))
     }
 
     /// A token that may be sent at `now`.
-    pub(super) fn get(&self, key: &Key, now: u64) -> Option<Held> {
-        self.0.get(key).filter(|held| now < held.valid_until)
+    pub(super) fn get(&self, key: &Key, now: u64) -> Option<Arc<Held>> {
+        let held = self.0.get(key)?;
+        if now < held.valid_until {
+            return Some(held);
+        }
+        self.0.remove_if(key, |held| now >= held.valid_until);
+        None
     }
 
-    pub(super) fn put(&self, key: Key, held: Held) {
+    pub(super) fn put(&self, key: Key, held: Arc<Held>) {
         self.0.insert(key, held);
     }
 
     pub(super) fn remove(&self, key: &Key) {
-        self.0.invalidate(key);
+        self.0.remove(key);
     }
 }
 
@@ -147,7 +125,7 @@ impl Held {
         Some(Self {
             token,
             claims,
-            refresh_at: Arc::new(AtomicU64::new(refresh_at)),
+            refresh_at: AtomicU64::new(refresh_at),
             wait_from,
             valid_until,
             time_to_live: Duration::from_secs(left),
@@ -209,6 +187,17 @@ impl Held {
     }
 }
 
+impl Weighter<Key, Arc<Held>> for Bytes {
+    fn weight(&self, key: &Key, held: &Arc<Held>) -> u64 {
+        let claims = held
+            .claims
+            .as_ref()
+            .map_or(0, |claims| claims.as_str().len());
+        let bytes = OVERHEAD + key.weight() + claims + held.token.expose().len();
+        bytes.try_into().unwrap_or(u64::MAX)
+    }
+}
+
 impl fmt::Debug for TokenCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenCache").finish_non_exhaustive()
@@ -224,10 +213,9 @@ mod tests {
     use crate::campaign::volume;
     use crate::token::TokenHash;
 
-    fn key(assertion: &str, tenant: &str, requested: Requested) -> Key {
+    fn key(assertion: &str, requested: Requested) -> Key {
         Key {
             subject: SubjectKey::Assertion(TokenHash::of(assertion)),
-            tenant: tenant.into(),
             requested: Arc::new(requested),
         }
     }
@@ -258,7 +246,7 @@ mod tests {
             (4600, 0, 0, 0),
         ] {
             let cache = TokenCache::new();
-            let key = || key("a", "t", scope("s"));
+            let key = || key("a", scope("s"));
             if let Some(held) = Held::new(
                 &issued(token_expires, None),
                 None,
@@ -266,7 +254,7 @@ mod tests {
                 1000,
                 u16::MAX / 2,
             ) {
-                cache.put(key(), held);
+                cache.put(key(), held.into());
             }
             for now in [
                 1000, 1097, 1098, 1099, 1100, 1499, 1500, 4539, 4540, 4599, 4600, 9999,
@@ -305,7 +293,7 @@ mod tests {
             assert!(!held.is_due(due - 1), "{refresh_in:?} {random}");
             if due < u64::MAX {
                 assert!(held.is_due(due), "{refresh_in:?} {random}");
-                held.clone().postpone_renewal(due);
+                held.postpone_renewal(due);
                 assert!(!held.is_due(due + 29), "somebody is at it");
                 assert!(held.is_due(due + 30), "and failed");
             }
@@ -333,21 +321,21 @@ mod tests {
         /// Keys are equal where every part is, and so are the parts that the shared cache names them by.
         #[test]
         fn every_part_of_the_key_separates(
-            one in proptest::array::uniform5("[ab|,:]{0,2}"),
-            two in proptest::array::uniform5("[ab|,:]{0,2}"),
+            one in proptest::array::uniform4("[ab|,:]{0,2}"),
+            two in proptest::array::uniform4("[ab|,:]{0,2}"),
         ) {
-            let make = |[assertion, tenant, scope, audience, resource]: &[String; 5]| {
+            let make = |[assertion, scope, audience, resource]: &[String; 4]| {
                 let given = |text: &String| (!text.is_empty()).then(|| text.clone());
                 let requested = Requested {
                     scope: scope.clone(),
                     audience: given(audience),
                     resource: given(resource),
                 };
-                key(assertion, tenant, requested)
+                key(assertion, requested)
             };
             let held = Held::new(&issued(9000, None), None, 9000, 1000, 0).unwrap();
             let cache = TokenCache::new();
-            cache.put(make(&one), held);
+            cache.put(make(&one), held.into());
             prop_assert_eq!(cache.get(&make(&two), 1000).is_some(), one == two);
             prop_assert_eq!(make(&one).parts() == make(&two).parts(), one == two);
         }
@@ -357,13 +345,15 @@ mod tests {
     fn kinds_of_subjects_never_meet() {
         let of = |subject| Key {
             subject,
-            ..key("a", "t", scope("s"))
+            ..key("a", scope("s"))
         };
         let hash = TokenHash::of("a");
+        let application = |tenant: &str| of(SubjectKey::Application(tenant.into()));
         let kinds = [
             of(SubjectKey::Assertion(hash)),
             of(SubjectKey::Session(hash)),
-            of(SubjectKey::Application),
+            application("t"),
+            application("u"),
         ];
         for (n, one) in kinds.iter().enumerate() {
             for (m, two) in kinds.iter().enumerate() {
@@ -383,19 +373,18 @@ mod tests {
         };
         for n in 0..volume(1_000_000) {
             let held = Held::new(&issued, None, 9000, 1000, 0).unwrap();
-            cache.put(key(&n.to_string(), "t", scope("s")), held);
+            cache.put(key(&n.to_string(), scope("s")), held.into());
         }
-        cache.0.run_pending_tasks();
-        assert!(cache.0.weighted_size() <= MAX_BYTES);
-        assert!(cache.0.entry_count() > 1000, "and it is used");
+        assert!(cache.0.weight() <= MAX_BYTES);
+        assert!(cache.0.len() > 1000, "and it is used");
     }
 
     #[test]
     fn a_removed_token_is_gone() {
         let cache = TokenCache::new();
         let held = Held::new(&issued(9000, None), None, 9000, 1000, 0).unwrap();
-        cache.put(key("a", "t", scope("s")), held);
-        cache.remove(&key("a", "t", scope("s")));
-        assert!(cache.get(&key("a", "t", scope("s")), 1000).is_none());
+        cache.put(key("a", scope("s")), held.into());
+        cache.remove(&key("a", scope("s")));
+        assert!(cache.get(&key("a", scope("s")), 1000).is_none());
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use moka::sync::Cache;
+use quick_cache::sync::Cache;
 use secrecy::{ExposeSecret as _, SecretSlice};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -31,9 +31,8 @@ use crate::token::{AccessToken, TokenHash};
 
 /// So many different token requests may be under way at once.
 const MAX_FLIGHTS: usize = 10_000;
-/// So many subjects are remembered as throttled, and for no longer than the longest `Retry-After` that is believed.
-const MAX_HOLDS: u64 = 10_000;
-const LONGEST_HOLD: Duration = Duration::from_secs(3600);
+/// So many subjects are remembered as throttled.
+const MAX_HOLDS: usize = 10_000;
 
 /// After so many failures in a row the token endpoint is left alone for a while, and for how long.
 const THRESHOLD: u32 = 5;
@@ -121,15 +120,12 @@ impl Authority {
 
 impl ConfidentialClient {
     fn build(settings: Settings) -> Self {
-        let holds = Cache::builder()
-            .max_capacity(MAX_HOLDS)
-            .time_to_live(LONGEST_HOLD);
         Self(Arc::new(Inner {
             settings,
             cache: TokenCache::new(),
             pause: Mutex::new(Pause::new(THRESHOLD, FIRST_PAUSE, LONGEST_PAUSE)),
             flights: Flights::new(),
-            holds: holds.build(),
+            holds: Cache::new(MAX_HOLDS),
         }))
     }
 
@@ -166,7 +162,7 @@ impl ConfidentialClient {
         if held.is_due(now) {
             self.renew_ahead(wanted, &held, now);
         }
-        Some(held.into())
+        Some(Acquired::from(&*held))
     }
 
     fn renew_ahead(&self, wanted: &Wanted, held: &Held, now: u64) {
@@ -218,7 +214,7 @@ impl ConfidentialClient {
         let now = self.0.now();
         let held = self.0.cache.get(&wanted.key(), now);
         held.filter(|held| held.is_fresh(now) && wanted.is_met_by(held))
-            .map(Acquired::from)
+            .map(|held| Acquired::from(&*held))
     }
 
     /// Forgets the token that was refused, unless it has been replaced already.
@@ -274,7 +270,7 @@ async fn fly(inner: Arc<Inner>, wanted: Wanted, takeoff: Takeoff<Flight, Outcome
         // While the authority cannot answer, a token that is only no longer fresh is still a good one.
         Err(error) if wanted.is_plain() && error.is_transient() => {
             let held = inner.cache.get(&wanted.key(), inner.now());
-            held.map(Acquired::from).ok_or(error)
+            held.map(|held| Acquired::from(&*held)).ok_or(error)
         }
         outcome => outcome,
     };
@@ -324,8 +320,9 @@ impl Inner {
         let claim = match shared.turn(&parts, self.patience(), read).await {
             Turn::Found(held) => {
                 telemetry::token("shared");
-                self.cache.put(key, held.clone());
-                return Ok(held.into());
+                let acquired = Acquired::from(&held);
+                self.cache.put(key, held.into());
+                return Ok(acquired);
             }
             Turn::Ours(claim) => Some(claim),
             Turn::Alone => None,
@@ -342,12 +339,10 @@ impl Inner {
         2 * self.settings.authority.timeout()
     }
 
-    fn shared_parts<'a>(&'a self, key: &'a Key) -> [&'a [u8]; 8] {
-        let [kind, hash, tenant, scope, audience, resource] = key.parts();
+    fn shared_parts<'a>(&'a self, key: &'a Key) -> [&'a [u8]; 7] {
+        let [kind, subject, scope, audience, resource] = key.parts();
         let [authority, client] = self.name();
-        [
-            authority, client, kind, hash, tenant, scope, audience, resource,
-        ]
+        [authority, client, kind, subject, scope, audience, resource]
     }
 
     fn forget(self: &Arc<Self>, key: Key) {
@@ -411,7 +406,8 @@ impl Inner {
             return;
         };
         let key = wanted.key();
-        self.cache.put(key.clone(), held.clone());
+        let held = Arc::new(held);
+        self.cache.put(key.clone(), Arc::clone(&held));
         if let Some(shared) = self.shared() {
             let text = SecretSlice::from(held.write());
             let parts = self.shared_parts(&key);
@@ -524,11 +520,11 @@ impl Wanted {
     }
 }
 
-impl From<Held> for Acquired {
-    fn from(held: Held) -> Self {
+impl From<&Held> for Acquired {
+    fn from(held: &Held) -> Self {
         Self {
-            token: held.token,
-            claims: held.claims,
+            token: held.token.clone(),
+            claims: held.claims.clone(),
         }
     }
 }

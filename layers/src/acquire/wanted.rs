@@ -60,14 +60,15 @@ pub(crate) struct Refused {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) subject: SubjectKey,
-    pub(super) tenant: Box<str>,
     pub(super) requested: Arc<Requested>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum SubjectKey {
+    /// The tenant is the assertion's own.
     Assertion(TokenHash),
-    Application,
+    /// Of that tenant.
+    Application(Arc<str>),
     Session(TokenHash),
 }
 
@@ -107,17 +108,12 @@ impl Wanted {
     }
 
     pub(super) fn key(&self) -> Key {
-        let (subject, tenant) = match &self.subject {
-            Subject::Caller(caller) => (
-                SubjectKey::Assertion(caller.assertion_hash()),
-                caller.tenant_id().unwrap_or_default(),
-            ),
-            Subject::Application { tenant } => (SubjectKey::Application, &**tenant),
-            Subject::Session(session) => (SubjectKey::Session(session.hash()), session.tenant()),
-        };
         Key {
-            subject,
-            tenant: tenant.into(),
+            subject: match &self.subject {
+                Subject::Caller(caller) => SubjectKey::Assertion(caller.assertion_hash()),
+                Subject::Application { tenant } => SubjectKey::Application(Arc::clone(tenant)),
+                Subject::Session(session) => SubjectKey::Session(session.hash()),
+            },
             requested: Arc::clone(&self.requested),
         }
     }
@@ -149,17 +145,16 @@ impl Key {
     }
 
     /// The parts of the key for a cache that several processes share; an absent audience or resource is never an empty one.
-    pub(super) fn parts(&self) -> [&[u8]; 6] {
-        let (kind, hash): (&[u8], &[u8]) = match &self.subject {
+    pub(super) fn parts(&self) -> [&[u8]; 5] {
+        let (kind, subject): (&[u8], &[u8]) = match &self.subject {
             SubjectKey::Assertion(hash) => (b"assertion", hash.as_bytes()),
-            SubjectKey::Application => (b"application", b""),
+            SubjectKey::Application(tenant) => (b"application", tenant.as_bytes()),
             SubjectKey::Session(hash) => (b"session", hash.as_bytes()),
         };
         let requested = &*self.requested;
         [
             kind,
-            hash,
-            self.tenant.as_bytes(),
+            subject,
             requested.scope.as_bytes(),
             requested.audience.as_deref().unwrap_or_default().as_bytes(),
             requested.resource.as_deref().unwrap_or_default().as_bytes(),

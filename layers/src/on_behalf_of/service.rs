@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tower_service::Service;
 
 use super::future::ResponseFuture;
@@ -111,6 +111,10 @@ impl<S, R> OnBehalfOf<S, R> {
         let extensions = request.extensions_mut();
         let named = extensions.remove::<Named>();
         let received = extensions.remove::<Principal>();
+        if extensions.is_empty() {
+            // An empty map is allocated all the same, and cloned with the request.
+            *extensions = Extensions::new();
+        }
         if !self.shared.target.admits(request) {
             return Err(OnBehalfOfErrorKind::Origin);
         }
