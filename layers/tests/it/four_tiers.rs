@@ -10,9 +10,10 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
+use tower_bearer::clock::ManualClock;
 use tower_bearer::{
-    Authority, CallError, ChallengeRequired, CloneBody, Credential, HttpClient, OnBehalfOf,
-    OnBehalfOfExt, Principal, StepUpTable, Target,
+    Algorithm, Authority, AuthorityBuilder, CallError, ChallengeRequired, CloneBody, Credential,
+    HttpClient, OnBehalfOf, OnBehalfOfExt, Principal, StepUpTable, Target,
 };
 
 use crate::compositions::serve;
@@ -26,6 +27,8 @@ const TIERS: [(&str, &str); 4] = [
     ("d", "dddddddd-0000-4000-8000-000000000000"),
 ];
 const D: usize = 3;
+/// Of the tests that speak RFC 9470.
+const ISSUER: &str = "https://as.example";
 
 /// How the authority writes what it demands: not as anybody else would.
 const AUTHORITYS_C1: &str =
@@ -114,6 +117,27 @@ async fn token_endpoint(
     Ok(Response::new(Body::from(answer.to_string())))
 }
 
+/// The token endpoint of an authority by RFC 8693: the sign-in behind the subject token, which an exchange never renews, stands in
+/// each token as it did in the first.
+async fn exchange(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let form = request.into_body().collect().await.unwrap().to_bytes();
+    let form: Vec<(String, String)> = url::form_urlencoded::parse(&form).into_owned().collect();
+    assert!(field(&form, "grant_type").ends_with(":token-exchange"));
+    let payload = field(&form, "subject_token").split('.').nth(1).unwrap();
+    let payload = BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap();
+    let mut token: Value = serde_json::from_slice(&payload).unwrap();
+    let scope = field(&form, "scope");
+    let mut tiers = TIERS.iter();
+    let tier = tiers.find(|(name, _)| scope == format!("api://{name}/.default"));
+    token["aud"] = json!(tier.unwrap().1);
+    let token = sign(&json!({"alg": "RS256", "typ": "JWT", "kid": "k1"}), &token);
+    let answer = json!({
+        "token_type": "Bearer", "access_token": token, "expires_in": 3600,
+        "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
+    });
+    Ok(Response::new(Body::from(answer.to_string())))
+}
+
 /// Checks its own demand, then passes the message on, or says what arrived.
 async fn handle(
     demands: Option<Check>,
@@ -159,7 +183,7 @@ async fn foreign(origin: Origin, request: Request<Incoming>) -> Result<Response<
     let token: Value = serde_json::from_slice(&payload.unwrap()).unwrap();
     let message = request.into_body().collect().await.unwrap().to_bytes();
     let mut response = Response::new(Body::from([b"got ", &*message].concat()));
-    if token["acrs"] != json!(["c1"]) {
+    if token["acrs"] != json!(["c1"]) && token["acr"] != "urn:mfa" {
         let (status, demand) = if origin == Origin::Foreign {
             let claims = BASE64_STANDARD.encode(FOREIGN_C1);
             (StatusCode::FORBIDDEN, format!("claims=\"{claims}\""))
@@ -180,7 +204,8 @@ async fn foreign(origin: Origin, request: Request<Incoming>) -> Result<Response<
 /// Four tiers of one authority, each on a socket of its own.
 struct Chain {
     http: HttpClient,
-    world: World,
+    /// Claims of a token for the first tier, but for some changes.
+    claims: Box<dyn Fn(Value) -> Value>,
     authority: String,
     first: String,
 }
@@ -194,14 +219,41 @@ impl Chain {
         Self {
             http: http.clone(),
             first: tiers(http, &world.authority, script.origin, demands).await,
-            world,
+            claims: Box::new(move |changes| world.claims(changes)),
             authority,
+        }
+    }
+
+    /// Of an authority that is named by its issuer: RFC 8693 between the tiers, RFC 9470 back.
+    async fn start_openid(http: &HttpClient, origin: Origin) -> Self {
+        let token_endpoint = format!("http://{}/token", serve(service_fn(exchange)).await);
+        let authority = AuthorityBuilder::issuer(ISSUER, [Algorithm::Rs256])
+            .token_endpoint(&token_endpoint)
+            .dangerous_loopback_http()
+            .clock(ManualClock::new(NOW))
+            .key_source(Published)
+            .build()
+            .unwrap();
+        let demands = |caller: &Principal| caller.require_authentication(&["urn:mfa"], Some(300));
+        Self {
+            http: http.clone(),
+            first: tiers(http, &authority, origin, demands).await,
+            claims: Box::new(|changes| {
+                let mut claims = json!({
+                    "iss": ISSUER, "sub": "alice", "client_id": "spa", "scope": "read", "exp": NOW + 3600, "iat": NOW,
+                });
+                for (name, value) in changes.as_object().unwrap() {
+                    claims[name] = value.clone();
+                }
+                claims
+            }),
+            authority: ISSUER.to_owned(),
         }
     }
 
     /// The client's call: status, challenge and body, once it is certain that everything else is the first tier's own.
     async fn call(&self, changes: Value) -> (u16, String, String) {
-        let mut claims = self.world.claims(changes);
+        let mut claims = (self.claims)(changes);
         claims["aud"] = json!(TIERS[0].1);
         let token = sign(&json!({"alg": "RS256", "typ": "JWT", "kid": "k1"}), &claims);
         let request = Request::post(&self.first)
@@ -395,5 +447,42 @@ async fn a_demand_of_rfc_9470_reaches_the_client_in_its_own_dialect() {
         let seen = chain.call(weak(capable)).await;
         assert_eq!(seen, expected, "{script:?}, cp1: {capable}");
         assert_answered(&chain, script, capable).await;
+    }
+}
+
+/// A sign-in with a password some time ago, and one with a second factor just now; neither client speaks claims.
+fn signed_in(strongly: bool) -> Value {
+    let (acr, ago) = if strongly {
+        ("urn:mfa", 10)
+    } else {
+        ("urn:pwd", 1000)
+    };
+    json!({"acr": acr, "auth_time": NOW - ago})
+}
+
+async fn assert_relayed_by_rfc_9470(origin: Origin, demand: &str) {
+    let chain = Chain::start_openid(&http(), origin).await;
+    let realm = TIERS[0].1;
+    let text =
+        format!("Bearer realm=\"{realm}\", error=\"insufficient_user_authentication\", {demand}");
+    let expected = (401, text, "a says no".to_owned());
+    let seen = chain.call(signed_in(false)).await;
+    assert_eq!(seen, expected, "{origin:?} of {}", chain.authority);
+    let answered = (200, String::new(), "got order".to_owned());
+    assert_eq!(chain.call(signed_in(true)).await, answered, "{origin:?}");
+}
+
+#[tokio::test]
+async fn a_step_up_demanded_at_each_depth_reaches_the_client_by_rfc_9470() {
+    for depth in 0..=D {
+        let demand = "acr_values=\"urn:mfa\", max_age=\"300\"";
+        assert_relayed_by_rfc_9470(Origin::Context(depth), demand).await;
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_demand_of_either_dialect_reaches_a_client_of_rfc_9470() {
+    for origin in [Origin::ForeignStepUp, Origin::Foreign] {
+        assert_relayed_by_rfc_9470(origin, "acr_values=\"urn:mfa\"").await;
     }
 }
