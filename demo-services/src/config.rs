@@ -4,6 +4,8 @@ mod load;
 
 pub use load::{ConfigError, ServiceConfig, load};
 
+use std::time::Duration;
+
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use tower_bearer::{
@@ -82,6 +84,8 @@ pub struct SharedTokensConfig {
     pub sealing_secret: SecretString,
     /// The one before, while tokens that it sealed are still there.
     pub previous_sealing_secret: Option<SecretString>,
+    /// How long a request waits for Redis, in milliseconds; 200 by default, 10 to 5000.
+    pub timeout_ms: Option<u64>,
 }
 
 /// Configuration of the downstream API.
@@ -119,7 +123,11 @@ impl SharedTokensConfig {
             keys = keys.and_previous(previous.expose_secret().as_bytes())?;
         }
         let store = RedisStore::connect(self.redis.expose_secret())?;
-        Ok(SharedTokens::new(store, keys))
+        let tokens = SharedTokens::new(store, keys);
+        Ok(match self.timeout_ms {
+            Some(timeout) => tokens.timeout(Duration::from_millis(timeout)),
+            None => tokens,
+        })
     }
 }
 

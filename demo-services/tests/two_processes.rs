@@ -48,6 +48,7 @@ impl Process {
             tenant = "{}"
             [shared_tokens]
             redis = "{redis}"
+            timeout_ms = 5000
             sealing_secret = "yAq0PbCTlqA2Y1LkFr9kD1ItJ1JYVIbP8zxPH8Zz2hM="
             "#,
             middle.client_id,

@@ -79,7 +79,7 @@ pub enum ConfigError {
     StepUpTable,
     /// An authority of Entra's kind is asked for no `audience` and `resource`, only for scopes.
     #[error("Microsoft Entra ID is asked for scopes, not for an audience or resource")]
-    Target,
+    AudienceOrResource,
     /// A client of an authority that is named by its issuer, without a token endpoint; or a token endpoint for one of Entra's kind.
     #[error(
         "an authority that is named by its issuer needs token_endpoint() before it can be asked for tokens, and only such a one takes it"

@@ -7,12 +7,14 @@
     reason = "a panic is how a fuzzer learns of a fault; and of a JSON value it cannot panic"
 )]
 
+mod answers;
 mod challenges;
 mod keys;
 mod requests;
 mod seeds;
 mod tokens;
 
+pub use self::answers::token_response;
 pub use self::challenges::{challenge, claims_request};
 pub use self::keys::{jwks, metadata};
 pub use self::requests::{bearer_header, scopes};
@@ -22,7 +24,7 @@ pub use self::tokens::{jose, token};
 pub type Target = fn(&[u8]) -> bool;
 
 /// Each with its name, which is that of its corpus.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("bearer_header", bearer_header),
     ("challenge", challenge),
     ("claims_request", claims_request),
@@ -31,6 +33,7 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("metadata", metadata),
     ("scopes", scopes),
     ("token", token),
+    ("token_response", token_response),
 ];
 
 /// Two texts, the first of which ends with the first line: one run of a fuzzer makes both.

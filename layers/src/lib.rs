@@ -70,8 +70,8 @@
 //! | metric | labels |
 //! |---|---|
 //! | `tower_bearer_requests_total` | `outcome`: `accepted`, or the refusal's kind |
-//! | `tower_bearer_challenges_total` | `direction`: `originated` here, `relayed` from below, `answered` with a stronger token; `kind` |
-//! | `tower_bearer_tokens_total` | `from`: `memory`, `shared`, `authority` |
+//! | `tower_bearer_challenges_total` | `direction`: `originated` here, `relayed` for a handler or the next tier, `answered` with a stronger token; `kind` |
+//! | `tower_bearer_tokens_total` | `from`: `memory`, `flight` (somebody else's request), `shared`, `authority` |
 //! | `tower_bearer_token_requests_total` | `grant`; `outcome`: `issued`, `challenge`, or the error's kind |
 //! | `tower_bearer_token_request_seconds` (histogram) | `grant` |
 //! | `tower_bearer_key_fetches_total` | `issuer`; `outcome`: `fetched`, `failed` |

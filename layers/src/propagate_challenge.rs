@@ -234,7 +234,9 @@ fn carried_by<B>(response: &Response<B>) -> Option<Carried> {
 
 fn log(carried: &Carried) {
     carried.printed();
-    telemetry::challenge("relayed", carried.answer().kind().name());
+    if carried.answer().is_challenge() {
+        telemetry::challenge("relayed", carried.answer().kind().name());
+    }
     match carried.answer() {
         Answer::Internal => tracing::error!(
             kind = "relay_misconfigured",

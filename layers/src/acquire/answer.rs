@@ -18,18 +18,18 @@ const MAX_RETRY_AFTER: u64 = 3600;
 const MAX_REFRESH_TOKEN: usize = 16 * 1024;
 
 /// The parts of a token response that decide.
-pub(super) struct Received {
-    pub(super) status: StatusCode,
-    pub(super) retry_after: Option<u64>,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Received {
+    pub(crate) status: StatusCode,
+    pub(crate) retry_after: Option<u64>,
+    pub(crate) body: Vec<u8>,
 }
 
 /// A token, and what came with it.
-pub(super) struct Issued {
-    pub(super) token: AccessToken,
+pub(crate) struct Issued {
+    pub(crate) token: AccessToken,
     /// Seconds after which the authority would like to be asked for a newer one.
-    pub(super) refresh_in: Option<u64>,
-    pub(super) refresh_token: Option<SecretString>,
+    pub(crate) refresh_in: Option<u64>,
+    pub(crate) refresh_token: Option<SecretString>,
 }
 
 /// Why there is no token.
@@ -45,15 +45,47 @@ pub(crate) enum ExchangeError {
 
 /// Whom the issued token must be for: claims that, where it has them, have these values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Identity(Vec<(String, String)>);
+pub(crate) struct Identity(Vec<(String, String)>);
+
+/// What was presented for the token, and so whose business an `invalid_grant` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presented {
+    /// This client's own right.
+    Nothing,
+    /// An assertion to Entra, and whether it has run out by our clock.
+    Assertion {
+        expired: bool,
+    },
+    /// A subject token (RFC 8693), and the same.
+    SubjectToken {
+        expired: bool,
+    },
+    RefreshToken,
+}
+
+impl Presented {
+    /// Does the error say that it is no longer good? Of Entra, without a suberror, it may as well never have been meant for this
+    /// client, which is ours to mend.
+    fn is_no_longer_good(self, error: &str) -> bool {
+        match (self, error) {
+            (Self::Assertion { expired }, "invalid_grant" | "invalid_request")
+            // What RFC 8693 2.2.2 says of a subject token that is not valid, and of other faults.
+            | (Self::SubjectToken { expired }, "invalid_request") => expired,
+            (Self::SubjectToken { .. }, "invalid_grant" | "invalid_token")
+            // RFC 6749 5.2.
+            | (Self::RefreshToken, "invalid_grant") => true,
+            _ => false,
+        }
+    }
+}
 
 impl ExchangeError {
-    pub(super) fn of(kind: OnBehalfOfErrorKind) -> Self {
+    pub(crate) fn of(kind: OnBehalfOfErrorKind) -> Self {
         Self::Other(OnBehalfOfError::new(kind))
     }
 
     /// Will the same request perhaps succeed later, without anybody's doing?
-    pub(super) fn is_transient(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         matches!(self, Self::Other(error) if matches!(
             error.kind(),
             OnBehalfOfErrorKind::Unavailable | OnBehalfOfErrorKind::Throttled
@@ -62,7 +94,7 @@ impl ExchangeError {
 }
 
 impl Identity {
-    pub(super) fn new<'a>(
+    pub(crate) fn new<'a>(
         claims: impl IntoIterator<Item = (&'static str, Option<&'a str>)>,
     ) -> Self {
         let known = claims.into_iter();
@@ -87,7 +119,7 @@ impl Identity {
 }
 
 impl Received {
-    pub(super) fn new(status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Self {
+    pub(crate) fn new(status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Self {
         Self {
             status,
             retry_after: headers.get(RETRY_AFTER).and_then(retry_after),
@@ -96,29 +128,28 @@ impl Received {
     }
 
     /// Seconds that the authority wants to be left alone for, within reason.
-    pub(super) fn asks_to_wait(&self) -> Option<u64> {
+    pub(crate) fn asks_to_wait(&self) -> Option<u64> {
         self.retry_after.map(|seconds| seconds.min(MAX_RETRY_AFTER))
     }
 
-    pub(super) fn is_throttled(&self) -> bool {
+    pub(crate) fn is_throttled(&self) -> bool {
         self.status == StatusCode::TOO_MANY_REQUESTS
     }
 
     /// Did the server itself fail?
-    pub(super) fn is_failure(&self) -> bool {
+    pub(crate) fn is_failure(&self) -> bool {
         self.status.is_server_error() || self.status == StatusCode::REQUEST_TIMEOUT
     }
 
-    /// The token, for the right user; or why there is none. `subject_is_expired` tells whether the presented token has run out by
-    /// our clock.
-    pub(super) fn read(
+    /// The token, for the right user; or why there is none.
+    pub(crate) fn read(
         &self,
         identity: &Identity,
-        subject_is_expired: bool,
+        presented: Presented,
         now: u64,
     ) -> Result<Issued, ExchangeError> {
         if self.status != StatusCode::OK {
-            return Err(self.refusal(subject_is_expired));
+            return Err(self.refusal(presented));
         }
         self.issued(identity, now).ok_or_else(|| {
             tracing::error!(
@@ -160,7 +191,7 @@ impl Received {
     }
 
     /// An error (RFC 6749 5.2 with Entra's additions).
-    fn refusal(&self, subject_is_expired: bool) -> ExchangeError {
+    fn refusal(&self, presented: Presented) -> ExchangeError {
         let wait = self.asks_to_wait().unwrap_or(1);
         let answer = json::parse_object(&self.body, 16).unwrap_or_default();
         let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -220,11 +251,7 @@ impl Received {
                 | "basic_action"
                 | "additional_action",
             ) => challenge(Answer::InvalidToken, false),
-            // Either the assertion ran out on the way, or it was never meant for this client. RFC 8693 2.2.2 says
-            // `invalid_request` of a subject token that is not valid.
-            ("invalid_grant" | "invalid_request", _) if subject_is_expired => {
-                challenge(Answer::InvalidToken, false)
-            }
+            _ if presented.is_no_longer_good(error) => challenge(Answer::InvalidToken, false),
             ("", _) => ExchangeError::of(OnBehalfOfErrorKind::MalformedAnswer),
             _ => {
                 tracing::error!(
@@ -280,7 +307,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::challenge::RefusalKind;
 
     const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 
@@ -292,13 +318,15 @@ mod tests {
         }
     }
 
-    fn refusal(status: u16, body: &Value, subject_is_expired: bool) -> ExchangeError {
-        let read = received(status, body).read(&Identity::default(), subject_is_expired, 1000);
-        read.err().unwrap()
-    }
+    const GOOD: Presented = Presented::Assertion { expired: false };
 
     fn outcome(status: u16, body: &Value) -> String {
-        match refusal(status, body, false) {
+        outcome_of(GOOD, status, body)
+    }
+
+    fn outcome_of(presented: Presented, status: u16, body: &Value) -> String {
+        let read = received(status, body).read(&Identity::default(), presented, 1000);
+        match read.err().unwrap() {
             ExchangeError::Challenge {
                 challenge,
                 with_claims,
@@ -393,14 +421,36 @@ mod tests {
     }
 
     #[test]
-    fn assertion_that_expired_on_the_way_is_the_callers_business() {
-        for error in ["invalid_grant", "invalid_request"] {
-            let body = json!({"error": error});
-            assert_eq!(outcome(400, &body), "Misconfigured");
-            let error = refusal(400, &body, true);
-            assert!(
-                matches!(error, ExchangeError::Challenge { challenge, .. } if challenge.kind() == RefusalKind::InvalidToken)
-            );
+    fn whose_business_an_invalid_grant_is_depends_on_what_was_presented() {
+        let (ours, users) = ("Misconfigured", "InvalidToken false");
+        for (presented, grant, request, token) in [
+            (Presented::Nothing, ours, ours, ours),
+            (Presented::Assertion { expired: false }, ours, ours, ours),
+            (Presented::Assertion { expired: true }, users, users, ours),
+            (
+                Presented::SubjectToken { expired: false },
+                users,
+                ours,
+                users,
+            ),
+            (
+                Presented::SubjectToken { expired: true },
+                users,
+                users,
+                users,
+            ),
+            (Presented::RefreshToken, users, ours, ours),
+        ] {
+            for (error, expected) in [
+                ("invalid_grant", grant),
+                ("invalid_request", request),
+                ("invalid_token", token),
+                ("invalid_client", ours),
+                ("invalid_target", ours),
+            ] {
+                let outcome = outcome_of(presented, 400, &json!({ "error": error }));
+                assert_eq!(outcome, expected, "{presented:?} {error}");
+            }
         }
     }
 
@@ -475,7 +525,7 @@ mod tests {
             (json!([]), false),
         ];
         for (body, accepted) in rows {
-            let issued = received(200, &body).read(&identity, false, 1000);
+            let issued = received(200, &body).read(&identity, GOOD, 1000);
             assert_eq!(issued.is_ok(), accepted, "{body}");
         }
     }
@@ -485,14 +535,14 @@ mod tests {
         let body = json!({
             "access_token": "opaque", "token_type": "Bearer", "expires_in": 3600, "refresh_in": 1800, "refresh_token": "R",
         });
-        let issued = received(200, &body).read(&Identity::default(), false, 1000);
+        let issued = received(200, &body).read(&Identity::default(), GOOD, 1000);
         let issued = issued.ok().unwrap();
         assert_eq!(issued.token.expires_at(), 4600);
         assert_eq!(issued.refresh_in, Some(1800));
         assert!(issued.refresh_token.is_some());
         let mut long = body.clone();
         long["refresh_token"] = json!("x".repeat(MAX_REFRESH_TOKEN + 1));
-        let issued = received(200, &long).read(&Identity::default(), false, 1000);
+        let issued = received(200, &long).read(&Identity::default(), GOOD, 1000);
         assert!(issued.ok().unwrap().refresh_token.is_none());
     }
 

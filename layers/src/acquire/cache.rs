@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::Issued;
 use super::wanted::Key;
 use crate::claims::ClaimsRequest;
-use crate::token::AccessToken;
+use crate::token::{AccessToken, TokenHash};
 
 /// Upper bound of all entries together, in bytes.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -33,7 +33,7 @@ struct Bytes;
 /// A token at hand, and three moments of its life in seconds since the epoch: from `refresh_at` on a newer one is asked for while
 /// this one serves; from `wait_from` on a request waits for the newer one, and gets this one only if there is none; from
 /// `valid_until` on it must not be sent.
-pub(super) struct Held {
+pub(crate) struct Held {
     pub(super) token: AccessToken,
     /// What was demanded of it, beyond the client's capabilities.
     pub(super) claims: Option<ClaimsRequest>,
@@ -46,8 +46,10 @@ pub(super) struct Held {
 /// A [`Held`] as it stands, sealed, in a cache that several processes share.
 #[derive(Serialize, Deserialize)]
 struct Written<'a> {
+    #[serde(borrow)]
     token: std::borrow::Cow<'a, str>,
     expires_at: u64,
+    #[serde(borrow)]
     claims: Option<std::borrow::Cow<'a, str>>,
     refresh_at: u64,
     wait_from: u64,
@@ -73,15 +75,16 @@ impl TokenCache {
         self.0.insert(key, held);
     }
 
-    pub(super) fn remove(&self, key: &Key) {
-        self.0.remove(key);
+    /// Removes this token, and none that has replaced it.
+    pub(super) fn remove(&self, key: &Key, token: TokenHash) {
+        self.0.remove_if(key, |held| held.token.hash() == token);
     }
 }
 
 impl Held {
     /// A token that was issued at `now`, for a subject that may be spoken for until `subject_expires`; `None` if that is over.
     /// `random` spreads the moments at which many users' tokens are renewed.
-    pub(super) fn new(
+    pub(crate) fn new(
         issued: &Issued,
         claims: Option<ClaimsRequest>,
         subject_expires: u64,
@@ -133,12 +136,12 @@ impl Held {
     }
 
     /// Is it far enough from its end to be sent without waiting for a newer one?
-    pub(super) fn is_fresh(&self, now: u64) -> bool {
+    pub(crate) fn is_fresh(&self, now: u64) -> bool {
         now < self.wait_from
     }
 
     /// Should whoever asks get a newer one while this one serves?
-    pub(super) fn is_due(&self, now: u64) -> bool {
+    pub(crate) fn is_due(&self, now: u64) -> bool {
         now >= self.refresh_at.load(Ordering::Relaxed)
     }
 
@@ -148,12 +151,12 @@ impl Held {
         self.refresh_at.store(later, Ordering::Relaxed);
     }
 
-    pub(super) fn time_to_live(&self) -> Duration {
+    pub(crate) fn time_to_live(&self) -> Duration {
         self.time_to_live
     }
 
     /// For the shared cache.
-    pub(super) fn write(&self) -> Vec<u8> {
+    pub(crate) fn write(&self) -> Vec<u8> {
         let written = Written {
             token: self.token.expose().into(),
             expires_at: self.token.expires_at(),
@@ -167,7 +170,7 @@ impl Held {
 
     /// From the shared cache; `None` for anything but a token that may be sent at `now`. No longer than `subject_expires`, whatever
     /// stands there.
-    pub(super) fn read(text: &[u8], subject_expires: u64, now: u64) -> Option<Self> {
+    pub(crate) fn read(text: &[u8], subject_expires: u64, now: u64) -> Option<Self> {
         let written: Written<'_> = serde_json::from_slice(text).ok()?;
         let claims = match written.claims {
             Some(claims) => Some(ClaimsRequest::from_json(&claims).ok()?),
@@ -211,7 +214,6 @@ mod tests {
     use super::super::wanted::{Requested, SubjectKey};
     use super::*;
     use crate::campaign::volume;
-    use crate::token::TokenHash;
 
     fn key(assertion: &str, requested: Requested) -> Key {
         Key {
@@ -318,6 +320,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(volume(50_000)))]
+
         /// Keys are equal where every part is, and so are the parts that the shared cache names them by.
         #[test]
         fn every_part_of_the_key_separates(
@@ -380,11 +384,14 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_token_is_gone() {
+    fn a_token_is_removed_and_not_the_one_that_replaced_it() {
         let cache = TokenCache::new();
         let held = Held::new(&issued(9000, None), None, 9000, 1000, 0).unwrap();
+        let hash = held.token.hash();
         cache.put(key("a", scope("s")), held.into());
-        cache.remove(&key("a", scope("s")));
+        cache.remove(&key("a", scope("s")), TokenHash::of("another"));
+        assert!(cache.get(&key("a", scope("s")), 1000).is_some());
+        cache.remove(&key("a", scope("s")), hash);
         assert!(cache.get(&key("a", scope("s")), 1000).is_none());
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 use url::Url;
 
-use super::answer::{ExchangeError, Identity, Issued};
+use super::answer::{ExchangeError, Identity, Issued, Presented};
 use super::cache::{Held, TokenCache};
 use super::credential::Credential;
 use super::error::{OnBehalfOfError, OnBehalfOfErrorKind};
@@ -44,7 +44,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Of an authority of Entra's kind it exchanges tokens On-Behalf-Of, of any other by RFC 8693 token exchange.
 ///
 /// - **Cache.** Tokens are kept by the hash of the caller's token, tenant and what was asked for; bounded by 64 MiB; never longer than
-///   token and caller's token are valid. From some minutes before its end (or from the authority's `refresh_in` on) a newer token is
+///   token and caller's token are valid; one that has run out is dropped when it is looked for or when room is needed. From some minutes before its end (or from the authority's `refresh_in` on) a newer token is
 ///   asked for in the background while the old one serves; in its last minute a request waits for the newer one.
 /// - **One request.** Those who want the same share one token request, and one that goes away does not end it.
 /// - **Faults.** After five failures in a row the token endpoint is left alone for 1 to 60 s between probes; `Retry-After` is
@@ -89,6 +89,12 @@ pub(crate) struct Acquired {
 }
 
 type Outcome = Result<Acquired, ExchangeError>;
+
+/// Whose wish a flight was made for: one's own or somebody else's.
+enum Joiner {
+    Pilot,
+    Passenger,
+}
 
 impl Authority {
     /// This service as a client of the authority.
@@ -154,27 +160,25 @@ impl ConfidentialClient {
     /// The cached token, if it will do. Where it is due, a newer one is asked for in the background.
     pub(crate) fn cached(&self, wanted: &Wanted) -> Option<Acquired> {
         let now = self.0.now();
-        let held = self
-            .0
-            .cache
-            .get(&wanted.key(), now)
-            .filter(|held| held.is_fresh(now) && wanted.is_met_by(held))?;
+        let held = self.0.held(wanted, now)?;
         if held.is_due(now) {
             self.renew_ahead(wanted, &held, now);
         }
+        telemetry::token("memory");
         Some(Acquired::from(&*held))
     }
 
-    fn renew_ahead(&self, wanted: &Wanted, held: &Held, now: u64) {
-        let plain = Wanted {
-            claims: None,
+    fn renew_ahead(&self, wanted: &Wanted, held: &Arc<Held>, now: u64) {
+        let renewal = Wanted {
+            // A token that was asked for with claims is renewed with them, or it would answer the demand no more.
+            claims: held.claims.clone(),
             refused: None,
             ..wanted.clone()
         };
-        let joined = self.0.flights.join(plain.flight(), MAX_FLIGHTS, || None);
+        let joined = self.0.flights.join(renewal.flight(), MAX_FLIGHTS, || None);
         if let (Joined::Pilot(takeoff, _), Ok(runtime)) = (joined, Handle::try_current()) {
             held.postpone_renewal(now);
-            let task = renew(Arc::clone(&self.0), plain, takeoff);
+            let task = renew(Arc::clone(&self.0), renewal, held.token.hash(), takeoff);
             runtime.spawn(task.in_current_span());
         }
     }
@@ -182,48 +186,65 @@ impl ConfidentialClient {
     /// A token from the cache or from the authority. Callers that want the same share one request; a caller
     /// that goes away does not end it.
     pub(crate) async fn acquire(&self, wanted: Wanted) -> Result<Acquired, ExchangeError> {
-        let look = || self.cached_without_renewal(&wanted).map(Ok);
-        match self.0.flights.join(wanted.flight(), MAX_FLIGHTS, look) {
-            Joined::Found(found) => found,
-            Joined::Passenger(flight) => flight.await.unwrap_or_else(|| Err(unavailable())),
+        let outcome = match self.join(&wanted).await {
+            // The others did not know that this one was refused.
+            (Ok(acquired), Joiner::Passenger) if wanted.refuses(&acquired) => {
+                self.join(&wanted).await.0
+            }
+            (outcome, _) => outcome,
+        };
+        match outcome {
+            // While the authority cannot answer, a token that is only no longer fresh is still a good one.
+            Err(error) if wanted.is_plain() && error.is_transient() => {
+                let held = self.0.cache.get(&wanted.key(), self.0.now());
+                held.map(|held| Acquired::from(&*held)).ok_or(error)
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn join(&self, wanted: &Wanted) -> (Outcome, Joiner) {
+        let look = || {
+            let held = self.0.held(wanted, self.0.now())?;
+            Some(Ok(Acquired::from(&*held)))
+        };
+        let (flight, joiner) = match self.0.flights.join(wanted.flight(), MAX_FLIGHTS, look) {
+            Joined::Found(found) => {
+                telemetry::token("memory");
+                return (found, Joiner::Pilot);
+            }
+            Joined::Passenger(flight) => {
+                telemetry::token("flight");
+                (flight, Joiner::Passenger)
+            }
             Joined::Pilot(takeoff, flight) => {
                 let Ok(runtime) = Handle::try_current() else {
                     tracing::error!(
                         kind = "no_runtime",
                         "tokens are acquired on a tokio runtime, and this is none"
                     );
-                    return Err(unavailable());
+                    return (Err(unavailable()), Joiner::Pilot);
                 };
                 // A task of its own: the one who asked may go away while others wait. What is logged of it belongs to his request.
-                let task = fly(Arc::clone(&self.0), wanted, takeoff);
+                let task = fly(Arc::clone(&self.0), wanted.clone(), takeoff);
                 runtime.spawn(task.in_current_span());
-                flight.await.unwrap_or_else(|| Err(unavailable()))
+                (flight, Joiner::Pilot)
             }
             Joined::Full => {
                 tracing::error!(
                     kind = "too_many_token_requests",
                     "so many token requests are under way that no other is begun"
                 );
-                Err(unavailable())
+                return (Err(unavailable()), Joiner::Pilot);
             }
-        }
-    }
-
-    /// As [`cached`](Self::cached), for use under the lock of the flights.
-    fn cached_without_renewal(&self, wanted: &Wanted) -> Option<Acquired> {
-        let now = self.0.now();
-        let held = self.0.cache.get(&wanted.key(), now);
-        held.filter(|held| held.is_fresh(now) && wanted.is_met_by(held))
-            .map(|held| Acquired::from(&*held))
+        };
+        let landed = flight.await;
+        (landed.unwrap_or_else(|| Err(unavailable())), joiner)
     }
 
     /// Forgets the token that was refused, unless it has been replaced already.
     pub(crate) fn evict(&self, wanted: &Wanted, refused: TokenHash) {
-        let key = wanted.key();
-        let held = self.0.cache.get(&key, self.0.now());
-        if held.is_some_and(|held| held.token.hash() == refused) {
-            self.0.forget(key);
-        }
+        self.0.forget(wanted.key(), refused);
     }
 
     /// May we act for this caller: a user, with a token of our authority that was issued for us?
@@ -266,23 +287,29 @@ impl ConfidentialClient {
 }
 
 async fn fly(inner: Arc<Inner>, wanted: Wanted, takeoff: Takeoff<Flight, Outcome>) {
-    let outcome = match inner.obtain(&wanted, |held, now| held.is_fresh(now)).await {
-        // While the authority cannot answer, a token that is only no longer fresh is still a good one.
-        Err(error) if wanted.is_plain() && error.is_transient() => {
-            let held = inner.cache.get(&wanted.key(), inner.now());
-            held.map(|held| Acquired::from(&*held)).ok_or(error)
-        }
-        outcome => outcome,
-    };
+    let outcome = inner
+        .obtain(&wanted, |held, now| {
+            held.is_fresh(now) && wanted.is_met_by(held)
+        })
+        .await;
     takeoff.land(outcome);
 }
 
 /// As a flight, for nobody in particular: the token at hand serves meanwhile.
-async fn renew(inner: Arc<Inner>, wanted: Wanted, takeoff: Takeoff<Flight, Outcome>) {
-    let outcome = inner.obtain(&wanted, |held, now| !held.is_due(now)).await;
+async fn renew(
+    inner: Arc<Inner>,
+    wanted: Wanted,
+    old: TokenHash,
+    takeoff: Takeoff<Flight, Outcome>,
+) {
+    let outcome = inner
+        .obtain(&wanted, |held, now| {
+            !held.is_due(now) && held.claims == wanted.claims
+        })
+        .await;
     if let Err(ExchangeError::Challenge { .. }) = &outcome {
         // The user must act before there is another token, and should be told so by the next request rather than when this one ends.
-        inner.forget(wanted.key());
+        inner.forget(wanted.key(), old);
     }
     takeoff.land(outcome);
 }
@@ -292,13 +319,24 @@ impl Inner {
         self.settings.shared.as_ref()
     }
 
-    /// Whose tokens they are, in a store that clients of several services may share.
-    pub(super) fn name(&self) -> [&[u8]; 2] {
+    /// Whose tokens they are, in a store that clients of several services may share, and by which rules they were taken.
+    pub(super) fn name(&self) -> [&[u8]; 3] {
         let settings = &self.settings;
+        let rules: &[u8] = match settings.pairwise_subjects {
+            true => b"pairwise",
+            false => b"",
+        };
         [
             settings.authority.name().as_bytes(),
             settings.client_id.as_bytes(),
+            rules,
         ]
+    }
+
+    /// The token at hand, if it is an answer and nobody need wait for a newer one.
+    fn held(&self, wanted: &Wanted, now: u64) -> Option<Arc<Held>> {
+        let held = self.cache.get(&wanted.key(), now);
+        held.filter(|held| held.is_fresh(now) && wanted.is_met_by(held))
     }
 
     fn now(&self) -> u64 {
@@ -306,16 +344,16 @@ impl Inner {
     }
 
     /// Takes what another process obtained, if it is `good`, else asks the authority.
-    async fn obtain(&self, wanted: &Wanted, good: fn(&Held, u64) -> bool) -> Outcome {
+    async fn obtain(&self, wanted: &Wanted, good: impl Fn(&Held, u64) -> bool) -> Outcome {
         let Some(shared) = self.shared() else {
             return self.ask_and_keep(wanted).await;
         };
         let key = wanted.key();
         let parts = self.shared_parts(&key);
-        let now = self.now();
         let read = |text: &[u8]| {
-            Held::read(text, wanted.subject_expires(), now)
-                .filter(|held| good(held, now) && wanted.is_met_by(held))
+            // Read again each time: others may be waited for.
+            let now = self.now();
+            Held::read(text, wanted.subject_expires(), now).filter(|held| good(held, now))
         };
         let claim = match shared.turn(&parts, self.patience(), read).await {
             Turn::Found(held) => {
@@ -339,14 +377,17 @@ impl Inner {
         2 * self.settings.authority.timeout()
     }
 
-    fn shared_parts<'a>(&'a self, key: &'a Key) -> [&'a [u8]; 7] {
+    fn shared_parts<'a>(&'a self, key: &'a Key) -> [&'a [u8]; 8] {
         let [kind, subject, scope, audience, resource] = key.parts();
-        let [authority, client] = self.name();
-        [authority, client, kind, subject, scope, audience, resource]
+        let [authority, client, rules] = self.name();
+        [
+            authority, client, rules, kind, subject, scope, audience, resource,
+        ]
     }
 
-    fn forget(self: &Arc<Self>, key: Key) {
-        self.cache.remove(&key);
+    /// Forgets one token, here and in the shared store, and none that has replaced it.
+    fn forget(self: &Arc<Self>, key: Key, token: TokenHash) {
+        self.cache.remove(&key, token);
         if self.shared().is_none() {
             return;
         }
@@ -354,8 +395,13 @@ impl Inner {
         let inner = Arc::clone(self);
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
-                if let Some(shared) = inner.shared() {
-                    shared.remove(&inner.shared_parts(&key)).await;
+                let Some(shared) = inner.shared() else { return };
+                let parts = inner.shared_parts(&key);
+                let found = shared.get(&parts).await;
+                let held =
+                    found.and_then(|text| Held::read(text.expose_secret(), u64::MAX, inner.now()));
+                if held.is_some_and(|held| held.token.hash() == token) {
+                    shared.remove(&parts).await;
                 }
             });
         }
@@ -425,13 +471,18 @@ impl Inner {
                     offline: false,
                 };
                 let identity = self.identity_of(caller);
-                self.exchange(wanted, grant, &identity, self.is_expired(caller))
+                self.exchange(wanted, grant, &identity, self.presented(caller))
                     .await
             }
             Subject::Application { tenant } => {
                 let identity = Identity::new([("tid", self.tenant(tenant))]);
-                self.exchange(wanted, Grant::ClientCredentials, &identity, false)
-                    .await
+                self.exchange(
+                    wanted,
+                    Grant::ClientCredentials,
+                    &identity,
+                    Presented::Nothing,
+                )
+                .await
             }
             Subject::Session(session) => self.refresh(wanted, session).await,
         }
@@ -442,7 +493,7 @@ impl Inner {
         wanted: &Wanted,
         grant: Grant<'_>,
         identity: &Identity,
-        subject_is_expired: bool,
+        presented: Presented,
     ) -> Result<Issued, ExchangeError> {
         let Some(token_endpoint) = self.token_endpoint(wanted) else {
             return Err(ExchangeError::of(OnBehalfOfErrorKind::Misconfigured));
@@ -460,7 +511,7 @@ impl Inner {
             requested: &wanted.requested,
             claims: wanted.claims.as_ref(),
             identity,
-            subject_is_expired,
+            presented,
             correlation_id: wanted.correlation_id.clone(),
             now: self.now(),
         };
@@ -495,9 +546,13 @@ impl Inner {
     }
 
     /// With the leeway with which the assertion was accepted: the authority's clock may be ahead of ours.
-    pub(super) fn is_expired(&self, caller: &Principal) -> bool {
+    pub(super) fn presented(&self, caller: &Principal) -> Presented {
         let leeway = caller.resource().leeway_seconds();
-        caller.expires_at() <= self.now().saturating_add(leeway)
+        let expired = caller.expires_at() <= self.now().saturating_add(leeway);
+        match self.settings.dialect {
+            Dialect::Entra => Presented::Assertion { expired },
+            Dialect::Standard => Presented::SubjectToken { expired },
+        }
     }
 }
 
@@ -507,6 +562,12 @@ impl Wanted {
             key: self.key(),
             claims: self.claims.clone(),
         }
+    }
+
+    /// Is it the very token that was refused?
+    fn refuses(&self, acquired: &Acquired) -> bool {
+        let hash = acquired.token.hash();
+        self.refused.is_some_and(|refused| refused.hash == hash)
     }
 
     /// Is this token an answer?

@@ -10,7 +10,7 @@ use tracing::Instrument as _;
 use url::Url;
 use url::form_urlencoded::Serializer;
 
-use super::answer::{ExchangeError, Identity, Issued, Received};
+use super::answer::{ExchangeError, Identity, Issued, Presented, Received};
 use super::credential::{Credential, Proof};
 use super::error::OnBehalfOfError;
 use super::grant::{Dialect, Grant};
@@ -41,8 +41,7 @@ pub(super) struct Exchange<'a> {
     pub(super) claims: Option<&'a ClaimsRequest>,
     /// Whom the token must be for.
     pub(super) identity: &'a Identity,
-    /// Has what the grant presents run out by our clock?
-    pub(super) subject_is_expired: bool,
+    pub(super) presented: Presented,
     pub(super) correlation_id: Option<HeaderValue>,
     pub(super) now: u64,
 }
@@ -92,13 +91,11 @@ impl Exchange<'_> {
         };
         if received.is_failure() {
             self.failed(attempt, received.asks_to_wait().map(Duration::from_secs));
-        } else if received.is_throttled() {
-            // How long is the business of the one who was throttled; others may be served.
-            self.failed(attempt, None);
         } else {
+            // Who is throttled has been answered as well; for how long is his business alone.
             self.pause().succeeded(attempt);
         }
-        received.read(self.identity, self.subject_is_expired, self.now)
+        received.read(self.identity, self.presented, self.now)
     }
 
     fn failed(&self, attempt: Attempt, asked: Option<Duration>) {
@@ -200,7 +197,7 @@ mod tests {
             requested: &Requested::scopes(["api://y/.default"]).unwrap(),
             claims: Some(&claims),
             identity: &Identity::default(),
-            subject_is_expired: false,
+            presented: Presented::Nothing,
             correlation_id: None,
             now: 1000,
         };

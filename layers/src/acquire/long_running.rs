@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -10,9 +11,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::Mutex;
 
-use super::answer::{ExchangeError, Identity, Issued};
+use super::answer::{ExchangeError, Identity, Issued, Presented};
 use super::client::{ConfidentialClient, Inner as Client};
 use super::error::{OnBehalfOfError, OnBehalfOfErrorKind};
 use super::grant::Grant;
@@ -29,12 +30,13 @@ const LONGEST: Duration = Duration::from_secs(90 * 86_400);
 /// out. Begun with [`ConfidentialClient::begin_long_running`], named in each request by
 /// [`OnBehalfOfExt::in_long_running`](crate::OnBehalfOfExt::in_long_running).
 ///
-/// It holds a refresh token, so it is worth as much as the user's consent: keep it where the work is, and drop it with the work. It
-/// ends when the authority says so: the user's sessions are revoked, a policy wants the user, or it was not used for long. Then
+/// It holds a refresh token, so it is worth as much as the user's consent: keep it where the work is, and end it with the work. It
+/// ends by itself when the authority says so: the user's sessions are revoked, a policy wants the user, or it was not used for long. Then
 /// calls fail with the demand ([`ChallengeRequired`](crate::ChallengeRequired)), which only the user can meet.
 ///
 /// With [`ConfidentialClient::shared`] it is kept, sealed, in the shared store as well, and another process can go on with it by its
-/// [`id`](Self::id): the work survives a restart.
+/// [`id`](Self::id): the work survives a restart. A store that is only a cache elsewhere then holds what cannot be asked for again;
+/// let it write to disk.
 ///
 /// Cheap to clone. Of several scopes that are asked for at once each is asked for in turn, since a refresh token may be good
 /// for one use only.
@@ -45,8 +47,16 @@ struct Inner {
     id: SecretString,
     hash: TokenHash,
     user: User,
-    refresh_token: Mutex<SecretString>,
+    state: Mutex<State>,
+    ended: AtomicBool,
     client: Weak<Client>,
+}
+
+/// What a session has left.
+struct State {
+    refresh_token: SecretString,
+    /// How often it was replaced: a store that was away when it was must not bring an older one back.
+    rotation: u64,
 }
 
 /// For whom the work is done.
@@ -57,16 +67,12 @@ struct User {
     claims_capable: bool,
 }
 
-/// A session of the shared store.
-struct Kept {
-    refresh_token: SecretString,
-    user: User,
-}
-
-/// The same as it stands there, sealed.
+/// A session as it stands, sealed, in the shared store.
 #[derive(Serialize, Deserialize)]
 struct Written<'a> {
+    #[serde(borrow)]
     refresh_token: Cow<'a, str>,
+    rotation: u64,
     user: Cow<'a, User>,
 }
 
@@ -75,8 +81,9 @@ impl ConfidentialClient {
     /// caller's request is served.
     ///
     /// # Errors
-    /// [`ChallengeRequired`](crate::ChallengeRequired) where the user must act, [`OnBehalfOfError`] otherwise; an authority that returns no
-    /// refresh token is [`Misconfigured`](OnBehalfOfErrorKind::Misconfigured).
+    /// [`ChallengeRequired`](crate::ChallengeRequired) where the user must act, [`OnBehalfOfError`] otherwise: an authority that returns no
+    /// refresh token is [`Misconfigured`](OnBehalfOfErrorKind::Misconfigured), a shared store that does not keep the session
+    /// [`Unavailable`](OnBehalfOfErrorKind::Unavailable).
     pub async fn begin_long_running<'a>(
         &self,
         caller: &Principal,
@@ -91,7 +98,7 @@ impl ConfidentialClient {
             offline: true,
         };
         let identity = inner.identity_of(caller);
-        let exchanged = inner.exchange(&wanted, grant, &identity, inner.is_expired(caller));
+        let exchanged = inner.exchange(&wanted, grant, &identity, inner.presented(caller));
         let mut issued = exchanged.await.map_err(|error| match error {
             ExchangeError::Challenge { challenge, .. } => BoxError::from(challenge),
             ExchangeError::Other(error) => error.into(),
@@ -110,46 +117,89 @@ impl ConfidentialClient {
             identity,
             claims_capable: caller.accepts_claims_challenge(),
         };
+        let state = State {
+            refresh_token,
+            rotation: 0,
+        };
         let id = BASE64_URL_SAFE_NO_PAD.encode(id).into();
-        let session = LongRunning::new(id, user, refresh_token, inner);
-        inner
-            .keep_session(&session, &*session.refresh_token().await)
-            .await;
+        let session = LongRunning::new(id, user, state, inner);
+        if !inner
+            .keep_session(&session, &*session.0.state.lock().await)
+            .await
+        {
+            return Err(OnBehalfOfError::new(OnBehalfOfErrorKind::Unavailable).into());
+        }
         let wanted = Wanted::new(Subject::Session(session.clone()), &requested);
         inner.keep(&wanted, &issued).await;
         Ok(session)
     }
 
-    /// Goes on with a session that this or another process of this service began, by its id. `None` if it is not in the shared store: there
-    /// is none, the store is down, or the session has ended.
-    pub async fn resume_long_running(&self, id: &str) -> Option<LongRunning> {
-        let id = SecretString::from(id);
+    /// Goes on with a session that this or another process of this service began, by its id. `None`: there is none in the
+    /// shared store, or it has ended there.
+    ///
+    /// # Errors
+    /// [`Unavailable`](OnBehalfOfErrorKind::Unavailable): the store does not answer, which tells nothing about the session.
+    /// [`Misconfigured`](OnBehalfOfErrorKind::Misconfigured): this client has none.
+    pub async fn resume_long_running(
+        &self,
+        id: &str,
+    ) -> Result<Option<LongRunning>, OnBehalfOfError> {
         let inner = self.inner();
-        let kept = inner.session(TokenHash::of(id.expose_secret())).await?;
-        Some(LongRunning::new(id, kept.user, kept.refresh_token, inner))
+        let Some(shared) = inner.shared() else {
+            return Err(OnBehalfOfError::new(OnBehalfOfErrorKind::Misconfigured));
+        };
+        let hash = TokenHash::of(id);
+        let found = shared.find(&inner.session_parts(&hash)).await;
+        let text = found.ok_or_else(|| OnBehalfOfError::unavailable(1))?;
+        let written = text.as_ref().and_then(Written::read);
+        Ok(written.map(|written| {
+            let state = written.state();
+            LongRunning::new(id.into(), written.user.into_owned(), state, inner)
+        }))
     }
 
-    /// Ends a session: nothing of it is kept. Its refresh token is forgotten, not revoked at the authority.
-    pub async fn end_long_running(&self, session: LongRunning) {
+    /// Ends a session, for all its clones: no call is made with it any more, and its refresh token is forgotten. It is not revoked at
+    /// the authority.
+    ///
+    /// # Errors
+    /// [`Unavailable`](OnBehalfOfErrorKind::Unavailable): the shared store still has it. Here it has ended all the same.
+    pub async fn end_long_running(&self, session: &LongRunning) -> Result<(), OnBehalfOfError> {
+        session.0.ended.store(true, Ordering::SeqCst);
         let inner = self.inner();
-        if let Some(shared) = inner.shared() {
-            shared.remove(&inner.session_parts(&session.hash())).await;
+        // A rotation under way would put it back.
+        let _state = session.0.state.lock().await;
+        let Some(shared) = inner.shared() else {
+            return Ok(());
+        };
+        let hash = session.hash();
+        match shared.remove(&inner.session_parts(&hash)).await {
+            true => Ok(()),
+            false => Err(OnBehalfOfError::unavailable(1)),
+        }
+    }
+}
+
+impl<'a> Written<'a> {
+    fn read(text: &'a SecretSlice<u8>) -> Option<Self> {
+        serde_json::from_slice(text.expose_secret()).ok()
+    }
+
+    fn state(&self) -> State {
+        State {
+            refresh_token: SecretString::from(&*self.refresh_token),
+            rotation: self.rotation,
         }
     }
 }
 
 impl LongRunning {
-    fn new(
-        id: SecretString,
-        user: User,
-        refresh_token: SecretString,
-        client: &Arc<Client>,
-    ) -> Self {
+    fn new(id: SecretString, user: User, state: State, client: &Arc<Client>) -> Self {
         Self(Arc::new(Inner {
             hash: TokenHash::of(id.expose_secret()),
             id,
             user,
-            refresh_token: Mutex::new(refresh_token),
+            state: Mutex::new(state),
+            ended: AtomicBool::new(false),
             client: Arc::downgrade(client),
         }))
     }
@@ -160,9 +210,13 @@ impl LongRunning {
         self.0.id.expose_secret()
     }
 
-    /// Was it begun with this client?
+    /// Was it begun with this client, and has it not been ended?
     pub(crate) fn is_of(&self, client: &ConfidentialClient) -> bool {
-        Weak::ptr_eq(&self.0.client, &Arc::downgrade(client.inner()))
+        Weak::ptr_eq(&self.0.client, &Arc::downgrade(client.inner())) && !self.has_ended()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.0.ended.load(Ordering::SeqCst)
     }
 
     pub(crate) fn accepts_claims_challenge(&self) -> bool {
@@ -176,15 +230,6 @@ impl LongRunning {
     pub(super) fn tenant(&self) -> &str {
         &self.0.user.tenant
     }
-
-    fn identity(&self) -> &Identity {
-        &self.0.user.identity
-    }
-
-    /// Whoever holds it may use it and put the next one there.
-    async fn refresh_token(&self) -> MutexGuard<'_, SecretString> {
-        self.0.refresh_token.lock().await
-    }
 }
 
 impl Client {
@@ -194,28 +239,47 @@ impl Client {
         wanted: &Wanted,
         session: &LongRunning,
     ) -> Result<Issued, ExchangeError> {
-        let mut kept = session.refresh_token().await;
+        let mut state = session.0.state.lock().await;
+        if session.has_ended() {
+            return Err(ExchangeError::of(OnBehalfOfErrorKind::NoAssertion));
+        }
         let mut claim = None;
         if let Some(shared) = self.shared() {
             let hash = session.hash();
             let parts = self.session_parts(&hash);
-            if let Turn::Ours(ours) = shared.turn(&parts, self.patience(), |_| None::<()>).await {
-                claim = Some(ours);
+            match shared.turn(&parts, self.patience(), |_| None::<()>).await {
+                Turn::Ours(ours) => claim = Some(ours),
+                // The store is there, and another process has the refresh token in use.
+                Turn::Alone if shared.is_available() => {
+                    return Err(ExchangeError::of(OnBehalfOfErrorKind::Unavailable));
+                }
+                Turn::Alone | Turn::Found(()) => {}
             }
-            // Another process may have used the one that is here.
-            if let Some(newest) = self.session(hash).await {
-                *kept = newest.refresh_token;
+            let text = shared.get(&parts).await;
+            if let Some(written) = text.as_ref().and_then(Written::read)
+                && written.rotation > state.rotation
+            {
+                *state = written.state();
             }
         }
-        let grant = Grant::Refresh { token: &kept };
+        let grant = Grant::Refresh {
+            token: &state.refresh_token,
+        };
+        let identity = &session.0.user.identity;
         let mut outcome = self
-            .exchange(wanted, grant, session.identity(), false)
+            .exchange(wanted, grant, identity, Presented::RefreshToken)
             .await;
-        if let Ok(issued) = &mut outcome
-            && let Some(next) = issued.refresh_token.take()
-        {
-            *kept = next;
-            self.keep_session(session, &kept).await;
+        if let Ok(issued) = &mut outcome {
+            if let Some(next) = issued.refresh_token.take() {
+                *state = State {
+                    refresh_token: next,
+                    rotation: state.rotation.saturating_add(1),
+                };
+            }
+            if !session.has_ended() {
+                // Also where it is the same: the store's time begins anew.
+                self.keep_session(session, &state).await;
+            }
         }
         if let Some(claim) = claim {
             claim.release().await;
@@ -223,33 +287,25 @@ impl Client {
         outcome
     }
 
-    fn session_parts<'a>(&'a self, hash: &'a TokenHash) -> [&'a [u8]; 4] {
-        let [authority, client] = self.name();
-        [authority, client, b"long_running", hash.as_bytes()]
+    fn session_parts<'a>(&'a self, hash: &'a TokenHash) -> [&'a [u8]; 5] {
+        let [authority, client, rules] = self.name();
+        [authority, client, rules, b"long_running", hash.as_bytes()]
     }
 
-    /// As it stands in the shared store.
-    async fn session(&self, hash: TokenHash) -> Option<Kept> {
-        let text = self.shared()?.get(&self.session_parts(&hash)).await?;
-        let written: Written<'_> = serde_json::from_slice(text.expose_secret()).ok()?;
-        Some(Kept {
-            refresh_token: SecretString::from(&*written.refresh_token),
-            user: written.user.into_owned(),
-        })
-    }
-
-    async fn keep_session(&self, session: &LongRunning, refresh_token: &SecretString) {
+    /// False where there is a shared store and it did not take the session.
+    async fn keep_session(&self, session: &LongRunning, state: &State) -> bool {
         let Some(shared) = self.shared() else {
-            return;
+            return true;
         };
         let written = Written {
-            refresh_token: refresh_token.expose_secret().into(),
+            refresh_token: state.refresh_token.expose_secret().into(),
+            rotation: state.rotation,
             user: Cow::Borrowed(&session.0.user),
         };
         let text = SecretSlice::from(serde_json::to_vec(&written).unwrap_or_default());
         let hash = session.hash();
         let parts = self.session_parts(&hash);
-        shared.put(&parts, text.expose_secret(), LONGEST).await;
+        shared.put(&parts, text.expose_secret(), LONGEST).await
     }
 }
 

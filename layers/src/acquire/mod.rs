@@ -3,8 +3,8 @@
 //! `cache` is the first level, of one process. The second one is shared by several: `store` is its seam and `redis` one
 //! implementation, `sealing` is what it gets to see, `shared` is how it is used, and `pause` when it is left alone.
 
-mod answer;
-mod cache;
+pub(crate) mod answer;
+pub(crate) mod cache;
 mod client;
 mod credential;
 mod error;

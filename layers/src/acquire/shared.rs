@@ -151,7 +151,12 @@ impl SharedTokens {
     /// What was put under these parts, and with which key is all the same. What is missing, cannot be opened, fails
     /// or is late is nothing.
     pub(crate) async fn get(&self, parts: &[&[u8]]) -> Option<SecretSlice<u8>> {
-        let found = self.ask(async |shared| {
+        self.find(parts).await.flatten()
+    }
+
+    /// The same, where it matters whether the store answered at all.
+    pub(crate) async fn find(&self, parts: &[&[u8]]) -> Option<Option<SecretSlice<u8>>> {
+        self.ask(async |shared| {
             for name in shared.keys.names(&values(parts)) {
                 let Some(sealed) = shared.store.get(&name).await? else {
                     continue;
@@ -168,35 +173,37 @@ impl SharedTokens {
                 );
             }
             Ok(None)
-        });
-        found.await.flatten()
+        })
+        .await
     }
 
-    /// Keeps a value until `time_to_live` has passed, under the key that seals.
-    pub(crate) async fn put(&self, parts: &[&[u8]], text: &[u8], time_to_live: Duration) {
+    /// Keeps a value until `time_to_live` has passed, under the key that seals. Tells whether it is kept.
+    pub(crate) async fn put(&self, parts: &[&[u8]], text: &[u8], time_to_live: Duration) -> bool {
         if text.len() > MAX_VALUE || time_to_live.as_millis() == 0 {
-            return;
+            return false;
         }
         let keys = &self.shared.keys;
         let Some(name) = keys.names(&values(parts)).next() else {
-            return;
+            return false;
         };
         let Some(sealed) = keys.seal(&name, text) else {
-            return;
+            return false;
         };
         self.ask(async |shared| shared.store.put(&name, sealed, time_to_live).await)
-            .await;
+            .await
+            .is_some()
     }
 
-    /// Forgets what was put under these parts, with whichever key.
-    pub(crate) async fn remove(&self, parts: &[&[u8]]) {
+    /// Forgets what was put under these parts, with whichever key. Tells whether the store did.
+    pub(crate) async fn remove(&self, parts: &[&[u8]]) -> bool {
         self.ask(async |shared| {
             for name in shared.keys.names(&values(parts)) {
                 shared.store.remove(&name).await?;
             }
             Ok(())
         })
-        .await;
+        .await
+        .is_some()
     }
 
     /// Does this process do the work for these parts? After [`Claim::Ours`] the caller looks once more: what he did not find

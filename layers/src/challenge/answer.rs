@@ -122,6 +122,20 @@ pub(crate) fn find(error: &(dyn Error + 'static)) -> Option<Carried> {
 }
 
 impl Answer {
+    /// Could the client do something about it?
+    pub(crate) fn is_challenge(&self) -> bool {
+        match self {
+            Self::MissingToken
+            | Self::InvalidRequest
+            | Self::InvalidToken
+            | Self::InsufficientScope(_)
+            | Self::InsufficientClaims(_)
+            | Self::StepUp(_)
+            | Self::ConsentRequired => true,
+            Self::Forbidden | Self::Internal | Self::BadGateway | Self::Unavailable { .. } => false,
+        }
+    }
+
     pub(crate) fn kind(&self) -> RefusalKind {
         match self {
             Self::BadGateway => RefusalKind::BadGateway,

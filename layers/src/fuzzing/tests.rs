@@ -171,4 +171,5 @@ campaigns!(
     metadata,
     scopes,
     token,
+    token_response,
 );

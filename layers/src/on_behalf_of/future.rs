@@ -70,6 +70,8 @@ struct Operation<S, B, R: Replay<B>> {
     demanded: Option<ClaimsRequest>,
     /// The claims with which the authority was asked so far.
     asked: Vec<ClaimsRequest>,
+    /// How often the next tier demanded claims.
+    rounds: usize,
     /// A token that others obtained was taken for an answer once.
     took_newer: bool,
     refreshed: bool,
@@ -161,6 +163,7 @@ impl<S, B, R: Replay<B>> Operation<S, B, R> {
             sent: None,
             demanded: None,
             asked: Vec::new(),
+            rounds: 0,
             took_newer: false,
             refreshed: false,
         }
@@ -186,7 +189,11 @@ impl<S, B, R: Replay<B>> Operation<S, B, R> {
 
     /// The next tier demands claims: ask the authority with them, or give up.
     fn challenged(&mut self, claims: ClaimsRequest) -> Result<Wanted, BoxError> {
-        let loops = self.asked.contains(&claims) || self.asked.len() >= MAX_ROUNDS;
+        // A newer token that was tried is no round of its own, but one more demand.
+        let loops = self.asked.contains(&claims)
+            || self.asked.len() >= MAX_ROUNDS
+            || self.rounds > MAX_ROUNDS;
+        self.rounds += 1;
         self.demanded = Some(claims.clone());
         if loops {
             return Err(self.relay(OnBehalfOfErrorKind::Blocked));
@@ -242,10 +249,27 @@ impl<S, B, R: Replay<B>> Operation<S, B, R> {
         }
     }
 
+    /// Is it this client's own right that is used?
+    fn is_for_nobody(&self) -> bool {
+        let subject = self.wanted.as_ref().map(|wanted| &wanted.subject);
+        matches!(subject, Some(Subject::Application { .. }))
+    }
+
     /// What the caller is told when the authority gives no token.
     fn unmet(&self, error: ExchangeError) -> BoxError {
         match error {
             ExchangeError::Other(error) => error.into(),
+            // No user is spoken for, and none can do anything about it.
+            ExchangeError::Challenge { .. } if self.is_for_nobody() => {
+                if self.demanded.is_none() {
+                    tracing::error!(
+                        kind = "client_misconfigured",
+                        "the authority wants a user, and this client asks for a token of its own"
+                    );
+                    return OnBehalfOfError::new(OnBehalfOfErrorKind::Misconfigured).into();
+                }
+                OnBehalfOfError::new(OnBehalfOfErrorKind::Blocked).into()
+            }
             ExchangeError::Challenge {
                 challenge,
                 with_claims: true,
@@ -262,12 +286,12 @@ impl<S, B, R: Replay<B>> Operation<S, B, R> {
     /// that authority's to give, whatever the header names.
     fn in_callers_dialect(&self, demand: Demand) -> Verdict {
         let subject = self.wanted.as_ref().map(|wanted| &wanted.subject);
-        // There is nobody to sign in.
-        if matches!(
-            (subject, &demand),
-            (Some(Subject::Application { .. }), Demand::StepUp(_))
-        ) {
-            return Verdict::Unsayable;
+        if self.is_for_nobody() {
+            // Claims are between this client and the authority; there is nobody to sign in.
+            return match demand {
+                Demand::Claims(claims) => Verdict::Claims(claims),
+                Demand::StepUp(_) => Verdict::Unsayable,
+            };
         }
         let claims = self.shared.client.authority().as_entra().is_some()
             || subject.is_some_and(Subject::accepts_claims_challenge);
@@ -315,9 +339,11 @@ where
                     Ok(acquired) if operation.next.is_some() => State::Ready {
                         token: Some(operation.acquired(acquired)),
                     },
-                    // The stronger token is in the cache, but this request cannot be sent again.
+                    // The stronger token is in the cache, but this request cannot be sent again. To challenge the caller would be
+                    // wrong: whoever signs in once more comes with another token, for which all this begins anew.
                     Ok(_) => {
-                        return Poll::Ready(Err(operation.relay(OnBehalfOfErrorKind::Unavailable)));
+                        let repeat = OnBehalfOfError::new(OnBehalfOfErrorKind::Unavailable);
+                        return Poll::Ready(Err(repeat.into()));
                     }
                     Err(error) => return Poll::Ready(Err(operation.unmet(error))),
                 },

@@ -26,7 +26,7 @@ use crate::scope::Scope;
 
 /// Makes calls to the next tier on behalf of the caller whose [`Principal`] the outgoing request carries
 /// ([`ConfidentialClient::on_behalf_of`]), of a [`LongRunning`] session, or of this client itself
-/// ([`ConfidentialClient::as_application`]).
+/// ([`ConfidentialClient::app_only`]).
 ///
 /// Wraps an HTTP client (hyper-util's, a tonic `Channel`, [`HttpClient`](crate::HttpClient) over reqwest, any `Service`). For each call:
 ///
@@ -145,8 +145,8 @@ impl ConfidentialClient {
     ///
     /// # Errors
     /// No scope, text that is not a scope-token, or an authority of several tenants
-    /// ([`as_application_in`](Self::as_application_in)).
-    pub fn as_application<'a>(
+    /// ([`app_only_in`](Self::app_only_in)).
+    pub fn app_only<'a>(
         &self,
         scopes: impl IntoIterator<Item = &'a str>,
         target: Target,
@@ -164,8 +164,8 @@ impl ConfidentialClient {
     /// The same in one tenant, a GUID, of an authority of several.
     ///
     /// # Errors
-    /// As [`as_application`](Self::as_application), or a tenant that the authority does not trust.
-    pub fn as_application_in<'a>(
+    /// As [`app_only`](Self::app_only), or a tenant that the authority does not trust.
+    pub fn app_only_in<'a>(
         &self,
         tenant: &str,
         scopes: impl IntoIterator<Item = &'a str>,
@@ -224,7 +224,7 @@ impl<R> OnBehalfOfLayer<R> {
 
     fn request(mut self, change: impl FnOnce(&mut Requested)) -> Result<Self, ConfigError> {
         if !self.shared.client.takes_audience_and_resource() {
-            return Err(ConfigError::Target);
+            return Err(ConfigError::AudienceOrResource);
         }
         change(Arc::make_mut(
             &mut Arc::make_mut(&mut self.shared).requested,

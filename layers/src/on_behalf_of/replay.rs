@@ -19,7 +19,10 @@ pub trait Replay<B> {
     fn again(&self, kept: Self::Kept) -> Option<B>;
 }
 
-/// Never sends a request twice: a challenge goes up at once. The default.
+/// Never sends a request twice. The default.
+///
+/// What the authority wants of the user goes up as with any other. Where it gives the stronger token without him, the caller is told
+/// 503 with `Retry-After: 1`: the token is at hand for the next request, and there is nothing that the user could do.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Never;
 

@@ -14,7 +14,6 @@ use crate::acquire::{OnBehalfOfError, OnBehalfOfErrorKind, Subject, Wanted};
 use crate::authority::is_guid;
 use crate::principal::Principal;
 use crate::refusal::BoxError;
-use crate::telemetry;
 
 /// Where a request may carry its id.
 const CORRELATION_IDS: [HeaderName; 2] = [
@@ -76,7 +75,6 @@ where
         request.headers_mut().remove(AUTHORIZATION);
         match self.shared.client.cached(&wanted) {
             Some(acquired) => {
-                telemetry::token("memory");
                 // The readied service makes the call; the clone waits for a possible second attempt.
                 // https://docs.rs/tower/latest/tower/trait.Service.html#be-careful-when-cloning-inner-services
                 let clone = self.inner.clone();
@@ -150,6 +148,8 @@ impl<S, R> OnBehalfOf<S, R> {
 
 /// The id under which the tiers log this request, if it is one that an authority takes: a GUID.
 fn correlation_id(headers: &HeaderMap) -> Option<HeaderValue> {
-    let id = CORRELATION_IDS.iter().find_map(|name| headers.get(name))?;
-    is_guid(id.to_str().ok()?).then(|| id.clone())
+    let sent = CORRELATION_IDS.map(|name| headers.get(name));
+    let sent = sent.into_iter().flatten();
+    let mut ids = sent.filter(|id| id.to_str().is_ok_and(is_guid));
+    ids.next().cloned()
 }

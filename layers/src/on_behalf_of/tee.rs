@@ -18,7 +18,7 @@ use crate::refusal::BoxError;
 ///
 /// The next tier may challenge before it has read the body, or without reading it at all; the rest is then taken over
 /// from the first attempt, which ends with an error, so that half a body never looks like a whole one. A body of which more than the
-/// cap was sent, or that failed, cannot be sent again: the challenge goes up. The first attempt is the same in every case.
+/// cap was sent, or that failed, cannot be sent again: see [`Never`](super::Never). The first attempt is the same in every case.
 ///
 /// Over HTTP/1 a server that challenges without reading should say `Connection: close` or read the body all the same: from a connection that it
 /// closes silently the second attempt may get an error of the transport.
@@ -112,17 +112,22 @@ where
     }
 
     fn again(&self, TeeKept(tape): TeeKept<B>) -> Option<B> {
-        let again = {
+        let (again, reader) = {
             // Poisoned: the body panicked, nobody knows where it stands.
             let mut tape = tape.lock().ok()?;
             let sent = tape.sent.take()?;
-            let rest = tape.take_over();
-            Again {
+            let reader = tape.reader.take();
+            let again = Again {
                 bytes: sent.bytes.into(),
                 trailers: sent.trailers,
-                rest,
-            }
+                rest: tape.take_over(),
+            };
+            (again, reader)
         };
+        // After the lock is given back: whoever is woken may poll at once.
+        if let Some(reader) = reader.filter(|_| again.rest.is_some()) {
+            reader.wake();
+        }
         Some((self.wrap)(TeeBody(Role::Again(again))))
     }
 }
@@ -138,14 +143,8 @@ impl<B> Tape<B> {
 
     /// The rest of the body, if it has not ended.
     fn take_over(&mut self) -> Option<B> {
-        let reader = self.reader.take();
         match std::mem::replace(&mut self.source, Source::Taken) {
-            Source::Body(body) => {
-                if let Some(reader) = reader {
-                    reader.wake();
-                }
-                Some(body)
-            }
+            Source::Body(body) => Some(body),
             Source::Ended => {
                 self.source = Source::Ended;
                 None

@@ -9,7 +9,7 @@ use http::Request;
 use serde_json::json;
 use tower::{ServiceExt as _, service_fn};
 use tower_bearer::{
-    AssertionRequest, BoxError, ChallengeRequired, Credential, OnBehalfOfError,
+    AssertionRequest, BoxError, ChallengeRequired, CloneBody, Credential, OnBehalfOfError,
     OnBehalfOfErrorKind, OnBehalfOfExt as _, OnBehalfOfLayer, Principal, RefusalKind, Target,
 };
 use wiremock::ResponseTemplate;
@@ -339,4 +339,64 @@ async fn the_id_of_the_request_goes_to_the_authority_if_it_is_one() {
         let got = received[0].headers.get("client-request-id");
         assert_eq!(got.is_some_and(|got| got == id), sent, "{name}: {value}");
     }
+}
+
+#[tokio::test]
+async fn a_renewal_that_hangs_into_the_last_minute_stalls_and_fails_nobody() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    endpoint.on_first(1, "jwt-bearer", issued("T")).await;
+    let hangs = issued("late").set_delay(Duration::from_secs(3600));
+    endpoint.on("jwt-bearer", hangs).await;
+    let (layer, alice) = (layer(&world), user(&world, "alice"));
+    call(&layer, &alice).await.unwrap();
+    world.clock.set(DUE);
+    assert_eq!(call(&layer, &alice).await.unwrap(), "T");
+    eventually(async || (endpoint.count().await == 2).then_some(())).await;
+    // Now a request would wait for it, and it fails.
+    world.clock.set(NOW + 3570);
+    let (waited, ()) = tokio::join!(call(&layer, &alice), skip(Duration::from_secs(6)));
+    assert_eq!(waited.unwrap(), "T");
+}
+
+#[tokio::test]
+async fn a_token_that_was_asked_for_with_claims_is_renewed_with_them() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    endpoint.on_first(1, "acrs", issued("for-c1")).await;
+    endpoint.on("acrs", issued("for-c1-again")).await;
+    endpoint.on("jwt-bearer", issued("plain")).await;
+    let (layer, alice) = (layer(&world), user(&world, "alice"));
+    let demands: &'static str = format!("Bearer claims=\"{C1_BASE64}\"").leak();
+    let next = NextTier::new(&[(401, demands), (200, "")]);
+    let stepping_up = layer
+        .clone()
+        .replay(CloneBody)
+        .wrap(service_fn(move |request| next.answer(request)));
+    let request = Request::get(format!("{NEXT}/x"));
+    let request = request.body(Body::default()).unwrap();
+    stepping_up
+        .oneshot(request.on_behalf_of(&alice))
+        .await
+        .unwrap();
+    assert_eq!(call(&layer, &alice).await.unwrap(), "for-c1");
+    world.clock.set(DUE);
+    let renewed = async || (call(&layer, &alice).await.unwrap() == "for-c1-again").then_some(());
+    eventually(renewed).await;
+    assert_eq!(endpoint.count().await, 3);
+}
+
+#[tokio::test]
+async fn any_number_of_throttled_users_costs_the_others_nothing() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    let throttled = ResponseTemplate::new(429).insert_header("retry-after", "7");
+    endpoint.on_first(20, "jwt-bearer", throttled).await;
+    endpoint.on("jwt-bearer", issued("T")).await;
+    let layer = layer(&world);
+    for n in 0..20 {
+        let (kind, _) = failure(call(&layer, &user(&world, &n.to_string())).await);
+        assert_eq!(kind, OnBehalfOfErrorKind::Throttled);
+    }
+    assert_eq!(call(&layer, &user(&world, "bob")).await.unwrap(), "T");
 }

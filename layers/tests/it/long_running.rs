@@ -133,18 +133,40 @@ async fn a_session_that_is_over_wants_the_user() {
         .begin_long_running(&world.principal(json!({})), [SCOPE])
         .await
         .unwrap();
-    endpoint.server.reset().await;
-    let revoked = json!({"error": "invalid_grant", "suberror": "bad_token"});
+    // Entra, and any authority by RFC 6749 5.2.
+    for revoked in [
+        json!({"error": "invalid_grant", "suberror": "bad_token"}),
+        json!({"error": "invalid_grant"}),
+    ] {
+        endpoint.server.reset().await;
+        let revoked = ResponseTemplate::new(400).set_body_json(revoked);
+        endpoint.on("refresh_token", revoked).await;
+        world.clock.set(NOW + 7200);
+        let error = call(&client, SCOPE, &session).await.unwrap_err();
+        let demand = ChallengeRequired::find(error.as_ref()).expect("a demand");
+        assert_eq!(demand.kind(), RefusalKind::InvalidToken);
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_was_ended_is_used_no_more_by_any_clone_of_it() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
     endpoint
-        .on(
-            "refresh_token",
-            ResponseTemplate::new(400).set_body_json(revoked),
-        )
+        .on("offline_access&", issued_with("first", "R1"))
         .await;
-    world.clock.set(NOW + 7200);
-    let error = call(&client, SCOPE, &session).await.unwrap_err();
-    let demand = ChallengeRequired::find(error.as_ref()).expect("a demand");
-    assert_eq!(demand.kind(), RefusalKind::InvalidToken);
+    let client = client(&world);
+    let session = client
+        .begin_long_running(&world.principal(json!({})), [SCOPE])
+        .await
+        .unwrap();
+    let clone = session.clone();
+    assert_eq!(call(&client, SCOPE, &clone).await.unwrap(), "first");
+    client.end_long_running(&session).await.unwrap();
+    assert!(call(&client, SCOPE, &clone).await.is_err());
+    assert_eq!(endpoint.count().await, 1);
+    let error = client.resume_long_running(clone.id()).await.unwrap_err();
+    assert_eq!(error.kind(), OnBehalfOfErrorKind::Misconfigured);
 }
 
 #[tokio::test]

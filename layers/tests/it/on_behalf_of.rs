@@ -528,10 +528,29 @@ async fn a_401_that_calls_itself_grpc_is_still_a_401() {
 }
 
 #[tokio::test]
-async fn a_body_that_cannot_be_sent_again_relays_the_challenge() {
+async fn a_body_that_cannot_be_sent_again_is_to_be_repeated_by_the_caller_and_then_passes() {
     let endpoint = TokenEndpoint::start().await;
     let world = endpoint.world();
-    endpoint.on("jwt-bearer", issued("T")).await;
+    endpoint.on("acrs", issued("strong")).await;
+    endpoint.on("jwt-bearer", issued("plain")).await;
+    let layer = layer(&world).replay(Never);
+    let caller = world.principal(json!({}));
+    let next = NextTier::new(&[(401, DEMANDS_C1), (200, "")]);
+    let error = outcome(&layer, &next, call(&caller)).await.unwrap_err();
+    let error = error.downcast_ref::<OnBehalfOfError>().unwrap();
+    // The user has nothing to do: a challenge would send him to sign in for ever.
+    assert_eq!(error.kind(), OnBehalfOfErrorKind::Unavailable);
+    assert_eq!(error.retry_after(), Some(1));
+    assert_eq!(outcome(&layer, &next, call(&caller)).await.unwrap(), 200);
+    assert_eq!(next.bearers(), ["Bearer plain", "Bearer strong"]);
+}
+
+#[tokio::test]
+async fn what_the_authority_wants_of_the_user_goes_up_whether_the_body_can_be_sent_again_or_not() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    endpoint.on("acrs", interaction_required(C1)).await;
+    endpoint.on("jwt-bearer", issued("plain")).await;
     let next = NextTier::new(&[(401, DEMANDS_C1), (200, "")]);
     let outcome = outcome(
         &layer(&world).replay(Never),

@@ -266,7 +266,7 @@ async fn a_session_goes_on_in_another_process_and_its_refresh_token_is_used_once
             .begin_long_running(&world.principal(json!({})), [SCOPE])
             .await
             .unwrap();
-        let resumed = two.resume_long_running(begun.id()).await.unwrap();
+        let resumed = two.resume_long_running(begun.id()).await.unwrap().unwrap();
         assert_eq!(call_in(&two, &resumed).await.unwrap(), "T0");
         for (hours, token) in [(2, "T1"), (4, "T2"), (6, "T3")] {
             world.clock.set(NOW + hours * 3600);
@@ -278,10 +278,15 @@ async fn a_session_goes_on_in_another_process_and_its_refresh_token_is_used_once
         }
         assert_eq!(endpoint.count().await, 4);
 
-        assert!(two.resume_long_running("no such id").await.is_none());
+        assert!(
+            two.resume_long_running("no such id")
+                .await
+                .unwrap()
+                .is_none()
+        );
         let id = begun.id().to_owned();
-        one.end_long_running(begun).await;
-        assert!(two.resume_long_running(&id).await.is_none());
+        one.end_long_running(&begun).await.unwrap();
+        assert!(two.resume_long_running(&id).await.unwrap().is_none());
     })
     .await;
 }

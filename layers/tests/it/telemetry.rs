@@ -174,10 +174,6 @@ async fn a_middle_tier_counts_requests_tokens_and_challenges() {
             "tower_bearer_challenges_total{direction=relayed,kind=insufficient_claims}",
             1.0,
         ),
-        (
-            "tower_bearer_challenges_total{direction=relayed,kind=unavailable}",
-            1.0,
-        ),
         ("tower_bearer_tokens_total{from=memory}", 2.0),
         ("tower_bearer_tokens_total{from=authority}", 2.0),
         (

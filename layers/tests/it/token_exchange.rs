@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use tower::{ServiceExt as _, service_fn};
 use tower_bearer::clock::ManualClock;
 use tower_bearer::{
-    Algorithm, Authority, AuthorityBuilder, BoxError, ConfidentialClient, ConfigError, Credential,
-    OnBehalfOfError, OnBehalfOfErrorKind, OnBehalfOfExt as _, OnBehalfOfLayer, Principal, Target,
+    Algorithm, Authority, AuthorityBuilder, BoxError, CloneBody, ConfidentialClient, ConfigError,
+    Credential, OnBehalfOfError, OnBehalfOfErrorKind, OnBehalfOfExt as _, OnBehalfOfLayer,
+    Principal, StepUpTable, Target,
 };
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -181,10 +182,13 @@ fn what_belongs_to_another_kind_of_authority_is_refused_at_build() {
     assert_eq!(plain.build().err(), Some(ConfigError::Insecure));
     let client = World::new().authority.client(CLIENT, credential()).unwrap();
     let layer = || client.on_behalf_of(["a"], target()).unwrap();
-    assert_eq!(layer().audience("a").err(), Some(ConfigError::Target));
+    assert_eq!(
+        layer().audience("a").err(),
+        Some(ConfigError::AudienceOrResource)
+    );
     assert_eq!(
         layer().resource("https://a").err(),
-        Some(ConfigError::Target)
+        Some(ConfigError::AudienceOrResource)
     );
 }
 
@@ -197,9 +201,7 @@ async fn an_application_calls_with_a_token_of_its_own() {
         .authority
         .client(CLIENT, Credential::secret("hush").unwrap())
         .unwrap();
-    let layer = client
-        .as_application(["api://next/.default"], target())
-        .unwrap();
+    let layer = client.app_only(["api://next/.default"], target()).unwrap();
     // A gateway's request still holds the caller whose token was validated; it is not his right that is used.
     let mut gateways = request();
     gateways.extensions_mut().insert(world.principal(json!({})));
@@ -226,7 +228,7 @@ fn an_application_names_its_tenant_where_there_are_several() {
         .client(CLIENT, Credential::secret("x").unwrap())
         .unwrap();
     assert_eq!(
-        client.as_application(["a"], target()).err(),
+        client.app_only(["a"], target()).err(),
         Some(ConfigError::Tenant)
     );
     for (tenant, trusted) in [
@@ -234,7 +236,57 @@ fn an_application_names_its_tenant_where_there_are_several() {
         ("88888888-2222-3333-4444-555555555555", false),
         ("common", false),
     ] {
-        let layer = client.as_application_in(tenant, ["a"], target());
+        let layer = client.app_only_in(tenant, ["a"], target());
         assert_eq!(layer.is_ok(), trusted, "{tenant}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_demanded_of_an_application_is_no_users_business() {
+    let demands_mfa = "Bearer error=\"insufficient_user_authentication\", acr_values=\"urn:mfa\"";
+    let demands_c1: &'static str = format!("Bearer claims=\"{C1_BASE64}\"").leak();
+    // What the authority answers at first and to a demand, what the next tier demands, and what the caller gets.
+    for (first, then, demands, expected) in [
+        (
+            interaction_required(C1),
+            issued("T"),
+            "",
+            OnBehalfOfErrorKind::Misconfigured,
+        ),
+        (
+            issued("T"),
+            interaction_required(C1),
+            demands_c1,
+            OnBehalfOfErrorKind::Blocked,
+        ),
+        (
+            issued("T"),
+            issued("T2"),
+            demands_c1,
+            OnBehalfOfErrorKind::Blocked,
+        ),
+        (
+            issued("T"),
+            issued("T2"),
+            demands_mfa,
+            OnBehalfOfErrorKind::Blocked,
+        ),
+    ] {
+        let endpoint = TokenEndpoint::start().await;
+        let world = endpoint.world();
+        endpoint.on("acrs", then).await;
+        endpoint.on("client_credentials", first).await;
+        let client = world
+            .authority
+            .client(CLIENT, Credential::secret("hush").unwrap())
+            .unwrap();
+        let table = StepUpTable::new([("urn:other", "c2")]).unwrap();
+        let layer = client.app_only(["api://next/.default"], target()).unwrap();
+        let layer = layer.translate(table).replay(CloneBody);
+        let next = NextTier::new(&[(401, demands)]);
+        let service = layer.wrap(service_fn(move |request| next.answer(request)));
+        let error = service.oneshot(request()).await.unwrap_err();
+        let error = error.downcast_ref::<OnBehalfOfError>().expect("our error");
+        assert_eq!(error.kind(), expected);
     }
 }
