@@ -1,7 +1,7 @@
 //! Attacks on the middle tier's tokens: on who gets them, on how often the authority is asked, and on what ends them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use tokio::time::{Instant, timeout};
 use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 use tower_bearer::clock::ManualClock;
 use tower_bearer::{
-    Algorithm, Authority, AuthorityBuilder, BoxError, ChallengeRequired, CloneBody,
-    ConfidentialClient, Credential, LongRunning, OnBehalfOfError, OnBehalfOfErrorKind,
+    Algorithm, AssertionRequest, Authority, AuthorityBuilder, BoxError, ChallengeRequired,
+    CloneBody, ConfidentialClient, Credential, LongRunning, OnBehalfOfError, OnBehalfOfErrorKind,
     OnBehalfOfExt as _, Principal, RedisStore, RefusalKind, SealingKeys, SharedTokens, StoreFuture,
     Target, TokenStore,
 };
@@ -269,6 +269,23 @@ async fn a_token_is_not_sent_under_the_name_of_another_host() {
     assert!(outcome.is_err() || hosts.iter().all(own), "{hosts:?}");
 }
 
+/// RFC 9110 9.3.8: no credentials in a TRACE, whose answer is the request itself. Behind a gateway it would hand the caller the token
+/// of the next tier.
+#[tokio::test]
+async fn a_token_is_not_sent_to_be_echoed() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    endpoint.on("jwt-bearer", issued("T")).await;
+    let layer = client(&world).on_behalf_of([SCOPE], target()).unwrap();
+    let next = NextTier::new(&[(200, "")]);
+    let tier = next.clone();
+    let service = layer.wrap(service_fn(move |request| tier.answer(request)));
+    let mut traced = request().on_behalf_of(&user(&world, "alice"));
+    *traced.method_mut() = http::Method::TRACE;
+    let outcome = service.oneshot(traced).await;
+    assert!(outcome.is_err() && next.bearers().is_empty());
+}
+
 /// RFC 8693: the audience was asked for, and a JWT that names another one is not what was asked for (threat 131).
 #[tokio::test]
 async fn a_token_of_another_audience_than_the_one_asked_for_is_refused() {
@@ -375,6 +392,26 @@ async fn an_authority_that_says_with_400_that_it_is_not_there_now_is_left_alone_
     }
     let asked = endpoint.count().await;
     assert!(asked <= 5, "{asked} token requests, none of which was due");
+}
+
+/// What signs for this client (a vault, a metadata service) is as much a server as the authority is.
+#[tokio::test]
+async fn a_vault_that_fails_is_left_alone_as_well() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let vault = Credential::assertion(move |_: AssertionRequest| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async { Err("the vault is sealed".into()) }
+    });
+    let client = world.authority.client(CLIENT, vault).unwrap();
+    for n in 0..30 {
+        let outcome = call(&client, &user(&world, &format!("user-{n}"))).await;
+        assert_eq!(word(&outcome), "Unavailable");
+    }
+    let asked = asked.load(Ordering::SeqCst);
+    assert!(asked <= 5, "asked {asked} times");
 }
 
 #[tokio::test]
@@ -561,6 +598,39 @@ async fn a_refused_token_does_not_come_back_from_a_store_that_is_slow_to_forget(
     let refuses = service.oneshot(request().on_behalf_of(&alice)).await;
     assert!(refuses.is_err());
     assert_eq!(word(&call(&client, &alice).await), "newer");
+}
+
+/// The first process that learns of it replaces the refused token; the others take that one, and do not throw it away for the one
+/// that they still have themselves.
+#[tokio::test]
+async fn a_token_that_is_refused_in_every_process_is_replaced_once() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    endpoint.on_first(1, "jwt-bearer", issued("refused")).await;
+    endpoint.on("jwt-bearer", issued("newer")).await;
+    let memory = Memory::default();
+    let alice = user(&world, "alice");
+    let processes: Vec<_> = (0..5)
+        .map(|_| client(&world).shared(memory.tokens()))
+        .collect();
+    for process in &processes {
+        assert_eq!(word(&call(process, &alice).await), "refused");
+    }
+    for process in &processes {
+        let layer = process.on_behalf_of([SCOPE], target()).unwrap();
+        let next = service_fn(|request: Request<Body>| {
+            let refused = request.headers()["authorization"] == "Bearer refused";
+            let mut response = http::Response::new(Body::default());
+            if refused {
+                *response.status_mut() = http::StatusCode::UNAUTHORIZED;
+            }
+            std::future::ready(Ok::<_, std::convert::Infallible>(response))
+        });
+        let service = layer.replay(CloneBody).wrap(next);
+        let served = service.oneshot(request().on_behalf_of(&alice)).await;
+        assert_eq!(served.unwrap().status(), 200);
+    }
+    assert_eq!(endpoint.count().await, 2, "one for each token");
 }
 
 // ---- Whom a demand concerns
