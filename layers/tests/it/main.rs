@@ -8,6 +8,7 @@
 )]
 
 mod acquisition;
+mod attack;
 mod board;
 #[path = "../../src/campaign.rs"]
 mod campaign;
