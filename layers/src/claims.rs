@@ -165,6 +165,13 @@ pub(crate) fn peek_payload(token: &str) -> Option<Map<String, Value>> {
     json::parse_object(&URL_SAFE.decode(payload).ok()?, 32).ok()
 }
 
+/// Three parts, of which the first is an object in base64url.
+pub(crate) fn looks_like_jwt(token: &str) -> bool {
+    let mut parts = token.split('.');
+    let header = parts.next().and_then(|part| URL_SAFE.decode(part).ok());
+    header.is_some_and(|header| header.starts_with(b"{")) && parts.count() == 2
+}
+
 /// `^c[1-9][0-9]?$`
 pub(crate) fn check_context(context: &str) -> Result<(), ConfigError> {
     match context.as_bytes() {

@@ -130,7 +130,7 @@ mod campaign;
 #[cfg(test)]
 mod signer;
 
-#[cfg(all(doctest, feature = "axum", feature = "redis", feature = "reqwest"))]
+#[cfg(all(doctest, feature = "axum", feature = "reqwest"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;
 

@@ -156,6 +156,8 @@ async fn exchanges() -> String {
     }
     let credential = Credential::secret(MARKER.repeat(3)).unwrap();
     let client = world.authority.client(CLIENT, credential).unwrap();
+    // A session is begun in no store that is down.
+    let sessions = client.clone();
     #[cfg(feature = "redis")]
     let client = {
         // Nobody listens there.
@@ -169,11 +171,16 @@ async fn exchanges() -> String {
     let layer = client.on_behalf_of(scope, target()).unwrap();
     let caller = |n: usize| world.principal(json!({"oid": MARKER, "sub": format!("{n}{MARKER}")}));
     let mut told = format!("{client:?} {layer:?}");
-    let session = client.begin_long_running(&caller(9), scope).await.unwrap();
+    let session = sessions
+        .begin_long_running(&caller(9), scope)
+        .await
+        .unwrap();
+    let in_session = sessions.on_behalf_of(scope, target()).unwrap();
     told.push_str(&format!("{session:?}"));
     let demands: &'static str = format!("Bearer realm=\"{MARKER}\"").leak();
     for n in 0..8 {
         let next = NextTier::new(&[(if n == 0 { 403 } else { 401 }, demands)]);
+        let layer = if n == 7 { &in_session } else { &layer };
         let service = layer.wrap(service_fn(move |request| next.answer(request)));
         let request = Request::get(format!("https://next.example/{n}"));
         let request = request.body(Body::default()).unwrap();

@@ -8,14 +8,14 @@ use serde_json::{Map, Value};
 
 use super::error::{OnBehalfOfError, OnBehalfOfErrorKind};
 use crate::challenge::{Answer, ChallengeRequired};
-use crate::claims::{ClaimsRequest, peek_payload};
+use crate::claims::{ClaimsRequest, looks_like_jwt, peek_payload};
 use crate::json;
 use crate::token::AccessToken;
 
 /// Longest time that a `Retry-After` is believed, in seconds.
 const MAX_RETRY_AFTER: u64 = 3600;
-/// Longest refresh token that is kept.
-const MAX_REFRESH_TOKEN: usize = 16 * 1024;
+/// Longest access token and refresh token: what is longer stands in no header.
+const MAX_TOKEN: usize = 32 * 1024;
 
 /// The parts of a token response that decide.
 pub(crate) struct Received {
@@ -84,6 +84,19 @@ impl ExchangeError {
         Self::Other(OnBehalfOfError::new(kind))
     }
 
+    /// The session is over: its user must sign in again.
+    pub(crate) fn over() -> Self {
+        challenge(Answer::InvalidToken, false)
+    }
+
+    /// Has the authority decided against this user?
+    pub(crate) fn is_a_no(&self) -> bool {
+        match self {
+            Self::Challenge { .. } => true,
+            Self::Other(error) => error.kind() == OnBehalfOfErrorKind::Blocked,
+        }
+    }
+
     /// Will the same request perhaps succeed later, without anybody's doing?
     pub(crate) fn is_transient(&self) -> bool {
         matches!(self, Self::Other(error) if matches!(
@@ -105,10 +118,13 @@ impl Identity {
         )
     }
 
-    /// A token that is no JWT tells nothing.
+    /// A token that is no JWT tells nothing; one that cannot be read is nobody's.
     fn is_of(&self, token: &str) -> bool {
-        let Some(claims) = peek_payload(token) else {
+        if !looks_like_jwt(token) {
             return true;
+        }
+        let Some(claims) = peek_payload(token) else {
+            return false;
         };
         self.0.iter().all(|(name, expected)| {
             claims
@@ -132,12 +148,12 @@ impl Received {
         self.retry_after.map(|seconds| seconds.min(MAX_RETRY_AFTER))
     }
 
-    pub(crate) fn is_throttled(&self) -> bool {
+    fn is_throttled(&self) -> bool {
         self.status == StatusCode::TOO_MANY_REQUESTS
     }
 
     /// Did the server itself fail?
-    pub(crate) fn is_failure(&self) -> bool {
+    fn is_failure(&self) -> bool {
         self.status.is_server_error() || self.status == StatusCode::REQUEST_TIMEOUT
     }
 
@@ -164,7 +180,7 @@ impl Received {
     fn issued(&self, identity: &Identity, now: u64) -> Option<Issued> {
         let answer = json::parse_object(&self.body, 16).ok()?;
         let text = |name: &str| answer.get(name).and_then(Value::as_str);
-        let token = text("access_token")?;
+        let token = text("access_token").filter(|token| token.len() <= MAX_TOKEN)?;
         let bearer = text("token_type")?.eq_ignore_ascii_case("bearer");
         let lifetime = answer
             .get("expires_in")
@@ -181,7 +197,7 @@ impl Received {
         });
         let usable = bearer && access_token && identity.is_of(token);
         let refresh_token = text("refresh_token")
-            .filter(|token| (1..=MAX_REFRESH_TOKEN).contains(&token.len()))
+            .filter(|token| (1..=MAX_TOKEN).contains(&token.len()))
             .map(SecretString::from);
         Some(Issued {
             token: AccessToken::new(token, now.saturating_add(lifetime)).filter(|_| usable)?,
@@ -541,7 +557,7 @@ mod tests {
         assert_eq!(issued.refresh_in, Some(1800));
         assert!(issued.refresh_token.is_some());
         let mut long = body.clone();
-        long["refresh_token"] = json!("x".repeat(MAX_REFRESH_TOKEN + 1));
+        long["refresh_token"] = json!("x".repeat(MAX_TOKEN + 1));
         let issued = received(200, &long).read(&Identity::default(), GOOD, 1000);
         assert!(issued.ok().unwrap().refresh_token.is_none());
     }

@@ -75,6 +75,10 @@ impl TokenCache {
         self.0.insert(key, held);
     }
 
+    pub(super) fn remove_any(&self, key: &Key) {
+        self.0.remove(key);
+    }
+
     /// Removes this token, and none that has replaced it.
     pub(super) fn remove(&self, key: &Key, token: TokenHash) {
         self.0.remove_if(key, |held| held.token.hash() == token);
@@ -100,7 +104,9 @@ impl Held {
             _ => expires - 2 * margin,
         };
         let earlier = margin * u64::from(random) / u64::from(u16::MAX);
-        let refresh_at = ahead.saturating_sub(earlier).max(now + 1);
+        // However soon the authority would like to be asked again, not at each request.
+        let soonest = now + (lifetime / 2).clamp(1, REFRESH_AGAIN);
+        let refresh_at = ahead.saturating_sub(earlier).max(soonest);
         Self::within(
             issued.token.clone(),
             claims,

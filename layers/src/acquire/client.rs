@@ -31,8 +31,8 @@ use crate::token::{AccessToken, TokenHash};
 
 /// So many different token requests may be under way at once.
 const MAX_FLIGHTS: usize = 10_000;
-/// So many subjects are remembered as throttled.
-const MAX_HOLDS: usize = 10_000;
+/// So many subjects are remembered as throttled, and so many tokens as refused.
+const MAX_REMEMBERED: usize = 10_000;
 
 /// After so many failures in a row the token endpoint is left alone for a while, and for how long.
 const THRESHOLD: u32 = 5;
@@ -72,6 +72,8 @@ pub(super) struct Inner {
     flights: Flights<Flight, Outcome>,
     /// Until when the authority does not want to be asked again for the same.
     holds: Cache<Key, Instant>,
+    /// Tokens that were refused: a shared store may still have them.
+    refused: Cache<TokenHash, ()>,
 }
 
 /// Requests for the same flight share one exchange.
@@ -131,7 +133,8 @@ impl ConfidentialClient {
             cache: TokenCache::new(),
             pause: Mutex::new(Pause::new(THRESHOLD, FIRST_PAUSE, LONGEST_PAUSE)),
             flights: Flights::new(),
-            holds: Cache::new(MAX_HOLDS),
+            holds: Cache::new(MAX_REMEMBERED),
+            refused: Cache::new(MAX_REMEMBERED),
         }))
     }
 
@@ -292,6 +295,13 @@ async fn fly(inner: Arc<Inner>, wanted: Wanted, takeoff: Takeoff<Flight, Outcome
             held.is_fresh(now) && wanted.is_met_by(held)
         })
         .await;
+    if wanted.is_plain() && outcome.as_ref().is_err_and(ExchangeError::is_a_no) {
+        // Not even an outage brings an old token back after that.
+        let key = wanted.key();
+        if let Some(held) = inner.cache.get(&key, inner.now()) {
+            inner.forget(key, held.token.hash());
+        }
+    }
     takeoff.land(outcome);
 }
 
@@ -307,8 +317,8 @@ async fn renew(
             !held.is_due(now) && held.claims == wanted.claims
         })
         .await;
-    if let Err(ExchangeError::Challenge { .. }) = &outcome {
-        // The user must act before there is another token, and should be told so by the next request rather than when this one ends.
+    if outcome.as_ref().is_err_and(ExchangeError::is_a_no) {
+        // To be told by the next request rather than when this token ends.
         inner.forget(wanted.key(), old);
     }
     takeoff.land(outcome);
@@ -335,6 +345,9 @@ impl Inner {
 
     /// The token at hand, if it is an answer and nobody need wait for a newer one.
     fn held(&self, wanted: &Wanted, now: u64) -> Option<Arc<Held>> {
+        if wanted.subject.is_over() {
+            return None;
+        }
         let held = self.cache.get(&wanted.key(), now);
         held.filter(|held| held.is_fresh(now) && wanted.is_met_by(held))
     }
@@ -344,7 +357,14 @@ impl Inner {
     }
 
     /// Takes what another process obtained, if it is `good`, else asks the authority.
-    async fn obtain(&self, wanted: &Wanted, good: impl Fn(&Held, u64) -> bool) -> Outcome {
+    async fn obtain(
+        self: &Arc<Self>,
+        wanted: &Wanted,
+        good: impl Fn(&Held, u64) -> bool,
+    ) -> Outcome {
+        if wanted.subject.is_over() {
+            return Err(ExchangeError::over());
+        }
         let Some(shared) = self.shared() else {
             return self.ask_and_keep(wanted).await;
         };
@@ -353,7 +373,8 @@ impl Inner {
         let read = |text: &[u8]| {
             // Read again each time: others may be waited for.
             let now = self.now();
-            Held::read(text, wanted.subject_expires(), now).filter(|held| good(held, now))
+            Held::read(text, wanted.subject_expires(), now)
+                .filter(|held| good(held, now) && self.refused.get(&held.token.hash()).is_none())
         };
         let claim = match shared.turn(&parts, self.patience(), read).await {
             Turn::Found(held) => {
@@ -385,12 +406,22 @@ impl Inner {
         ]
     }
 
+    /// Forgets whatever is there for a wish.
+    pub(super) async fn forget_all(&self, wanted: &Wanted) {
+        let key = wanted.key();
+        self.cache.remove_any(&key);
+        if let Some(shared) = self.shared() {
+            shared.remove(&self.shared_parts(&key)).await;
+        }
+    }
+
     /// Forgets one token, here and in the shared store, and none that has replaced it.
     fn forget(self: &Arc<Self>, key: Key, token: TokenHash) {
         self.cache.remove(&key, token);
         if self.shared().is_none() {
             return;
         }
+        self.refused.insert(token, ());
         // The next one to ask, here or elsewhere, must not find it again; nobody need wait for that.
         let inner = Arc::clone(self);
         if let Ok(runtime) = Handle::try_current() {
@@ -408,30 +439,8 @@ impl Inner {
     }
 
     /// Asks the authority and keeps what it gives.
-    async fn ask_and_keep(&self, wanted: &Wanted) -> Outcome {
-        let key = wanted.key();
-        let now = Instant::now();
-        if let Some(wait) = self
-            .holds
-            .get(&key)
-            .and_then(|until| until.checked_duration_since(now))
-            && !wait.is_zero()
-        {
-            let error = OnBehalfOfError::throttled(seconds(wait));
-            return Err(ExchangeError::Other(error));
-        }
-        let issued = match self.ask(wanted).await {
-            Ok(issued) => issued,
-            Err(ExchangeError::Other(error)) => {
-                if let (OnBehalfOfErrorKind::Throttled, Some(wait)) =
-                    (error.kind(), error.retry_after())
-                {
-                    self.holds.insert(key, now + Duration::from_secs(wait));
-                }
-                return Err(ExchangeError::Other(error));
-            }
-            Err(error) => return Err(error),
-        };
+    async fn ask_and_keep(self: &Arc<Self>, wanted: &Wanted) -> Outcome {
+        let issued = self.ask(wanted).await?;
         telemetry::token("authority");
         self.keep(wanted, &issued).await;
         Ok(Acquired {
@@ -463,7 +472,7 @@ impl Inner {
         }
     }
 
-    async fn ask(&self, wanted: &Wanted) -> Result<Issued, ExchangeError> {
+    async fn ask(self: &Arc<Self>, wanted: &Wanted) -> Result<Issued, ExchangeError> {
         match &wanted.subject {
             Subject::Caller(caller) => {
                 let grant = Grant::Exchange {
@@ -495,6 +504,13 @@ impl Inner {
         identity: &Identity,
         presented: Presented,
     ) -> Result<Issued, ExchangeError> {
+        let key = wanted.key();
+        let held_off = self.holds.get(&key);
+        let wait = held_off.and_then(|until| until.checked_duration_since(Instant::now()));
+        if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
+            let error = OnBehalfOfError::throttled(seconds(wait));
+            return Err(ExchangeError::Other(error));
+        }
         let Some(token_endpoint) = self.token_endpoint(wanted) else {
             return Err(ExchangeError::of(OnBehalfOfErrorKind::Misconfigured));
         };
@@ -515,7 +531,15 @@ impl Inner {
             correlation_id: wanted.correlation_id.clone(),
             now: self.now(),
         };
-        exchange.run().await
+        let outcome = exchange.run().await;
+        if let Err(ExchangeError::Other(error)) = &outcome
+            && let (OnBehalfOfErrorKind::Throttled, Some(wait)) =
+                (error.kind(), error.retry_after())
+        {
+            let until = Instant::now() + Duration::from_secs(wait);
+            self.holds.insert(key, until);
+        }
+        outcome
     }
 
     /// Of the subject's own tenant, whatever tenants are trusted.

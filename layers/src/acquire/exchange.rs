@@ -12,7 +12,7 @@ use url::form_urlencoded::Serializer;
 
 use super::answer::{ExchangeError, Identity, Issued, Presented, Received};
 use super::credential::{Credential, Proof};
-use super::error::OnBehalfOfError;
+use super::error::{OnBehalfOfError, OnBehalfOfErrorKind};
 use super::grant::{Dialect, Grant};
 use super::pause::{Attempt, Change, Pause, random};
 use super::wanted::Requested;
@@ -89,13 +89,24 @@ impl Exchange<'_> {
                 return Err(ExchangeError::Other(OnBehalfOfError::unavailable(1)));
             }
         };
-        if received.is_failure() {
-            self.failed(attempt, received.asks_to_wait().map(Duration::from_secs));
-        } else {
-            // Who is throttled has been answered as well; for how long is his business alone.
-            self.pause().succeeded(attempt);
+        let outcome = received.read(self.identity, self.presented, self.now);
+        match &outcome {
+            Err(ExchangeError::Other(error)) => match error.kind() {
+                OnBehalfOfErrorKind::Unavailable => {
+                    self.failed(attempt, received.asks_to_wait().map(Duration::from_secs));
+                }
+                // A proxy's page, perhaps.
+                OnBehalfOfErrorKind::MalformedAnswer => self.failed(attempt, None),
+                // Who is throttled has been answered as well; for how long is his business alone.
+                _ => self.answered(attempt),
+            },
+            _ => self.answered(attempt),
         }
-        received.read(self.identity, self.presented, self.now)
+        outcome
+    }
+
+    fn answered(&self, attempt: Attempt) {
+        self.pause().succeeded(attempt);
     }
 
     fn failed(&self, attempt: Attempt, asked: Option<Duration>) {

@@ -19,6 +19,7 @@ use super::error::{OnBehalfOfError, OnBehalfOfErrorKind};
 use super::grant::Grant;
 use super::shared::Turn;
 use super::wanted::{Requested, Subject, Wanted};
+use crate::challenge::RefusalKind;
 use crate::principal::Principal;
 use crate::refusal::BoxError;
 use crate::token::TokenHash;
@@ -57,6 +58,8 @@ struct State {
     refresh_token: SecretString,
     /// How often it was replaced: a store that was away when it was must not bring an older one back.
     rotation: u64,
+    /// What tokens were obtained for here, to be forgotten with it.
+    requested: Vec<Arc<Requested>>,
 }
 
 /// For whom the work is done.
@@ -120,6 +123,7 @@ impl ConfidentialClient {
         let state = State {
             refresh_token,
             rotation: 0,
+            requested: vec![Arc::clone(&requested)],
         };
         let id = BASE64_URL_SAFE_NO_PAD.encode(id).into();
         let session = LongRunning::new(id, user, state, inner);
@@ -165,14 +169,9 @@ impl ConfidentialClient {
     /// [`Unavailable`](OnBehalfOfErrorKind::Unavailable): the shared store still has it. Here it has ended all the same.
     pub async fn end_long_running(&self, session: &LongRunning) -> Result<(), OnBehalfOfError> {
         session.0.ended.store(true, Ordering::SeqCst);
-        let inner = self.inner();
         // A rotation under way would put it back.
-        let _state = session.0.state.lock().await;
-        let Some(shared) = inner.shared() else {
-            return Ok(());
-        };
-        let hash = session.hash();
-        match shared.remove(&inner.session_parts(&hash)).await {
+        let state = session.0.state.lock().await;
+        match self.inner().forget_session(session, &state).await {
             true => Ok(()),
             false => Err(OnBehalfOfError::unavailable(1)),
         }
@@ -188,6 +187,7 @@ impl<'a> Written<'a> {
         State {
             refresh_token: SecretString::from(&*self.refresh_token),
             rotation: self.rotation,
+            requested: Vec::new(),
         }
     }
 }
@@ -210,12 +210,12 @@ impl LongRunning {
         self.0.id.expose_secret()
     }
 
-    /// Was it begun with this client, and has it not been ended?
+    /// Was it begun with this client?
     pub(crate) fn is_of(&self, client: &ConfidentialClient) -> bool {
-        Weak::ptr_eq(&self.0.client, &Arc::downgrade(client.inner())) && !self.has_ended()
+        Weak::ptr_eq(&self.0.client, &Arc::downgrade(client.inner()))
     }
 
-    fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         self.0.ended.load(Ordering::SeqCst)
     }
 
@@ -235,13 +235,13 @@ impl LongRunning {
 impl Client {
     /// A refresh token may be good for one use only, so one request at a time uses it: of this process, and of all.
     pub(super) async fn refresh(
-        &self,
+        self: &Arc<Self>,
         wanted: &Wanted,
         session: &LongRunning,
     ) -> Result<Issued, ExchangeError> {
         let mut state = session.0.state.lock().await;
         if session.has_ended() {
-            return Err(ExchangeError::of(OnBehalfOfErrorKind::NoAssertion));
+            return Err(ExchangeError::over());
         }
         let mut claim = None;
         if let Some(shared) = self.shared() {
@@ -259,7 +259,9 @@ impl Client {
             if let Some(written) = text.as_ref().and_then(Written::read)
                 && written.rotation > state.rotation
             {
-                *state = written.state();
+                let newer = written.state();
+                state.refresh_token = newer.refresh_token;
+                state.rotation = newer.rotation;
             }
         }
         let grant = Grant::Refresh {
@@ -269,17 +271,29 @@ impl Client {
         let mut outcome = self
             .exchange(wanted, grant, identity, Presented::RefreshToken)
             .await;
-        if let Ok(issued) = &mut outcome {
-            if let Some(next) = issued.refresh_token.take() {
-                *state = State {
-                    refresh_token: next,
-                    rotation: state.rotation.saturating_add(1),
-                };
+        match &mut outcome {
+            Ok(issued) => {
+                if let Some(next) = issued.refresh_token.take() {
+                    state.refresh_token = next;
+                    state.rotation = state.rotation.saturating_add(1);
+                }
+                if !state.requested.contains(&wanted.requested) {
+                    state.requested.push(Arc::clone(&wanted.requested));
+                }
+                if !session.has_ended() {
+                    // Also where it is the same: the store's time begins anew.
+                    self.keep_session(session, &state).await;
+                }
             }
-            if !session.has_ended() {
-                // Also where it is the same: the store's time begins anew.
-                self.keep_session(session, &state).await;
+            Err(ExchangeError::Challenge {
+                challenge,
+                with_claims: false,
+            }) if challenge.kind() == RefusalKind::InvalidToken => {
+                // The authority ended it. Nobody need ask with that refresh token again.
+                session.0.ended.store(true, Ordering::SeqCst);
+                self.forget_session(session, &state).await;
             }
+            Err(_) => {}
         }
         if let Some(claim) = claim {
             claim.release().await;
@@ -290,6 +304,19 @@ impl Client {
     fn session_parts<'a>(&'a self, hash: &'a TokenHash) -> [&'a [u8]; 5] {
         let [authority, client, rules] = self.name();
         [authority, client, rules, b"long_running", hash.as_bytes()]
+    }
+
+    /// Everything that is kept of a session here and in the shared store. False where the store does not say that it is gone.
+    async fn forget_session(self: &Arc<Self>, session: &LongRunning, state: &State) -> bool {
+        for requested in &state.requested {
+            let wanted = Wanted::new(Subject::Session(session.clone()), requested);
+            self.forget_all(&wanted).await;
+        }
+        let Some(shared) = self.shared() else {
+            return true;
+        };
+        let hash = session.hash();
+        shared.remove(&self.session_parts(&hash)).await
     }
 
     /// False where there is a shared store and it did not take the session.

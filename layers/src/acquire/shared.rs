@@ -25,8 +25,10 @@ pub(super) const MAX_VALUE: usize = 64 * 1024;
 const TIMEOUT: Duration = Duration::from_millis(200);
 const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 const MAX_TIMEOUT: Duration = Duration::from_secs(5);
-/// A process that is killed keeps the others waiting no longer than this.
+/// A process that is killed keeps the others waiting no longer than this, or than they are ready to wait if that is longer.
 const CLAIM_TIME: Duration = Duration::from_secs(15);
+/// How much longer a claim then lasts than they wait, so that none is taken over while its work goes on.
+const CLAIM_SLACK: Duration = Duration::from_secs(5);
 /// Between two looks for what another process is about to put there; it doubles.
 const FIRST_LOOK: Duration = Duration::from_millis(25);
 const LONGEST_LOOK: Duration = Duration::from_millis(200);
@@ -208,12 +210,12 @@ impl SharedTokens {
 
     /// Does this process do the work for these parts? After [`Claim::Ours`] the caller looks once more: what he did not find
     /// may have been put there since.
-    pub(crate) async fn claim(&self, parts: &[&[u8]]) -> Claim {
+    pub(crate) async fn claim(&self, parts: &[&[u8]], time: Duration) -> Claim {
         let name = self.shared.keys.names(&claims(parts)).next();
         let (Some(name), Some(owner)) = (name, owner()) else {
             return Claim::Unknown;
         };
-        let asked = self.ask(async |shared| shared.store.claim(&name, &owner, CLAIM_TIME).await);
+        let asked = self.ask(async |shared| shared.store.claim(&name, &owner, time).await);
         match asked.await {
             Some(true) => Claim::Ours(ClaimGuard(Some(Held {
                 tokens: self.clone(),
@@ -226,7 +228,7 @@ impl SharedTokens {
     }
 
     /// What is there, as soon as it is there and `read` takes it; else the right to put it there. Waits for another process
-    /// that is about to, for `patience` and never longer than a claim lasts.
+    /// that is about to, for `patience`.
     pub(crate) async fn turn<T>(
         &self,
         parts: &[&[u8]],
@@ -237,13 +239,14 @@ impl SharedTokens {
             let text = self.get(parts).await?;
             read(text.expose_secret())
         };
-        let deadline = Instant::now() + patience.min(CLAIM_TIME);
+        let deadline = Instant::now() + patience;
+        let time = CLAIM_TIME.max(patience + CLAIM_SLACK);
         let mut pause = FIRST_LOOK;
         loop {
             if let Some(found) = look().await {
                 return Turn::Found(found);
             }
-            match self.claim(parts).await {
+            match self.claim(parts, time).await {
                 Claim::Ours(guard) => {
                     // Between the look and the claim another process may have put it there and given its own claim up.
                     let Some(found) = look().await else {

@@ -128,6 +128,11 @@ impl Wanted {
 }
 
 impl Subject {
+    /// Is it a session that has ended?
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self, Self::Session(session) if session.has_ended())
+    }
+
     /// Can whoever is spoken for answer a claims challenge?
     pub(crate) fn accepts_claims_challenge(&self) -> bool {
         match self {

@@ -44,6 +44,8 @@ use crate::scope::Scope;
 /// 5. What still cannot be met comes back as [`ChallengeRequired`](crate::ChallengeRequired), everything else as [`OnBehalfOfError`](crate::OnBehalfOfError), both
 ///    inside a `Box<dyn Error + Send + Sync>`.
 ///
+/// One layer per client: of two around each other the inner one's token would be sent.
+///
 /// A 401 of the next tier is never returned as a response: it would speak of a token that the caller never had. A 403 is returned
 /// without its `WWW-Authenticate`; the parsed form is in the response's extensions as [`DownstreamChallenges`].
 #[derive(Clone, Debug)]
@@ -116,6 +118,10 @@ impl Target {
     #[must_use]
     pub fn bound_client() -> Self {
         Self(TargetKind::BoundClient)
+    }
+
+    fn is_origin(&self) -> bool {
+        matches!(self.0, TargetKind::Origin(_))
     }
 
     fn admits<B>(&self, request: &Request<B>) -> bool {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::AUTHORIZATION;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::header::{AUTHORIZATION, HOST};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use tower_service::Service;
 
 use super::future::ResponseFuture;
@@ -73,6 +73,10 @@ where
         };
         // Whatever credential the handler copied there is not for the next tier.
         request.headers_mut().remove(AUTHORIZATION);
+        if self.shared.target.is_origin() {
+            // A gateway's caller may have named another host; the client names the one that the URI has.
+            request.headers_mut().remove(HOST);
+        }
         match self.shared.client.cached(&wanted) {
             Some(acquired) => {
                 // The readied service makes the call; the clone waits for a possible second attempt.
@@ -115,6 +119,10 @@ impl<S, R> OnBehalfOf<S, R> {
         }
         if !self.shared.target.admits(request) {
             return Err(OnBehalfOfErrorKind::Origin);
+        }
+        // RFC 9110 9.3.8: what it carries comes back in the answer.
+        if request.method() == Method::TRACE {
+            return Err(OnBehalfOfErrorKind::Misconfigured);
         }
         let client = &self.shared.client;
         let subject = match (&self.shared.speaks_for, named) {

@@ -41,7 +41,10 @@ async fn everything_is_quick_and_harmless(tokens: &SharedTokens, most: Duration)
     assert_eq!(got(tokens).await, None);
     tokens.put(PARTS, TOKEN, HOUR).await;
     tokens.remove(PARTS).await;
-    assert!(matches!(tokens.claim(PARTS).await, Claim::Unknown));
+    assert!(matches!(
+        tokens.claim(PARTS, Duration::from_secs(15)).await,
+        Claim::Unknown
+    ));
     let turn = tokens.turn(PARTS, HOUR, |_| Some(())).await;
     assert!(matches!(turn, Turn::Alone));
     assert!(began.elapsed() < most, "{:?}", began.elapsed());
@@ -54,7 +57,7 @@ async fn a_dump_of_redis_tells_neither_tokens_nor_users_nor_scopes() {
         server.start().await;
         let (one, two) = (process(server), process(server));
         one.put(PARTS, TOKEN, HOUR).await;
-        let _claim = one.claim(PARTS).await;
+        let _claim = one.claim(PARTS, Duration::from_secs(15)).await;
         assert_eq!(got(&two).await.as_deref(), Some(TOKEN));
 
         let mut raw = server.connection().await;

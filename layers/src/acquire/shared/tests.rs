@@ -141,11 +141,11 @@ async fn every_part_separates_and_a_claim_is_no_value() {
     }
     assert!(got(&tokens, &[b"a|b", b"c"]).await.is_some());
 
-    let claim = tokens.claim(&[b"x"]).await;
+    let claim = tokens.claim(&[b"x"], CLAIM_TIME).await;
     assert!(is_ours(&claim));
     assert_eq!(got(&tokens, &[b"x"]).await, None);
     tokens.remove(&[b"x"]).await;
-    assert!(is_theirs(&tokens.claim(&[b"x"]).await));
+    assert!(is_theirs(&tokens.claim(&[b"x"], CLAIM_TIME).await));
 }
 
 #[tokio::test(start_paused = true)]
@@ -153,7 +153,7 @@ async fn the_store_sees_nothing_of_tokens_users_or_scopes() {
     let store = ScriptedStore::default();
     let tokens = process(&store);
     tokens.put(PARTS, b"eyJ-the-token", HOUR).await;
-    let _claim = tokens.claim(PARTS).await;
+    let _claim = tokens.claim(PARTS, CLAIM_TIME).await;
     let dump = store.dump();
     assert_eq!(dump.len(), 2);
     let secrets = PARTS.iter().copied().chain([&b"eyJ-the-token"[..], OLD]);
@@ -262,7 +262,10 @@ async fn a_store_that_is_down_is_left_alone_and_told_of_once() {
         assert_eq!(got(&tokens, PARTS).await, None);
         tokens.put(PARTS, b"newer", HOUR).await;
         tokens.remove(PARTS).await;
-        assert!(matches!(tokens.claim(PARTS).await, Claim::Unknown));
+        assert!(matches!(
+            tokens.claim(PARTS, CLAIM_TIME).await,
+            Claim::Unknown
+        ));
         assert!(matches!(tokens.turn(PARTS, HOUR, read).await, Turn::Alone));
     }
     assert_eq!(Instant::now(), began, "nobody waited");
@@ -387,45 +390,48 @@ async fn a_store_that_flaps_answers_whenever_it_is_asked_while_up() {
 async fn one_process_has_the_claim_until_it_gives_it_up() {
     let store = ScriptedStore::default();
     let (one, two) = (process(&store), process(&store));
-    let Claim::Ours(guard) = one.claim(PARTS).await else {
+    let Claim::Ours(guard) = one.claim(PARTS, CLAIM_TIME).await else {
         panic!("nobody else was there");
     };
-    assert!(is_theirs(&two.claim(PARTS).await));
-    assert!(is_theirs(&one.claim(PARTS).await), "another task");
-    assert!(is_ours(&two.claim(&[b"other"]).await));
+    assert!(is_theirs(&two.claim(PARTS, CLAIM_TIME).await));
+    assert!(
+        is_theirs(&one.claim(PARTS, CLAIM_TIME).await),
+        "another task"
+    );
+    assert!(is_ours(&two.claim(&[b"other"], CLAIM_TIME).await));
     guard.release().await;
-    let second = two.claim(PARTS).await;
+    let second = two.claim(PARTS, CLAIM_TIME).await;
     assert!(is_ours(&second));
-    assert!(is_theirs(&one.claim(PARTS).await));
+    assert!(is_theirs(&one.claim(PARTS, CLAIM_TIME).await));
 
     // One that is dropped is given up by a task of its own.
     drop(second);
     tokio::task::yield_now().await;
-    assert!(is_ours(&one.claim(PARTS).await));
+    assert!(is_ours(&one.claim(PARTS, CLAIM_TIME).await));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_killed_process_blocks_nobody_for_longer_than_a_claim_lasts() {
     let store = ScriptedStore::default();
     let (one, two) = (process(&store), process(&store));
-    std::mem::forget(one.claim(PARTS).await);
+    std::mem::forget(one.claim(PARTS, CLAIM_TIME).await);
     tokio::time::advance(CLAIM_TIME - Duration::from_millis(1)).await;
-    assert!(is_theirs(&two.claim(PARTS).await));
+    assert!(is_theirs(&two.claim(PARTS, CLAIM_TIME).await));
     tokio::time::advance(Duration::from_millis(1)).await;
-    assert!(is_ours(&two.claim(PARTS).await));
+    assert!(is_ours(&two.claim(PARTS, CLAIM_TIME).await));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_late_release_does_not_take_the_claim_of_the_next_one() {
     let store = ScriptedStore::default();
     let (one, two) = (process(&store), process(&store));
-    let Claim::Ours(late) = one.claim(PARTS).await else {
+    let Claim::Ours(late) = one.claim(PARTS, CLAIM_TIME).await else {
         panic!("nobody else was there");
     };
     tokio::time::advance(CLAIM_TIME).await;
-    let _held = two.claim(PARTS).await;
+    let _held = two.claim(PARTS, CLAIM_TIME).await;
     late.release().await;
-    assert!(is_theirs(&one.claim(PARTS).await));
+    assert!(is_theirs(&one.claim(PARTS, CLAIM_TIME).await));
 }
 
 #[tokio::test(start_paused = true)]
@@ -472,7 +478,7 @@ async fn what_is_put_between_look_and_claim_is_not_missed() {
 async fn the_next_one_takes_over_when_the_work_fails() {
     let store = ScriptedStore::default();
     let (one, two) = (process(&store), process(&store));
-    let Claim::Ours(guard) = one.claim(PARTS).await else {
+    let Claim::Ours(guard) = one.claim(PARTS, CLAIM_TIME).await else {
         panic!("nobody else was there");
     };
     let began = Instant::now();
@@ -487,7 +493,7 @@ async fn the_next_one_takes_over_when_the_work_fails() {
 async fn patience_ends_and_a_claim_that_expires_is_taken_over() {
     let store = ScriptedStore::default();
     let (one, two) = (process(&store), process(&store));
-    std::mem::forget(one.claim(PARTS).await);
+    std::mem::forget(one.claim(PARTS, CLAIM_TIME).await);
     let began = Instant::now();
     let turn = two.turn(PARTS, Duration::from_secs(2), read).await;
     assert!(matches!(turn, Turn::Alone));
@@ -505,7 +511,7 @@ async fn a_value_that_does_not_suit_is_waited_past() {
     let store = ScriptedStore::default();
     let (one, two) = (process(&store), process(&store));
     one.put(PARTS, b"refused", HOUR).await;
-    let Claim::Ours(guard) = one.claim(PARTS).await else {
+    let Claim::Ours(guard) = one.claim(PARTS, CLAIM_TIME).await else {
         panic!("nobody else was there");
     };
     let newer = |text: &[u8]| read(text).filter(|text| text != "refused");
@@ -521,7 +527,7 @@ async fn a_value_that_does_not_suit_is_waited_past() {
 async fn who_waits_when_the_store_goes_down_goes_on_alone() {
     let store = ScriptedStore::default();
     let (one, two) = (process(&store), process(&store));
-    let _held = one.claim(PARTS).await;
+    let _held = one.claim(PARTS, CLAIM_TIME).await;
     let waiting = tokio::spawn(async move { two.turn(PARTS, HOUR, read).await });
     sleep(Duration::from_secs(1)).await;
     store.fault(StoreFault::Hanging);
