@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::answer::{ExchangeError, Identity, Issued, Presented};
-use super::client::{ConfidentialClient, Inner as Client};
+use super::client::ConfidentialClient;
 use super::error::{OnBehalfOfError, OnBehalfOfErrorKind};
 use super::grant::Grant;
+use super::obtain::Inner as Client;
 use super::shared::Turn;
 use super::wanted::{Requested, Subject, Wanted};
 use crate::challenge::RefusalKind;

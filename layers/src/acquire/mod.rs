@@ -12,6 +12,7 @@ mod exchange;
 mod flights;
 mod grant;
 mod long_running;
+mod obtain;
 mod pause;
 #[cfg(feature = "redis")]
 mod redis;
@@ -24,13 +25,13 @@ mod wanted;
 mod scripted_store;
 
 pub(crate) use self::answer::ExchangeError;
-pub(crate) use self::client::Acquired;
 pub use self::client::ConfidentialClient;
 pub use self::credential::{
     AssertionFuture, AssertionRequest, Certificate, ClientAssertion, Credential,
 };
 pub use self::error::{OnBehalfOfError, OnBehalfOfErrorKind};
 pub use self::long_running::LongRunning;
+pub(crate) use self::obtain::Acquired;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
 pub use self::sealing::SealingKeys;
