@@ -235,6 +235,11 @@ impl Inner {
     async fn ask_and_keep(self: &Arc<Self>, wanted: &Wanted) -> Outcome {
         let issued = self.ask(wanted).await?;
         telemetry::token("authority");
+        tracing::debug!(
+            kind = "token_issued",
+            expires_at = issued.token.expires_at(),
+            "the authority issued a token for the next tier"
+        );
         self.keep(wanted, &issued).await;
         Ok(Acquired {
             token: issued.token,

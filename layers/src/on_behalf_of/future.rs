@@ -218,6 +218,10 @@ impl<S, B, R: Replay<B>> Operation<S, B, R> {
         match &self.demanded {
             Some(claims) if acquired.claims.as_ref() == Some(claims) => {
                 telemetry::challenge("answered", "insufficient_claims");
+                tracing::debug!(
+                    kind = "challenge_answered",
+                    "the next tier's demand is answered with a stronger token"
+                );
                 self.asked.push(claims.clone());
             }
             Some(_) => self.took_newer = true,
