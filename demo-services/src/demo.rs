@@ -295,7 +295,8 @@ impl Running {
         table(&mut text, &users);
         text.push_str(
             "\n  Call API   a policy wants a second factor: give it, and the same call completes by itself\n  \
-             Secure     the downstream API itself demands a stronger sign-in (authentication context c1)\n\n",
+             Secure     the downstream API itself demands a stronger sign-in (authentication context c1)\n\
+             Call over gRPC   the first call, with gRPC between the last two tiers\n\n",
         );
         table(&mut text, &services);
         for note in &self.notes {
@@ -422,7 +423,12 @@ fn no_app(name: &str) -> DemoError {
 
 fn secret(app: &App) -> Result<SecretString, DemoError> {
     let secret = app.secret().map(|secret| secret.to_owned().into());
-    secret.ok_or_else(|| DemoError::Directory(format!("app `{}` has no secret", app.name)))
+    secret.ok_or_else(|| {
+        DemoError::Directory(format!(
+            "app `{}` has no secret: give it a line `secrets = [\"...\"]`",
+            app.name
+        ))
+    })
 }
 
 fn app_id_uri(app: &App) -> Result<&str, DemoError> {

@@ -10,8 +10,9 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_bearer::{
-    BoxError, CallError, CloneBody, ConfigError, Credential, HttpClient, OnBehalfOf, OnBehalfOfExt,
-    Principal, PropagateChallengeLayer, RequireScopeLayer, Target, Tee, ValidateBearerLayer,
+    BoxError, CallError, ChallengeRequired, CloneBody, ConfigError, Credential, HttpClient,
+    OnBehalfOf, OnBehalfOfExt, Principal, PropagateChallengeLayer, RequireScopeLayer, Target, Tee,
+    ValidateBearerLayer,
 };
 use url::Url;
 
@@ -133,7 +134,10 @@ async fn answer(
     call: impl Future<Output = Result<Response<Full<Bytes>>, BoxError>>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     Ok(call.await.unwrap_or_else(|error| {
-        tracing::info!(%error, "no answer of the downstream API to pass on");
+        match ChallengeRequired::find(error.as_ref()) {
+            Some(demand) => tracing::debug!(%demand, "the call needs more than its token"),
+            None => tracing::info!(%error, "no answer of the downstream API to pass on"),
+        }
         // A demand travels in the response to PropagateChallenge; what demands nothing is the next tier's failure.
         let mut response = CallError::from(error).into_response();
         *response.status_mut() = StatusCode::BAD_GATEWAY;

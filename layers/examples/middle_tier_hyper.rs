@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! PORT=8081 INSTANCE=https://login.microsoftonline.com TENANT=<id> CLIENT_ID=<id> CLIENT_SECRET=<secret> SCOPE=access_as_user \
-//!     NEXT=http://localhost:8080 NEXT_SCOPE=api://orders/.default cargo run --release --example middle_tier_hyper
+//!     NEXT=http://localhost:7000 NEXT_SCOPE=api://orders/.default cargo run --release -p tower-bearer --example middle_tier_hyper
 //! ```
 //!
 //! `CLIENT_ID` is the application that this program is: what tokens are accepted for, and who asks for those of the next tier.

@@ -1,6 +1,6 @@
 //! A middle tier on axum and reqwest: `GET /api` is the next tier's `/api`, called On-Behalf-Of the caller.
 //!
-//! The environment is that of `middle_tier_hyper`; `cargo run --features axum,reqwest --example middle_tier_reqwest`.
+//! The environment is that of `middle_tier_hyper`; `cargo run -p tower-bearer --features axum,reqwest --example middle_tier_reqwest`.
 
 #[path = "support/middle_tier.rs"]
 mod support;

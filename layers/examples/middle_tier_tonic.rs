@@ -1,7 +1,7 @@
 //! A middle tier on tonic: the gRPC health service, which asks that of the next tier On-Behalf-Of the caller.
 //!
-//! The environment is that of `middle_tier_hyper`, with a gRPC server as `NEXT`;
-//! `cargo run --features tonic --example middle_tier_tonic`.
+//! The environment is that of `middle_tier_hyper`, with a gRPC server as `NEXT` that has the health service, as `resource_server_tonic` has;
+//! `cargo run -p tower-bearer --features tonic --example middle_tier_tonic`.
 
 #[path = "support/middle_tier.rs"]
 mod support;

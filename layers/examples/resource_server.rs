@@ -1,7 +1,7 @@
 //! The smallest resource server, on plain hyper: `GET /api` for callers whose token has the scope.
 //!
 //! ```sh
-//! PORT=8080 ISSUER=https://login.example AUDIENCE=api://orders SCOPE=read cargo run --release --example resource_server
+//! PORT=8080 ISSUER=https://login.example AUDIENCE=api://orders SCOPE=read cargo run --release -p tower-bearer --example resource_server
 //! ```
 //!
 //! `METADATA_URL` is for an issuer whose metadata stand elsewhere than under `<issuer>/.well-known/openid-configuration`.

@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! PORT=8080 ISSUER=https://login.example AUDIENCE=api://orders SCOPE=read \
-//!     cargo run --release --features axum --example resource_server_axum
+//!     cargo run --release -p tower-bearer --features axum --example resource_server_axum
 //! ```
 
 mod support;

@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! PORT=8080 ISSUER=https://login.example AUDIENCE=api://orders SCOPE=read \
-//!     cargo run --release --features tonic --example resource_server_tonic
+//!     cargo run --release -p tower-bearer --features tonic --example resource_server_tonic
 //! ```
 
 mod support;

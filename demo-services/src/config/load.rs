@@ -219,10 +219,11 @@ fn override_with(
                 .as_table_mut()
                 .ok_or_else(|| wrong("names a key below one that has none"))?;
         }
-        // Every key is text but for one switch.
-        let value = match value.as_str() {
-            "true" => Value::Boolean(true),
-            "false" => Value::Boolean(false),
+        // Every key is text but for switches and times.
+        let value = match (value.as_str(), value.parse()) {
+            ("true", _) => Value::Boolean(true),
+            ("false", _) => Value::Boolean(false),
+            (_, Ok(number)) if last.ends_with("_ms") => Value::Integer(number),
             _ => Value::String(value),
         };
         place.insert(last.into(), value);
