@@ -294,9 +294,9 @@ impl Running {
         let mut text = format!("\ntower-bearer demo\n\n  Open {open}\n\n");
         table(&mut text, &users);
         text.push_str(
-            "\n  Call API   a policy wants a second factor: give it, and the same call completes by itself\n  \
-             Secure     the downstream API itself demands a stronger sign-in (authentication context c1)\n\
-             Call over gRPC   the first call, with gRPC between the last two tiers\n\n",
+            "\n  Call API         a policy wants a second factor: give it, and the same call completes by itself\n  \
+             Call over gRPC   the same, with gRPC between the last two tiers\n  \
+             Secure           the downstream API itself demands a stronger sign-in (authentication context c1)\n\n",
         );
         table(&mut text, &services);
         for note in &self.notes {
