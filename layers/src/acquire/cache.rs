@@ -40,7 +40,6 @@ pub(crate) struct Held {
     refresh_at: AtomicU64,
     wait_from: u64,
     valid_until: u64,
-    time_to_live: Duration,
 }
 
 /// A [`Held`] as it stands, sealed, in a cache that several processes share.
@@ -130,14 +129,12 @@ impl Held {
         valid_until: u64,
         now: u64,
     ) -> Option<Self> {
-        let left = valid_until.checked_sub(now).filter(|left| *left > 0)?;
-        Some(Self {
+        (now < valid_until).then(|| Self {
             token,
             claims,
             refresh_at: AtomicU64::new(refresh_at),
             wait_from,
             valid_until,
-            time_to_live: Duration::from_secs(left),
         })
     }
 
@@ -157,8 +154,8 @@ impl Held {
         self.refresh_at.store(later, Ordering::Relaxed);
     }
 
-    pub(crate) fn time_to_live(&self) -> Duration {
-        self.time_to_live
+    pub(crate) fn time_to_live(&self, now: u64) -> Duration {
+        Duration::from_secs(self.valid_until.saturating_sub(now))
     }
 
     /// For the shared cache.

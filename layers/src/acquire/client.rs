@@ -29,7 +29,7 @@ const MAX_FLIGHTS: usize = 10_000;
 ///
 /// Of an authority of Entra's kind it exchanges tokens On-Behalf-Of, of any other by RFC 8693 token exchange.
 ///
-/// - **Cache.** Tokens are kept by the hash of the caller's token, tenant and what was asked for; bounded by 64 MiB; never longer than
+/// - **Cache.** Tokens are kept by the hash of the caller's token and what was asked for; bounded by 64 MiB; never longer than
 ///   token and caller's token are valid; one that has run out is dropped when it is looked for or when room is needed. From some
 ///   minutes before its end (or from the authority's `refresh_in` on) a newer token is asked for in the background while the old one
 ///   serves; in its last minute a request waits for the newer one. A "no" of the authority ends the token at hand.

@@ -158,7 +158,11 @@ impl ConfidentialClient {
         let text = found.ok_or_else(|| OnBehalfOfError::unavailable(1))?;
         let written = text.as_ref().and_then(Written::read);
         Ok(written.map(|written| {
-            let state = written.state();
+            let state = State {
+                refresh_token: SecretString::from(&*written.refresh_token),
+                rotation: written.rotation,
+                requested: Vec::new(),
+            };
             LongRunning::new(id.into(), written.user.into_owned(), state, inner)
         }))
     }
@@ -182,14 +186,6 @@ impl ConfidentialClient {
 impl<'a> Written<'a> {
     fn read(text: &'a SecretSlice<u8>) -> Option<Self> {
         serde_json::from_slice(text.expose_secret()).ok()
-    }
-
-    fn state(&self) -> State {
-        State {
-            refresh_token: SecretString::from(&*self.refresh_token),
-            rotation: self.rotation,
-            requested: Vec::new(),
-        }
     }
 }
 
@@ -236,7 +232,7 @@ impl LongRunning {
 impl Client {
     /// A refresh token may be good for one use only, so one request at a time uses it: of this process, and of all.
     pub(super) async fn refresh(
-        self: &Arc<Self>,
+        &self,
         wanted: &Wanted,
         session: &LongRunning,
     ) -> Result<Issued, ExchangeError> {
@@ -260,9 +256,8 @@ impl Client {
             if let Some(written) = text.as_ref().and_then(Written::read)
                 && written.rotation > state.rotation
             {
-                let newer = written.state();
-                state.refresh_token = newer.refresh_token;
-                state.rotation = newer.rotation;
+                state.refresh_token = SecretString::from(&*written.refresh_token);
+                state.rotation = written.rotation;
             }
         }
         let grant = Grant::Refresh {
@@ -308,7 +303,7 @@ impl Client {
     }
 
     /// Everything that is kept of a session here and in the shared store. False where the store does not say that it is gone.
-    async fn forget_session(self: &Arc<Self>, session: &LongRunning, state: &State) -> bool {
+    async fn forget_session(&self, session: &LongRunning, state: &State) -> bool {
         for requested in &state.requested {
             let wanted = Wanted::new(Subject::Session(session.clone()), requested);
             self.forget_all(&wanted).await;

@@ -150,11 +150,7 @@ impl Inner {
     }
 
     /// Takes what another process obtained, if it is `good`, else asks the authority.
-    async fn obtain(
-        self: &Arc<Self>,
-        wanted: &Wanted,
-        good: impl Fn(&Held, u64) -> bool,
-    ) -> Outcome {
+    async fn obtain(&self, wanted: &Wanted, good: impl Fn(&Held, u64) -> bool) -> Outcome {
         if wanted.subject.is_over() {
             return Err(ExchangeError::over());
         }
@@ -232,7 +228,7 @@ impl Inner {
     }
 
     /// Asks the authority and keeps what it gives.
-    async fn ask_and_keep(self: &Arc<Self>, wanted: &Wanted) -> Outcome {
+    async fn ask_and_keep(&self, wanted: &Wanted) -> Outcome {
         let issued = self.ask(wanted).await?;
         telemetry::token("authority");
         tracing::debug!(
@@ -248,11 +244,12 @@ impl Inner {
     }
 
     pub(super) async fn keep(&self, wanted: &Wanted, issued: &Issued) {
+        let now = self.now();
         let held = Held::new(
             issued,
             wanted.claims.clone(),
             wanted.subject_expires(),
-            self.now(),
+            now,
             random(),
         );
         let Some(held) = held else {
@@ -265,12 +262,12 @@ impl Inner {
             let text = SecretSlice::from(held.write());
             let parts = self.shared_parts(&key);
             shared
-                .put(&parts, text.expose_secret(), held.time_to_live())
+                .put(&parts, text.expose_secret(), held.time_to_live(now))
                 .await;
         }
     }
 
-    async fn ask(self: &Arc<Self>, wanted: &Wanted) -> Result<Issued, ExchangeError> {
+    async fn ask(&self, wanted: &Wanted) -> Result<Issued, ExchangeError> {
         match &wanted.subject {
             Subject::Caller(caller) => {
                 let grant = Grant::Exchange {
@@ -282,7 +279,8 @@ impl Inner {
                     .await
             }
             Subject::Application { tenant } => {
-                let identity = Identity::new([("tid", self.tenant(tenant))]);
+                let tenant = Some(&**tenant).filter(|tenant| !tenant.is_empty());
+                let identity = Identity::new([("tid", tenant)]);
                 self.exchange(
                     wanted,
                     Grant::ClientCredentials,
@@ -361,10 +359,6 @@ impl Inner {
             Dialect::Standard if self.settings.pairwise_subjects => Identity::default(),
             Dialect::Standard => Identity::new([("sub", caller.subject())]),
         }
-    }
-
-    fn tenant<'a>(&self, tenant: &'a str) -> Option<&'a str> {
-        (self.settings.dialect == Dialect::Entra).then_some(tenant)
     }
 
     /// With the leeway with which the assertion was accepted: the authority's clock may be ahead of ours.

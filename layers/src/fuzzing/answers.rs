@@ -35,7 +35,7 @@ pub fn token_response(data: &[u8]) -> bool {
                 let end = expires.min(subject_expires);
                 assert!(!held.is_fresh(end));
                 assert!(!held.is_due(NOW), "asked for again at once");
-                assert_eq!(held.time_to_live().as_secs(), end - NOW);
+                assert_eq!(held.time_to_live(NOW).as_secs(), end - NOW);
                 let read = Held::read(&held.write(), subject_expires, NOW);
                 assert_eq!(read.map(|read| read.write()), Some(held.write()));
             }
