@@ -2,6 +2,7 @@
 
 use std::{error::Error, fmt::Write};
 
+use listening::{BindError, Listeners, Reach, serve};
 use local_authority::{App, Directory, LocalAuthority, Options, StartError};
 use secrecy::SecretString;
 use tokio::{sync::watch, task::JoinSet};
@@ -10,7 +11,6 @@ use url::Url;
 use crate::{
     config::{AuthorityConfig, DownstreamApiConfig, MiddleTierConfig, SpaBackendConfig},
     downstream_api, middle_tier,
-    serve::{BindError, Listeners, Reach, serve},
     spa_backend::{self, DemoUser},
 };
 
@@ -355,13 +355,14 @@ async fn start_authority(
     };
     let started = LocalAuthority::start(directory, options).await;
     started.map_err(|error| match error {
-        StartError::Bind { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
-            DemoError::Taken {
-                port,
-                service: "authority",
-                option: "--authority-port",
-            }
-        }
+        StartError::Bind {
+            source: BindError::Taken(_),
+            ..
+        } => DemoError::Taken {
+            port,
+            service: "authority",
+            option: "--authority-port",
+        },
         other => other.into(),
     })
 }

@@ -10,5 +10,4 @@ pub mod host_guard;
 pub mod middle_tier;
 pub mod problem;
 pub mod routes;
-pub mod serve;
 pub mod spa_backend;

@@ -13,11 +13,10 @@ use demo_services::{
     config::{DownstreamApiConfig, MiddleTierConfig, ServiceConfig, SpaBackendConfig, load},
     daemon::DaemonCall,
     demo::{self, DemoOptions},
-    downstream_api, middle_tier,
-    serve::{BindError, Listeners, Reach, serve},
-    spa_backend,
+    downstream_api, middle_tier, spa_backend,
 };
-use local_authority::{Directory, LocalAuthority, Options};
+use listening::{BindError, Listeners, Reach, serve};
+use local_authority::{Clock, Directory, LocalAuthority, LocalCa, Options, SystemClock, Tls};
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
@@ -73,6 +72,18 @@ struct AuthorityArgs {
     /// Where to listen: localhost:PORT or IP:PORT
     #[arg(long, default_value = "localhost:8080", value_name = "ADDRESS")]
     listen: String,
+    /// Serve https with a certificate that this command makes for localhost, and print how to trust it
+    #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"])]
+    https: bool,
+    /// Where --https keeps its certificates, so that they need to be trusted but once
+    #[arg(long, value_name = "DIR")]
+    ca_dir: Option<PathBuf>,
+    /// Serve https with this certificate (PEM, the server's own first)
+    #[arg(long, requires = "tls_key", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert (PEM)
+    #[arg(long, requires = "tls_cert", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
     /// Accept commands on POST /control; prints the token that they need
     #[arg(long)]
     control: bool,
@@ -241,6 +252,15 @@ async fn run_daemon(args: DaemonArgs) -> Result<(), Failure> {
 async fn run_authority(args: AuthorityArgs) -> Result<(), Failure> {
     let directory = read_directory(&args.directory)?;
     let mut options = Options::default().listen(args.listen);
+    let mut trust = None;
+    if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
+        options = options.tls(Tls::from_files(certificate, key)?);
+    } else if args.https {
+        let directory = args.ca_dir.map_or_else(local_ca_directory, Ok)?;
+        let ca = LocalCa::in_directory(&directory, SystemClock.now())?;
+        options = options.tls(ca.tls()?);
+        trust = Some(how_to_trust(&LocalCa::file_in(&directory)));
+    }
     options = match args.control_token {
         Some(token) => options.control_token(token),
         None if args.control => options.control(),
@@ -249,12 +269,42 @@ async fn run_authority(args: AuthorityArgs) -> Result<(), Failure> {
     let running = LocalAuthority::start(directory, options).await?;
     let stop = stop_signal()?;
     let mut text = format!("authority on {}; Ctrl-C stops it", running.url());
+    if let Some(trust) = trust {
+        text.push_str(&trust);
+    }
     if let Some(token) = running.control_token() {
         text.push_str(&format!("\ncontrol token (header X-Control): {token}"));
     }
     say(&mut io::stdout(), &text);
     running.serve_until(stop).await;
     Ok(())
+}
+
+/// One place for all that a user runs, so that a certificate is trusted once.
+fn local_ca_directory() -> Result<PathBuf, Failure> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    let data = if cfg!(windows) {
+        variable("LOCALAPPDATA")
+    } else {
+        variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")))
+    };
+    let data = data.filter(|data| data.is_absolute());
+    let data =
+        data.ok_or("there is no home directory to keep certificates in: add --ca-dir DIR")?;
+    Ok(data.join("tower-bearer/local-ca"))
+}
+
+/// The line for each kind of client. The CA vouches for localhost, 127.0.0.1 and ::1 only.
+fn how_to_trust(ca: &Path) -> String {
+    let ca = ca.display();
+    format!(
+        "
+certificates are vouched for by {ca}; to trust it (for localhost only, it can sign nothing else):
+  Node      export NODE_EXTRA_CA_CERTS={ca}
+  Python    export REQUESTS_CA_BUNDLE={ca}
+  curl      curl --cacert {ca} ...
+  Chromium  certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n tower-bearer -i {ca}"
+    )
 }
 
 fn read_directory(file: &Path) -> Result<Directory, Failure> {

@@ -5,9 +5,7 @@ use std::net::TcpListener;
 use demo_services::{
     config::{AuthorityConfig, DownstreamApiConfig, MiddleTierConfig, SpaBackendConfig},
     demo::{self, DemoError, DemoOptions},
-    downstream_api, middle_tier,
-    serve::{Listeners, Reach, serve},
-    spa_backend,
+    downstream_api, middle_tier, spa_backend,
 };
 use integration_tests::{
     challenge::Challenge,
@@ -15,6 +13,7 @@ use integration_tests::{
     visitor::{Visitor, error_of},
     world::World,
 };
+use listening::{Listeners, Reach, serve};
 use local_authority::{Endpoint, Fault, TokenSpec};
 use reqwest::header::RETRY_AFTER;
 use url::Url;

@@ -3,9 +3,9 @@
 use demo_services::{
     config::{AuthorityConfig, MiddleTierConfig},
     middle_tier,
-    serve::{Listeners, Reach, serve},
 };
 use integration_tests::{challenge::Challenge, world::World};
+use listening::{Listeners, Reach, serve};
 use local_authority::TokenSpec;
 use url::Url;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};

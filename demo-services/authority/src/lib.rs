@@ -62,7 +62,6 @@ mod authorize;
 mod bounded;
 mod client;
 mod clock;
-mod connections;
 mod control;
 mod cookies;
 mod demands;
@@ -91,6 +90,7 @@ pub use directory::{
     Target, Tenant, User,
 };
 pub use issue::TokenSpec;
+pub use listening::{LocalCa, LocalCaError, Tls, TlsError};
 pub use meter::{Counters, Endpoint, Fault};
 pub use running::{LocalAuthority, Options, Running, StartError};
 

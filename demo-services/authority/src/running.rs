@@ -1,11 +1,11 @@
 //! Starting the authority and holding on to it.
 
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
-use tokio::net::TcpListener;
+use listening::{BindError, Listeners, Reach, Tls};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use url::Url;
@@ -13,7 +13,6 @@ use uuid::Uuid;
 
 use crate::authority::{Authority, Shared};
 use crate::clock::{Clock, SystemClock};
-use crate::connections;
 use crate::directory::{Directory, DirectoryError, is_loopback};
 use crate::keys::{KeyRing, SigningKey};
 use crate::meter::{Counters, Endpoint, Fault, Meter};
@@ -30,6 +29,7 @@ pub struct LocalAuthority;
 pub struct Options {
     listen: String,
     public_url: Option<Url>,
+    tls: Option<Tls>,
     control: Control,
     clock: Box<dyn Clock>,
 }
@@ -51,7 +51,7 @@ pub enum StartError {
         /// The address.
         listen: String,
         /// Why.
-        source: std::io::Error,
+        source: BindError,
     },
     /// The control token is empty: anybody could guess it.
     #[error("the control token is empty")]
@@ -80,6 +80,7 @@ impl Default for Options {
         Self {
             listen: "localhost:0".to_owned(),
             public_url: None,
+            tls: None,
             control: Control::Off,
             clock: Box::new(SystemClock),
         }
@@ -103,7 +104,15 @@ impl Options {
         self
     }
 
-    /// The base URL in the issuer and the metadata, by default `http://` and the address that is listened on.
+    /// Serves https with this certificate, and says so in the metadata. Unmodified MSAL clients insist on it.
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// The base URL in the issuer and the metadata, by default the address that is listened on, with `https` if there is a
+    /// certificate and `http` if there is none.
     #[must_use]
     pub fn public_url(mut self, url: Url) -> Self {
         self.public_url = Some(url);
@@ -143,12 +152,9 @@ impl LocalAuthority {
         if matches!(&options.control, Control::Given(token) if token.is_empty()) {
             return Err(StartError::ControlToken);
         }
-        let Listening {
-            listeners,
-            host,
-            port,
-        } = bind(&options.listen).await?;
-        let base = base(options.public_url, &host, port)?;
+        let listeners = bind(&options.listen, options.tls).await?;
+        let (scheme, host, port) = (listeners.scheme(), host(&options.listen), listeners.port());
+        let base = base(options.public_url, scheme, &host, port)?;
         let mut hosts: Vec<String> = ["localhost", "127.0.0.1", "[::1]"]
             .iter()
             .map(|name| format!("{name}:{port}"))
@@ -172,12 +178,12 @@ impl LocalAuthority {
             clock: options.clock,
             skew: AtomicI64::new(0),
         });
-        let (stop, stopped) = watch::channel(false);
-        let serving = tokio::spawn(connections::serve(
-            listeners,
-            server::router(authority.clone()),
-            stopped,
-        ));
+        let (stop, mut stopped) = watch::channel(false);
+        let router = server::router(authority.clone());
+        let serving = tokio::spawn(listening::serve(listeners, router, async move {
+            // Told to stop, or nobody is left who could tell.
+            let _ = stopped.wait_for(|stop| *stop).await;
+        }));
         tracing::info!(
             base = authority.base,
             port,
@@ -312,7 +318,7 @@ impl Running {
         self.authority.skew.store(seconds, Ordering::Relaxed);
     }
 
-    /// Stops accepting, lets running answers finish (5 seconds at most), and returns.
+    /// Stops accepting, lets running answers finish (10 seconds at most), and returns.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
         if let Some(serving) = self.serving.take() {
@@ -333,76 +339,42 @@ impl Drop for Running {
     }
 }
 
-struct Listening {
-    listeners: Vec<TcpListener>,
-    /// As it stands in a URL.
-    host: String,
-    port: u16,
-}
-
-async fn bind(listen: &str) -> Result<Listening, StartError> {
-    let refused = || StartError::NotLoopback(listen.to_owned());
-    if let Some(port) = listen.strip_prefix("localhost:") {
-        let port = port.parse().map_err(|_| refused())?;
-        let (listeners, port) = bind_both(port).await.map_err(|source| StartError::Bind {
-            listen: listen.to_owned(),
-            source,
-        })?;
-        return Ok(Listening {
-            listeners,
-            host: "localhost".to_owned(),
-            port,
-        });
-    }
-    let address: SocketAddr = listen.parse().map_err(|_| refused())?;
-    if !address.ip().is_loopback() {
-        return Err(refused());
-    }
-    let bound = async {
-        let listener = TcpListener::bind(address).await?;
-        let port = listener.local_addr()?.port();
-        Ok((listener, port))
-    };
-    let (listener, port) = bound.await.map_err(|source| StartError::Bind {
-        listen: listen.to_owned(),
-        source,
-    })?;
-    let host = match address.ip() {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
-    };
-    Ok(Listening {
-        listeners: vec![listener],
-        host,
-        port,
+async fn bind(listen: &str, tls: Option<Tls>) -> Result<Listeners, StartError> {
+    let listeners =
+        Listeners::bind(listen, Reach::Loopback)
+            .await
+            .map_err(|source| match source {
+                BindError::Address(_) | BindError::NotLoopback(_) => {
+                    StartError::NotLoopback(listen.to_owned())
+                }
+                source => StartError::Bind {
+                    listen: listen.to_owned(),
+                    source,
+                },
+            })?;
+    Ok(match tls {
+        Some(tls) => listeners.tls(tls),
+        None => listeners,
     })
 }
 
-/// Both loopback addresses on one port. Where a free port of the one is taken on the other, another is tried; a machine without IPv6 does without.
-async fn bind_both(port: u16) -> std::io::Result<(Vec<TcpListener>, u16)> {
-    let mut attempts = 0;
-    loop {
-        attempts += 1;
-        let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
-        let bound = v4.local_addr()?.port();
-        match TcpListener::bind((Ipv6Addr::LOCALHOST, bound)).await {
-            Ok(v6) => return Ok((vec![v4, v6], bound)),
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-                if port != 0 || attempts == 16 {
-                    return Err(error);
-                }
-            }
-            Err(error) => {
-                tracing::debug!(%error, "no IPv6 loopback");
-                return Ok((vec![v4], bound));
-            }
-        }
+/// The host of an address that is listened on, as it stands in a URL.
+fn host(listen: &str) -> String {
+    match listen.parse::<SocketAddr>().map(|address| address.ip()) {
+        Ok(IpAddr::V4(ip)) => ip.to_string(),
+        Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
+        Err(_) => "localhost".to_owned(),
     }
 }
 
-fn base(public_url: Option<Url>, host: &str, port: u16) -> Result<String, StartError> {
+fn base(
+    public_url: Option<Url>,
+    scheme: &str,
+    host: &str,
+    port: u16,
+) -> Result<String, StartError> {
     let Some(url) = public_url else {
-        return Ok(format!("http://{host}:{port}"));
+        return Ok(format!("{scheme}://{host}:{port}"));
     };
     let secure = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
     let bare = url.path() == "/"
@@ -423,7 +395,7 @@ mod tests {
 
     #[test]
     fn a_public_url_is_an_origin() {
-        let base = |text: &str| base(Some(Url::parse(text).unwrap()), "localhost", 1).ok();
+        let base = |text: &str| base(Some(Url::parse(text).unwrap()), "http", "localhost", 1).ok();
         assert_eq!(
             base("http://127.0.0.1:8080").as_deref(),
             Some("http://127.0.0.1:8080")

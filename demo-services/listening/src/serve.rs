@@ -1,35 +1,28 @@
-//! How every service listens: one port on both loopback addresses, HTTP/1.1 and HTTP/2, bounded heads, graceful stop.
+//! Connections from the first byte to the last: HTTP/1.1 and HTTP/2, bounded heads, deadlines, graceful stop.
 
-use std::{
-    convert::Infallible,
-    error::Error,
-    future::Future,
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    pin::pin,
-    time::Duration,
-};
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
 
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::{
-    body::Incoming,
-    service::{Service as _, service_fn},
-};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
-    service::TowerToHyperService,
-};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
-    sync::watch,
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use hyper::body::Incoming;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 use tower::Service;
+
+use crate::bind::Listeners;
+use crate::tls::Tls;
 
 /// Requests carry access tokens of several KiB and their challenges come back; a browser adds its cookies.
 const HEADER_LIST: u32 = 32 * 1024;
@@ -54,138 +47,6 @@ const STREAMS: u32 = 128;
 const DRAIN: Duration = Duration::from_secs(10);
 /// Accept fails for lack of file descriptors: give the connections that hold them time to end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// A free port on 127.0.0.1 may be taken on ::1; so many others are tried.
-const FREE_PORT_ATTEMPTS: usize = 16;
-
-/// Why a service cannot listen.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BindError {
-    /// The text is not an address to listen on.
-    #[error("`{0}` is not an address to listen on: write localhost:PORT or IP:PORT")]
-    Address(String),
-    /// The operating system refuses for a reason of its own.
-    #[error("cannot listen on {address}")]
-    Io {
-        /// Where it was tried.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The address can be reached from other machines and nobody asked for that.
-    #[error(
-        "{0} can be reached from other machines; services listen on loopback only unless told otherwise"
-    )]
-    NotLoopback(IpAddr),
-    /// Another program has the port.
-    #[error("port {0} is in use")]
-    Taken(u16),
-}
-
-/// Who may reach a service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reach {
-    /// This machine.
-    #[default]
-    Loopback,
-    /// Whoever can reach the address.
-    Network,
-}
-
-/// One port, on one address or on both loopback addresses.
-#[derive(Debug)]
-pub struct Listeners {
-    listeners: Vec<TcpListener>,
-    port: u16,
-}
-
-impl Listeners {
-    /// Listens on `localhost:PORT` (127.0.0.1 and, where it exists, ::1) or on `IP:PORT`; port 0 takes a free one.
-    ///
-    /// # Errors
-    ///
-    /// The text is no such address, it is not a loopback address and `reach` does not say so, or the port cannot be had.
-    pub async fn bind(address: &str, reach: Reach) -> Result<Self, BindError> {
-        if let Some(port) = address.strip_prefix("localhost:") {
-            let port = port
-                .parse()
-                .map_err(|_| BindError::Address(address.into()))?;
-            return Self::bind_localhost(port).await;
-        }
-        let address: SocketAddr = address
-            .parse()
-            .map_err(|_| BindError::Address(address.into()))?;
-        if reach == Reach::Loopback && !address.ip().is_loopback() {
-            return Err(BindError::NotLoopback(address.ip()));
-        }
-        let listener = listen(address).await?;
-        Ok(Self {
-            port: port_of(&listener, address)?,
-            listeners: vec![listener],
-        })
-    }
-
-    async fn bind_localhost(port: u16) -> Result<Self, BindError> {
-        let attempts = if port == 0 { FREE_PORT_ATTEMPTS } else { 1 };
-        let mut last = BindError::Taken(port);
-        for _ in 0..attempts {
-            let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            let first = listen(v4).await?;
-            let port = port_of(&first, v4)?;
-            match listen((Ipv6Addr::LOCALHOST, port).into()).await {
-                Ok(second) => {
-                    return Ok(Self {
-                        listeners: vec![first, second],
-                        port,
-                    });
-                }
-                Err(taken @ BindError::Taken(_)) => last = taken,
-                // No IPv6 on this machine: then `localhost` has one address only.
-                Err(_) => {
-                    return Ok(Self {
-                        listeners: vec![first],
-                        port,
-                    });
-                }
-            }
-        }
-        Err(last)
-    }
-
-    /// The port, also when a free one was asked for.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    async fn accept(&self) -> io::Result<TcpStream> {
-        let (stream, _) = match self.listeners.as_slice() {
-            [first, second] => tokio::select! {
-                accepted = first.accept() => accepted,
-                accepted = second.accept() => accepted,
-            },
-            [only] => only.accept().await,
-            _ => std::future::pending().await,
-        }?;
-        Ok(stream)
-    }
-}
-
-async fn listen(address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => BindError::Taken(address.port()),
-            _ => BindError::Io { address, source },
-        })
-}
-
-fn port_of(listener: &TcpListener, address: SocketAddr) -> Result<u16, BindError> {
-    listener
-        .local_addr()
-        .map(|bound| bound.port())
-        .map_err(|source| BindError::Io { address, source })
-}
 
 /// Serves `service` until `shutdown` completes, then lets requests in flight finish within a bound.
 pub async fn serve<S, B>(listeners: Listeners, service: S, shutdown: impl Future<Output = ()>)
@@ -221,7 +82,8 @@ where
         };
         // Small answers must not wait for the peer's delayed acknowledgement; without it they are only slower.
         let _ = stream.set_nodelay(true);
-        connections.spawn(attend(
+        connections.spawn(receive(
+            listeners.handshake(),
             protocol.clone(),
             stream,
             service.clone(),
@@ -238,6 +100,37 @@ where
         tracing::warn!("requests still in flight are cut off");
     }
     connections.shutdown().await;
+}
+
+/// One connection, from its handshake on if there is one.
+async fn receive<S, B>(
+    tls: Option<Tls>,
+    protocol: auto::Builder<TokioExecutor>,
+    stream: TcpStream,
+    service: TowerToHyperService<S>,
+    mut stopped: watch::Receiver<()>,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let Some(tls) = tls else {
+        return attend(protocol, stream, service, stopped).await;
+    };
+    let shaken = tokio::select! {
+        shaken = timeout(FIRST_REQUEST, tls.accept(stream)) => shaken,
+        _ = stopped.changed() => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) => attend(protocol, stream, service, stopped).await,
+        Ok(Err(error)) => tracing::debug!(%error, "no TLS handshake"),
+        Err(_) => tracing::debug!("no TLS handshake in time"),
+    }
 }
 
 /// One connection, until the peer closes it, it is idle for too long, or the service stops.
@@ -348,15 +241,15 @@ fn protocol() -> auto::Builder<TokioExecutor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{LocalCa, Reach};
     use bytes::Bytes;
     use http_body::Frame;
     use http_body_util::{Empty, Full, StreamBody};
+    use std::net::Ipv4Addr;
     use std::sync::Arc;
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
-        sync::{Notify, oneshot},
-        time::Instant,
-    };
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::sync::{Notify, oneshot};
+    use tokio::time::Instant;
     use tower::service_fn;
 
     /// The preface of HTTP/2 and an empty SETTINGS frame.
@@ -408,63 +301,6 @@ mod tests {
         let mut text = Vec::new();
         stream.read_to_end(&mut text).await.unwrap();
         String::from_utf8(text).unwrap()
-    }
-
-    #[tokio::test]
-    async fn localhost_is_one_port_on_both_loopback_addresses() {
-        let listeners = Listeners::bind("localhost:0", Reach::Loopback)
-            .await
-            .unwrap();
-        assert_ne!(listeners.port(), 0);
-        TcpStream::connect((Ipv4Addr::LOCALHOST, listeners.port()))
-            .await
-            .unwrap();
-        if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.is_ok() {
-            TcpStream::connect((Ipv6Addr::LOCALHOST, listeners.port()))
-                .await
-                .unwrap();
-        }
-    }
-
-    #[tokio::test]
-    async fn a_taken_port_is_named() {
-        let taken = Listeners::bind("127.0.0.1:0", Reach::Loopback)
-            .await
-            .unwrap();
-        for host in ["localhost", "127.0.0.1"] {
-            let address = format!("{host}:{}", taken.port());
-            let error = Listeners::bind(&address, Reach::Loopback)
-                .await
-                .unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                format!("port {} is in use", taken.port())
-            );
-        }
-    }
-
-    #[tokio::test]
-    async fn a_network_address_needs_to_be_asked_for() {
-        let refused = Listeners::bind("0.0.0.0:0", Reach::Loopback)
-            .await
-            .unwrap_err();
-        assert!(matches!(refused, BindError::NotLoopback(_)), "{refused}");
-        Listeners::bind("0.0.0.0:0", Reach::Network).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn what_is_no_address_is_refused() {
-        for text in [
-            "",
-            "localhost",
-            "localhost:",
-            "localhost:70000",
-            "example.org:80",
-            "8080",
-        ] {
-            let error = Listeners::bind(text, Reach::Network).await.unwrap_err();
-            assert!(matches!(error, BindError::Address(_)), "{text}: {error}");
-        }
     }
 
     #[tokio::test]
@@ -598,5 +434,90 @@ mod tests {
         let idle = Instant::now();
         connection.await.unwrap().unwrap();
         assert!((IDLE..=IDLE + GOODBYE).contains(&idle.elapsed()));
+    }
+
+    /// A port that says `version` over TLS, and its CA.
+    async fn secure_port() -> (u16, LocalCa) {
+        // The time of day of the client, which checks the certificate, cannot be set.
+        let now = rustls_pki_types::UnixTime::now().as_secs();
+        let ca = LocalCa::in_memory(now).unwrap();
+        let listeners = Listeners::bind("localhost:0", Reach::Loopback)
+            .await
+            .unwrap()
+            .tls(ca.tls().unwrap());
+        assert_eq!(listeners.scheme(), "https");
+        let port = listeners.port();
+        let service = service_fn(|request: Request<Incoming>| async move {
+            let version = format!("{:?}", request.version());
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(version))))
+        });
+        tokio::spawn(serve(listeners, service, std::future::pending()));
+        (port, ca)
+    }
+
+    fn client() -> reqwest::ClientBuilder {
+        reqwest::Client::builder().no_proxy()
+    }
+
+    #[tokio::test]
+    async fn a_client_that_trusts_the_ca_gets_through_by_each_name_and_no_other_does() {
+        let (port, ca) = secure_port().await;
+        let ca = reqwest::Certificate::from_pem(ca.pem().as_bytes()).unwrap();
+        let trusting = || client().tls_certs_only([ca.clone()]);
+        for (client, version) in [
+            (trusting(), "HTTP/2.0"),
+            (trusting().http1_only(), "HTTP/1.1"),
+        ] {
+            let client = client.build().unwrap();
+            for host in ["localhost", "127.0.0.1"] {
+                let answer = client.get(format!("https://{host}:{port}/")).send();
+                assert_eq!(answer.await.unwrap().text().await.unwrap(), version);
+            }
+        }
+        let stranger = client().build().unwrap();
+        let answer = stranger.get(format!("https://localhost:{port}/")).send();
+        assert!(answer.await.unwrap_err().is_connect());
+    }
+
+    #[tokio::test]
+    async fn plain_http_to_a_tls_port_is_told_so() {
+        let (port, _) = secure_port().await;
+        let answer = client()
+            .build()
+            .unwrap()
+            .get(format!("http://localhost:{port}/"))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 400);
+        assert!(answer.text().await.unwrap().contains("https"));
+    }
+
+    #[tokio::test]
+    async fn a_peer_without_a_handshake_is_closed() {
+        let ca = LocalCa::in_memory(1_795_319_366).unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        tokio::time::pause();
+        let service = service_fn(|_: Request<Incoming>| async {
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
+        });
+        let (_stop, stopped) = watch::channel(());
+        let start = Instant::now();
+        let service = TowerToHyperService::new(service);
+        receive(
+            Some(ca.tls().unwrap()),
+            protocol(),
+            stream,
+            service,
+            stopped,
+        )
+        .await;
+        assert_eq!(start.elapsed().as_secs(), FIRST_REQUEST.as_secs());
+        tokio::time::resume();
+        assert_eq!(peer.read(&mut [0]).await.unwrap(), 0);
     }
 }

@@ -1,0 +1,356 @@
+//! A certificate for this machine's own names, and the CA that vouches for it. The CA's key is thrown away once it has signed that one
+//! certificate: whoever trusts the CA trusts nothing else.
+
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, CidrSubnet, DnType,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose, NameConstraints,
+};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::RootCertStore;
+use tokio_rustls::rustls::client::WebPkiServerVerifier;
+use tokio_rustls::rustls::client::danger::ServerCertVerifier as _;
+
+use crate::tls::{Tls, TlsError, provider};
+
+const DAY: u64 = 86_400;
+/// The longest that browsers accept for a server (CA/Browser Forum baseline requirements 6.3.2).
+const LIFETIME: u64 = 397 * DAY;
+/// A certificate that ends sooner than this is replaced: it should not end while a service runs.
+const RENEWAL: u64 = 7 * DAY;
+/// Clocks of virtual machines on the same host differ by this much.
+const BACKDATED: u64 = DAY;
+/// What the certificate is good for.
+const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+const CA_FILE: &str = "ca.pem";
+const CERTIFICATE_FILE: &str = "localhost.pem";
+const KEY_FILE: &str = "localhost-key.pem";
+
+/// A CA that has signed one certificate, for `localhost`, `127.0.0.1` and `::1`, and is constrained to such names.
+///
+/// ```
+/// # use listening::LocalCa;
+/// // Time is given in seconds since 1970.
+/// let ca = LocalCa::in_memory(1_795_319_366)?;
+/// assert!(ca.pem().starts_with("-----BEGIN CERTIFICATE-----"));
+/// # Ok::<(), listening::LocalCaError>(())
+/// ```
+pub struct LocalCa {
+    ca: String,
+    certificate: String,
+    key: String,
+}
+
+/// Why there is no local CA.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LocalCaError {
+    /// No key or certificate could be made.
+    #[error("a certificate for localhost could not be made")]
+    Make(#[from] rcgen::Error),
+    /// A file can be neither read nor written.
+    #[error("cannot use {} for the local CA", path.display())]
+    #[non_exhaustive]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl fmt::Debug for LocalCa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LocalCa(..)")
+    }
+}
+
+impl LocalCa {
+    /// A new one that is written nowhere, for tests.
+    ///
+    /// # Errors
+    ///
+    /// No key could be made.
+    pub fn in_memory(now: u64) -> Result<Self, LocalCaError> {
+        let epoch = rcgen::date_time_ymd(1970, 1, 1);
+        let valid = |mut params: CertificateParams, name: &str| {
+            params.not_before = epoch + Duration::from_secs(now.saturating_sub(BACKDATED));
+            params.not_after = epoch + Duration::from_secs(now.saturating_add(LIFETIME));
+            params.distinguished_name.push(DnType::CommonName, name);
+            params
+        };
+        let mut ca = valid(
+            CertificateParams::new(Vec::new())?,
+            "tower-bearer local CA (this machine's demos and tests)",
+        );
+        ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        ca.name_constraints = Some(NameConstraints {
+            permitted_subtrees: vec![
+                GeneralSubtree::DnsName("localhost".to_owned()),
+                GeneralSubtree::IpAddress(CidrSubnet::from_v4_prefix([127, 0, 0, 0], 8)),
+                GeneralSubtree::IpAddress(CidrSubnet::from_v6_prefix(
+                    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+                    128,
+                )),
+            ],
+            excluded_subtrees: Vec::new(),
+        });
+        let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate()?)?;
+        let names: Vec<String> = NAMES.map(str::to_owned).into();
+        let mut server = valid(CertificateParams::new(names)?, "localhost");
+        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        server.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate()?;
+        let certificate = server.signed_by(&key, &ca)?;
+        Ok(Self {
+            ca: pem("CERTIFICATE", ca.der()),
+            certificate: pem("CERTIFICATE", certificate.der()),
+            key: pem("PRIVATE KEY", key.serialized_der()),
+        })
+    }
+
+    /// The one that is kept in `directory`, which is made where it is missing; a new one where there is none, or where what is there is
+    /// not whole, or ends within a week. Its files are `ca.pem`, to be trusted, and `localhost.pem` and `localhost-key.pem` (mode 600)
+    /// for servers.
+    ///
+    /// # Errors
+    ///
+    /// The directory or a file can be neither read nor written.
+    pub fn in_directory(directory: impl AsRef<Path>, now: u64) -> Result<Self, LocalCaError> {
+        let directory = directory.as_ref();
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| LocalCaError::File { path, source }
+        };
+        let read = |name| match fs::read_to_string(directory.join(name)) {
+            Ok(text) => Ok(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            Err(error) => Err(failed(&directory.join(name))(error)),
+        };
+        let kept = Self {
+            ca: read(CA_FILE)?,
+            certificate: read(CERTIFICATE_FILE)?,
+            key: read(KEY_FILE)?,
+        };
+        if kept.is_good(now) && kept.is_good(now.saturating_add(RENEWAL)) {
+            return Ok(kept);
+        }
+        let new = Self::in_memory(now)?;
+        fs::create_dir_all(directory).map_err(failed(directory))?;
+        for (name, text) in [
+            (KEY_FILE, &new.key),
+            (CERTIFICATE_FILE, &new.certificate),
+            (CA_FILE, &new.ca),
+        ] {
+            let path = directory.join(name);
+            replace(&path, text).map_err(failed(&path))?;
+        }
+        Ok(new)
+    }
+
+    /// The file to be trusted, of the CA that is kept in `directory`.
+    #[must_use]
+    pub fn file_in(directory: &Path) -> PathBuf {
+        directory.join(CA_FILE)
+    }
+
+    /// The CA's certificate as PEM: what clients must trust.
+    #[must_use]
+    pub fn pem(&self) -> &str {
+        &self.ca
+    }
+
+    /// The server's certificate as PEM.
+    #[must_use]
+    pub fn certificate_pem(&self) -> &str {
+        &self.certificate
+    }
+
+    /// The server's private key as PEM (PKCS #8).
+    #[must_use]
+    pub fn key_pem(&self) -> &str {
+        &self.key
+    }
+
+    /// The server's certificate and key, for [`Listeners::tls`](crate::Listeners::tls).
+    ///
+    /// # Errors
+    ///
+    /// Only for files that somebody has changed by hand.
+    pub fn tls(&self) -> Result<Tls, TlsError> {
+        Tls::from_pem(&self.certificate, &self.key)
+    }
+
+    /// Whether a client that trusts the CA takes the certificate for each of the names at that time.
+    fn is_good(&self, at: u64) -> bool {
+        let check = || {
+            let ca = CertificateDer::from_pem_slice(self.ca.as_bytes()).ok()?;
+            let certificate = CertificateDer::from_pem_slice(self.certificate.as_bytes()).ok()?;
+            PrivateKeyDer::from_pem_slice(self.key.as_bytes()).ok()?;
+            let mut roots = RootCertStore::empty();
+            roots.add(ca).ok()?;
+            let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), provider());
+            let verifier = verifier.build().ok()?;
+            let at = UnixTime::since_unix_epoch(Duration::from_secs(at));
+            for name in NAMES {
+                let name = ServerName::try_from(name).ok()?;
+                verifier
+                    .verify_server_cert(&certificate, &[], &name, &[], at)
+                    .ok()?;
+            }
+            Some(())
+        };
+        check().is_some() && self.tls().is_ok()
+    }
+}
+
+/// Writes a file that only its owner can read; nobody sees half of it.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(format!(".{}.new", std::process::id()));
+    let new = PathBuf::from(new);
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options
+        .open(&new)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())
+                .and_then(|()| file.sync_all())
+        })
+        .and_then(|()| fs::rename(&new, path));
+    if written.is_err() {
+        // The error says more than a second one about the rest of it could.
+        let _ = fs::remove_file(&new);
+    }
+    written
+}
+
+/// RFC 7468 section 2.
+fn pem(label: &str, der: &[u8]) -> String {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let mut pem = format!("-----BEGIN {label}-----\n");
+    for (at, letter) in text.chars().enumerate() {
+        if at > 0 && at % 64 == 0 {
+            pem.push('\n');
+        }
+        pem.push(letter);
+    }
+    pem.push_str(&format!("\n-----END {label}-----\n"));
+    pem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_795_319_366;
+
+    /// A path of this test's own, gone when it ends.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let name = format!("local-ca-{name}-{}", std::process::id());
+            Self(std::env::temp_dir().join(name))
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_good_while_it_lasts() {
+        let ca = LocalCa::in_memory(NOW).unwrap();
+        for (at, good) in [
+            (NOW - BACKDATED - 1, false),
+            (NOW - BACKDATED, true),
+            (NOW + LIFETIME, true),
+            (NOW + LIFETIME + 1, false),
+        ] {
+            assert_eq!(ca.is_good(at), good, "{at}");
+        }
+    }
+
+    #[test]
+    fn a_kept_one_is_used_again_until_it_is_about_to_end() {
+        let scratch = Scratch::new("kept");
+        let directory = &scratch.0;
+        let first = LocalCa::in_directory(directory, NOW).unwrap();
+        let file = fs::read_to_string(LocalCa::file_in(directory)).unwrap();
+        assert_eq!(file, first.pem());
+        let last = NOW + LIFETIME - RENEWAL;
+        let again = LocalCa::in_directory(directory, last).unwrap();
+        assert_eq!(again.pem(), first.pem());
+        let renewed = LocalCa::in_directory(directory, last + 1).unwrap();
+        assert_ne!(renewed.pem(), first.pem());
+    }
+
+    #[test]
+    fn what_is_not_whole_is_replaced() {
+        let scratch = Scratch::new("damaged");
+        let directory = &scratch.0;
+        let mut last = LocalCa::in_directory(directory, NOW).unwrap();
+        let other = LocalCa::in_memory(NOW).unwrap();
+        for (name, text) in [
+            (CA_FILE, ""),
+            (CA_FILE, other.pem()),
+            (CERTIFICATE_FILE, "-----BEGIN"),
+            (KEY_FILE, other.key_pem()),
+        ] {
+            fs::write(directory.join(name), text).unwrap();
+            let new = LocalCa::in_directory(directory, NOW).unwrap();
+            assert_ne!(new.key_pem(), last.key_pem(), "{name}");
+            assert!(new.is_good(NOW));
+            last = new;
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_the_owner_reads_the_key() {
+        use std::os::unix::fs::PermissionsExt;
+        let scratch = Scratch::new("mode");
+        let directory = &scratch.0;
+        LocalCa::in_directory(directory, NOW).unwrap();
+        let mode = fs::metadata(directory.join(KEY_FILE))
+            .unwrap()
+            .permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_directory_that_is_a_file_is_named() {
+        let scratch = Scratch::new("file");
+        let directory = &scratch.0;
+        fs::write(directory, "").unwrap();
+        let error = LocalCa::in_directory(directory, NOW).unwrap_err();
+        assert!(error.to_string().contains("local-ca-file"), "{error}");
+    }
+
+    #[test]
+    fn pem_lines_are_of_64_letters() {
+        assert_eq!(
+            pem("X", &[0; 49]),
+            format!(
+                "-----BEGIN X-----\n{}\nAA==\n-----END X-----\n",
+                "A".repeat(64)
+            )
+        );
+    }
+}
