@@ -106,11 +106,7 @@ async fn a_certificate_is_exchanged_for_in_both_dialects_and_another_is_not() {
         .unwrap();
 
     let ours = || Certificate::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
-    for certificate in [
-        ours(),
-        ours().legacy_sha1_thumbprint(),
-        ours().send_chain(),
-    ] {
+    for certificate in [ours(), ours().legacy_sha1_thumbprint(), ours().send_chain()] {
         let (status, claims) = call(&running, certificate).await;
         assert_eq!(status, StatusCode::OK);
         let claims = claims.unwrap();
