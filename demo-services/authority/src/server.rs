@@ -71,7 +71,7 @@ pub(crate) fn router(authority: Shared) -> Router {
             counted(Endpoint::Token, post(grants::token)),
         )
         .route_layer(known())
-        .route_layer(cross_origin());
+        .layer(cross_origin());
     let tenant = Router::new()
         .route(
             "/{tenant}/oauth2/v2.0/authorize",
