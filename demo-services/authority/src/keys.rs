@@ -14,7 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretSlice;
 use serde_json::{Map, Value, json};
 
-use crate::certificate::Certificate;
+use crate::key_certificate::Certificate;
 use crate::version::TokenVersion;
 
 /// How many keys are published at once, the signing one included.

@@ -60,7 +60,6 @@
 mod authority;
 mod authorize;
 mod bounded;
-mod certificate;
 mod client;
 mod clock;
 mod connections;
@@ -73,6 +72,7 @@ mod errors;
 mod form;
 mod grants;
 mod issue;
+mod key_certificate;
 mod keys;
 mod login_hint;
 mod logout;
