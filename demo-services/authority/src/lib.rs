@@ -71,6 +71,7 @@ mod discovery;
 mod errors;
 mod form;
 mod grants;
+mod graph;
 mod issue;
 mod keys;
 mod logout;
@@ -87,8 +88,8 @@ mod tokens;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use cookies::SESSION_COOKIE;
 pub use directory::{
-    App, Consent, Directory, DirectoryError, Mfa, OptionalClaim, Policy, RedirectUris, Require,
-    Target, Tenant, User,
+    App, Consent, Directory, DirectoryError, Mfa, OptionalClaim, Policy, Profile, RedirectUris,
+    Require, Target, Tenant, User,
 };
 pub use issue::TokenSpec;
 pub use meter::{Counters, Endpoint, Fault};

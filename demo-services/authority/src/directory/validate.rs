@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
+use crate::form;
+
 use super::{App, Directory, DirectoryError, GRAPH, Target, User};
 
 type Checked = Result<(), DirectoryError>;
@@ -139,12 +141,14 @@ impl Directory {
                 .cloned(),
         )?;
         check(
-            app.access_token_version == 2,
+            matches!(app.access_token_version, 1 | 2),
             key("access_token_version"),
-            "only tokens of version 2 are issued so far",
+            "neither 1 nor 2",
         )?;
         check(
-            app.certificates.is_empty(),
+            app.certificates
+                .iter()
+                .all(|pem| pem.starts_with("-----BEGIN CERTIFICATE-----")),
             key("certificates"),
             "client certificates are not supported so far; use `secrets`",
         )?;
@@ -170,19 +174,27 @@ impl Directory {
 
     fn validate_policy(&self, policy: &super::Policy) -> Checked {
         let key = |name: &str| format!("policies.{}.{name}", policy.name);
-        match &policy.target {
-            Target::App(name) => check(
-                self.apps.iter().any(|app| app.name == *name),
-                key("app"),
-                format!("no application is named `{name}`"),
-            )?,
-            Target::AuthContext(id) => check(
-                is_auth_context(id),
-                key("auth_context"),
-                "not one of c1 to c99",
-            )?,
+        for target in policy.targets() {
+            match target {
+                // A client id outlives the application that it named.
+                Target::App(name) => check(
+                    self.apps.iter().any(|app| app.name == *name) || form::guid(name).is_some(),
+                    key("app"),
+                    format!("no application is named `{name}`"),
+                )?,
+                Target::AuthContext(id) => check(
+                    is_auth_context(id),
+                    key("auth_context"),
+                    "not one of c1 to c99",
+                )?,
+            }
         }
-        for name in policy.users.iter().flatten() {
+        for name in policy
+            .users
+            .iter()
+            .flatten()
+            .chain(&policy.registration.excluded)
+        {
             let known = self
                 .users
                 .iter()
