@@ -46,6 +46,11 @@
 //! # }
 //! ```
 //!
+//! # Graph
+//!
+//! Under `/v1.0` the same process serves a part of Microsoft Graph: the profile of the signed-in user, and registrations, consent and
+//! Conditional Access policies, for access tokens that it issued for `https://graph.microsoft.com`. `README.md` has the list.
+//!
 //! # Driving the pages without a browser
 //!
 //! `GET .../authorize` answers with a page or a redirect. Each page has a form with `flow`, a hidden field. The sign-in form posts it

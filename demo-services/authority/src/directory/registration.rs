@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{App, Consent, Directory, OptionalClaim, Policy, Target, User};
+use super::{App, Consent, Directory, GRAPH, OptionalClaim, Policy, Target, User};
 use crate::{form, random};
 
 /// What Graph tells about an application.
@@ -354,9 +354,13 @@ impl Directory {
 
     /// The application of this client id, Graph among them, if it has a service principal.
     pub(crate) fn usable(&self, client_id: Uuid) -> Option<App> {
-        self.apps_and_graph()
-            .into_iter()
+        if client_id == GRAPH {
+            return Some(App::graph());
+        }
+        self.apps
+            .iter()
             .find(|app| app.client_id == client_id && app.has_principal())
+            .cloned()
     }
 
     /// A name for an application that no other one has.
