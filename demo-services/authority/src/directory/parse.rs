@@ -201,7 +201,7 @@ mod tests {
             assert!(with(good).is_ok(), "{good}");
         }
         for (bad, key) in [
-            ("access_token_version = 1", "access_token_version"),
+            ("access_token_version = 3", "access_token_version"),
             ("certificates = [\"a.pem\"]", "certificates"),
             (
                 "pre_authorized = [\"33333333-2222-3333-4444-555555555555\"]",
