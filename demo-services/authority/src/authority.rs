@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use serde_json::{Map, Value};
 
 use crate::clock::Clock;
-use crate::directory::Directory;
+use crate::directory::{Directory, DirectoryError};
 use crate::errors::Refusal;
 use crate::keys::{KeyRing, Owner};
 use crate::meter::Meter;
@@ -68,6 +68,23 @@ impl Authority {
     /// The stores. Never held across an await or a signature.
     pub(crate) fn stores(&self) -> MutexGuard<'_, Stores> {
         self.stores.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the directory, or nothing of it: `change` works on a copy, which must keep all rules of a directory.
+    pub(crate) fn change<T, E: From<DirectoryError>>(
+        &self,
+        change: impl FnOnce(&mut Directory) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut directory = self
+            .directory
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut changed = Directory::clone(&directory);
+        let done = change(&mut changed)?;
+        changed.settle();
+        changed.validate()?;
+        *directory = Arc::new(changed);
+        Ok(done)
     }
 
     /// Whether the policy exists.

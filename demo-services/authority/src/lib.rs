@@ -46,6 +46,11 @@
 //! # }
 //! ```
 //!
+//! # Graph
+//!
+//! Under `/v1.0` the same process serves a part of Microsoft Graph: the profile of the signed-in user, and registrations, consent and
+//! Conditional Access policies, for access tokens that it issued for `https://graph.microsoft.com`. `README.md` has the list.
+//!
 //! # Driving the pages without a browser
 //!
 //! `GET .../authorize` answers with a page or a redirect. Each page has a form with `flow`, a hidden field. The sign-in form posts it
@@ -72,6 +77,7 @@ mod discovery;
 mod errors;
 mod form;
 mod grants;
+mod graph;
 mod issue;
 mod key_certificate;
 mod keys;
@@ -91,8 +97,8 @@ mod version;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use cookies::SESSION_COOKIE;
 pub use directory::{
-    App, Consent, Directory, DirectoryError, Mfa, OptionalClaim, Policy, RedirectUris, Require,
-    Target, Tenant, User,
+    App, Consent, Directory, DirectoryError, Mfa, OptionalClaim, Policy, Profile, RedirectUris,
+    Require, Target, Tenant, User,
 };
 pub use issue::TokenSpec;
 pub use listening::{LocalCa, LocalCaError, Tls, TlsError};

@@ -18,7 +18,7 @@ use crate::authority::{Authority, Shared};
 use crate::directory::Directory;
 use crate::meter::{Endpoint, meter};
 use crate::version::{Segment, TokenVersion};
-use crate::{authorize, control, discovery, grants, logout, pages};
+use crate::{authorize, control, discovery, grants, graph, logout, pages};
 
 const MAX_BODY: usize = 64 * 1024;
 /// Longer than the longest delay that `fail_next` can ask for.
@@ -88,6 +88,7 @@ pub(crate) fn router(authority: Shared) -> Router {
     Router::new()
         .merge(for_scripts)
         .merge(tenant)
+        .merge(graph::routes(&authority))
         .route("/control", post(control::control))
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(|| async { "ok" }))

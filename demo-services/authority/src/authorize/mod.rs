@@ -195,7 +195,9 @@ fn next(
     if origin == Origin::Session && !session_will_do(request, authentication, user, now) {
         return sign_in();
     }
-    let granted = request.requested.granted(&request.client, &consented);
+    let granted = request
+        .requested
+        .granted(&request.client, user.oid, &consented);
     let asks = granted.is_err() || (request.prompt == Prompt::Consent && !flow.consented);
     if let Err(refusal) = granted
         && (silent || request.requested.consentable(&request.client).is_none())
