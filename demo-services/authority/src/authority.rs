@@ -1,16 +1,18 @@
 //! The state that all endpoints share.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value};
 
+use crate::changes::{Changes, LockedStores, Watched};
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::errors::Refusal;
 use crate::keys::KeyRing;
 use crate::meter::Meter;
 use crate::records::{Record, Stores};
+use crate::state::Saving;
 use crate::tokens::{AccessToken, Stamp, Subject};
 
 /// One authority, shared by its connections and by [`Running`](crate::Running).
@@ -26,8 +28,12 @@ pub(crate) struct Authority {
     pub(crate) keys: KeyRing,
     pub(crate) meter: Meter,
     pub(crate) control_token: Option<String>,
-    pub(crate) directory: RwLock<Arc<Directory>>,
+    pub(crate) directory: Watched<Arc<Directory>>,
     pub(crate) stores: Mutex<Stores>,
+    /// Counts for keys, directory and stores together.
+    pub(crate) changes: Changes,
+    /// How far a state file has come, where there is one.
+    pub(crate) saving: Option<Saving>,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) skew: AtomicI64,
 }
@@ -41,23 +47,18 @@ impl Authority {
 
     /// The directory as it stands now. A request works on one snapshot.
     pub(crate) fn directory(&self) -> Arc<Directory> {
-        self.directory
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.directory.read().clone()
     }
 
     /// The stores. Never held across an await or a signature.
-    pub(crate) fn stores(&self) -> MutexGuard<'_, Stores> {
-        self.stores.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn stores(&self) -> LockedStores<'_> {
+        let stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        LockedStores::new(stores, &self.changes)
     }
 
     /// Whether the policy exists.
     pub(crate) fn set_policy(&self, name: &str, enabled: bool) -> bool {
-        let mut directory = self
-            .directory
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut directory = self.directory.write();
         let changed = Arc::make_mut(&mut directory)
             .policy_mut(name)
             .map(|policy| policy.enabled = enabled);

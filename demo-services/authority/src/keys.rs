@@ -1,7 +1,8 @@
-//! Signing keys: made at start, rotated on demand, published in Entra's shape. The signer is this package's own.
+//! Signing keys: made at the first start, rotated on demand, published in Entra's shape. The signer is this package's own.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
@@ -12,8 +13,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
+use crate::changes::{Changes, Watched};
+
 /// How many keys are published at once, the signing one included.
-const MAX_PUBLISHED: usize = 8;
+pub(crate) const MAX_PUBLISHED: usize = 8;
 
 /// One RSA key pair and its public names.
 pub(crate) struct SigningKey {
@@ -25,7 +28,22 @@ pub(crate) struct SigningKey {
 
 impl SigningKey {
     pub(crate) fn generate() -> Result<Self, Unspecified> {
-        let pair = KeyPair::generate(KeySize::Rsa2048)?;
+        Ok(Self::new(KeyPair::generate(KeySize::Rsa2048)?))
+    }
+
+    /// From the DER of [`to_pkcs8`](Self::to_pkcs8).
+    pub(crate) fn from_pkcs8(der: &[u8]) -> Result<Self, Unspecified> {
+        let pair = KeyPair::from_pkcs8(der).map_err(|_| Unspecified)?;
+        Ok(Self::new(pair))
+    }
+
+    /// The private key as a DER `PrivateKeyInfo` (RFC 5208).
+    pub(crate) fn to_pkcs8(&self) -> Result<Vec<u8>, Unspecified> {
+        let der: Pkcs8V1Der<'_> = self.pair.as_der()?;
+        Ok(der.as_ref().to_vec())
+    }
+
+    fn new(pair: KeyPair) -> Self {
         let n = URL_SAFE_NO_PAD.encode(
             pair.public_key()
                 .modulus()
@@ -41,12 +59,12 @@ impl SigningKey {
             &aws_lc_rs::digest::SHA256,
             format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#).as_bytes(),
         );
-        Ok(Self {
+        Self {
             pair,
             kid: URL_SAFE_NO_PAD.encode(thumbprint),
             n,
             e,
-        })
+        }
     }
 
     pub(crate) fn kid(&self) -> &str {
@@ -105,11 +123,19 @@ impl SigningKey {
 }
 
 /// The published keys; the first one signs.
-pub(crate) struct KeyRing(RwLock<Vec<Arc<SigningKey>>>);
+pub(crate) struct KeyRing(Watched<Vec<Arc<SigningKey>>>);
 
 impl KeyRing {
-    pub(crate) fn generate() -> Result<Self, Unspecified> {
-        Ok(Self(RwLock::new(vec![Arc::new(SigningKey::generate()?)])))
+    /// The first of `keys` signs.
+    pub(crate) fn new(keys: Vec<SigningKey>, changes: &Changes) -> Self {
+        Self(Watched::new(
+            keys.into_iter().map(Arc::new).collect(),
+            changes,
+        ))
+    }
+
+    pub(crate) fn generate(changes: &Changes) -> Result<Self, Unspecified> {
+        Ok(Self::new(vec![SigningKey::generate()?], changes))
     }
 
     pub(crate) fn current(&self) -> Option<Arc<SigningKey>> {
@@ -120,7 +146,7 @@ impl KeyRing {
     pub(crate) fn rotate(&self) -> Result<String, Unspecified> {
         let key = Arc::new(SigningKey::generate()?);
         let kid = key.kid.clone();
-        let mut keys = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.0.write();
         keys.insert(0, key);
         keys.truncate(MAX_PUBLISHED);
         Ok(kid)
@@ -131,7 +157,7 @@ impl KeyRing {
         if self.current().is_some_and(|key| key.kid == kid) {
             self.rotate()?;
         }
-        let mut keys = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.0.write();
         let before = keys.len();
         keys.retain(|key| key.kid != kid);
         Ok(keys.len() < before)
@@ -159,8 +185,13 @@ impl KeyRing {
             .flatten()
     }
 
+    /// All keys, the signing one first.
+    pub(crate) fn published(&self) -> Vec<Arc<SigningKey>> {
+        self.read().clone()
+    }
+
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Vec<Arc<SigningKey>>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.0.read()
     }
 }
 
@@ -179,13 +210,28 @@ mod tests {
 
     #[test]
     fn a_signed_token_opens() {
-        let ring = KeyRing::generate().unwrap();
+        let ring = KeyRing::generate(&Changes::default()).unwrap();
         assert_eq!(ring.open(&token(&ring)), Some(claims()));
     }
 
     #[test]
+    fn a_key_comes_back_from_its_der_as_it_was() {
+        let ring = KeyRing::generate(&Changes::default()).unwrap();
+        let der = ring.current().unwrap().to_pkcs8().unwrap();
+        let again = KeyRing::new(
+            vec![SigningKey::from_pkcs8(&der).unwrap()],
+            &Changes::default(),
+        );
+        assert_eq!(again.jwks("i"), ring.jwks("i"));
+        assert_eq!(again.open(&token(&ring)), Some(claims()));
+        assert_eq!(ring.open(&token(&again)), Some(claims()));
+        assert!(SigningKey::from_pkcs8(&der[1..]).is_err());
+        assert!(SigningKey::from_pkcs8(&[]).is_err());
+    }
+
+    #[test]
     fn a_changed_token_does_not_open() {
-        let ring = KeyRing::generate().unwrap();
+        let ring = KeyRing::generate(&Changes::default()).unwrap();
         let token = token(&ring);
         let parts: Vec<_> = token.split('.').collect();
         let forged = URL_SAFE_NO_PAD.encode(r#"{"sub":"y"}"#);
@@ -202,7 +248,7 @@ mod tests {
 
     #[test]
     fn rotation_keeps_old_tokens_and_withdrawal_ends_them() {
-        let ring = KeyRing::generate().unwrap();
+        let ring = KeyRing::generate(&Changes::default()).unwrap();
         let (old, kid) = (token(&ring), ring.current().unwrap().kid().to_owned());
         let new = ring.rotate().unwrap();
         assert_ne!(kid, new);
@@ -217,7 +263,7 @@ mod tests {
 
     #[test]
     fn jwk_has_the_shape_of_entra() {
-        let ring = KeyRing::generate().unwrap();
+        let ring = KeyRing::generate(&Changes::default()).unwrap();
         let jwks = ring.jwks("http://localhost:8080/t/v2.0");
         let mut members: Vec<_> = jwks["keys"][0]
             .as_object()

@@ -4,7 +4,8 @@
 //! at every issuance, so that claims challenges are real: a refused exchange names the policy, and only a grant that has met it
 //! goes through. What it does and what Entra does stands in `TABLE.md`, line by line.
 //!
-//! It listens on loopback addresses only, makes new signing keys at each start, keeps nothing on disk, and is not for production.
+//! It listens on loopback addresses only, makes new signing keys at each start and keeps nothing on disk, unless it is given a state
+//! file ([`Options::state`]), and is not for production.
 //!
 //! ```
 //! use local_authority::{Directory, LocalAuthority, Options, TokenSpec};
@@ -60,6 +61,7 @@
 mod authority;
 mod authorize;
 mod bounded;
+mod changes;
 mod client;
 mod clock;
 mod connections;
@@ -82,6 +84,7 @@ mod records;
 mod running;
 mod scopes;
 mod server;
+mod state;
 mod tokens;
 
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -93,6 +96,7 @@ pub use directory::{
 pub use issue::TokenSpec;
 pub use meter::{Counters, Endpoint, Fault};
 pub use running::{LocalAuthority, Options, Running, StartError};
+pub use state::StateError;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
