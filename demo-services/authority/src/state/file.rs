@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::StateError;
 
-/// Longest file that is read or written. The stores' own bounds keep below it.
+/// Longest file that is read or written. The stores' own bounds keep below it, with any directory that a person wrote.
 const MAX_SIZE: u64 = 512 * 1024 * 1024;
 
 /// A state file that this process alone uses, for as long as this value lives.
@@ -90,13 +90,14 @@ impl StateFile {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let written = self.write_temporary(bytes);
+        let written = self
+            .write_temporary(bytes)
+            .and_then(|()| fs::rename(&self.temporary, &self.path));
         if written.is_err() {
             // It may be what fills the disk.
             let _ = fs::remove_file(&self.temporary);
         }
         written?;
-        fs::rename(&self.temporary, &self.path)?;
         sync_directory(&self.path)
     }
 
@@ -212,6 +213,7 @@ mod tests {
         fs::rename(&path, place.join("elsewhere")).unwrap();
         fs::create_dir(&path).unwrap();
         assert!(file.replace(b"new").is_err());
+        assert!(!place.join("state.tmp").exists());
         fs::remove_dir(&path).unwrap();
         fs::rename(place.join("elsewhere"), &path).unwrap();
         assert_eq!(file.read().unwrap().unwrap(), b"old");
