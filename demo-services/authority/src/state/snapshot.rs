@@ -193,16 +193,19 @@ mod tests {
             })
     }
 
+    /// Code, nonce, redemption, authentication.
+    type PlainCode = (
+        String,
+        Option<String>,
+        Option<Option<String>>,
+        Authentication,
+    );
+
     /// Plain values to fill the stores with; these have Debug.
     #[derive(Clone, Debug)]
     struct Filling {
         sessions: Vec<(String, Authentication)>,
-        codes: Vec<(
-            String,
-            Option<String>,
-            Option<Option<String>>,
-            Authentication,
-        )>,
+        codes: Vec<PlainCode>,
         records: Vec<(String, u128, Option<Authentication>)>,
         families: Vec<(u128, RedirectKind, Authentication)>,
         consents: Vec<([u128; 3], BTreeSet<String>)>,
