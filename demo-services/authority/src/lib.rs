@@ -4,7 +4,8 @@
 //! evaluates Conditional Access at every issuance, so that claims challenges are real: a refused exchange names the policy, and only a grant that has met it
 //! goes through. What it does and what Entra does stands in `TABLE.md`, line by line.
 //!
-//! It listens on loopback addresses only, makes new signing keys at each start, keeps nothing on disk, and is not for production.
+//! It listens on loopback addresses only, makes new signing keys at each start and keeps nothing on disk, unless it is given a state
+//! file ([`Options::state`]), and is not for production.
 //!
 //! ```
 //! use local_authority::{Directory, LocalAuthority, Options, TokenSpec};
@@ -66,6 +67,7 @@ mod authority;
 mod authorize;
 mod bounded;
 mod certificate;
+mod changes;
 mod client;
 mod client_assertion;
 mod clock;
@@ -91,6 +93,7 @@ mod records;
 mod running;
 mod scopes;
 mod server;
+mod state;
 mod tokens;
 mod version;
 
@@ -104,6 +107,7 @@ pub use issue::TokenSpec;
 pub use listening::{LocalCa, LocalCaError, Tls, TlsError};
 pub use meter::{Counters, Endpoint, Fault};
 pub use running::{LocalAuthority, Options, Running, StartError};
+pub use state::StateError;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

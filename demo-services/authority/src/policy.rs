@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -10,7 +11,8 @@ use crate::directory::{App, Directory, Policy, Require, User};
 use crate::errors::Refusal;
 
 /// What a user has proven, carried by sessions, codes, refresh tokens and grant records.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Authentication {
     pub(crate) user: Uuid,
     /// The browser session, by its public id.

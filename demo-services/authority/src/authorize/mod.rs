@@ -2,6 +2,7 @@
 
 mod consent;
 mod interaction;
+mod kept;
 mod reply;
 mod request;
 
@@ -13,6 +14,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 pub(crate) use consent::consent;
 pub(crate) use interaction::{mfa, sign_in};
+pub(crate) use kept::KeptRequest;
 pub(crate) use request::{AuthorizeRequest, RedirectKind, registered};
 
 use crate::authority::{Authority, Shared};

@@ -11,7 +11,7 @@ use super::{App, Consent, Directory, GRAPH, OptionalClaim, Policy, Target, User}
 use crate::{form, random};
 
 /// What Graph tells about an application.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Registration {
     /// Object id of the application; derived from the client id when missing.
@@ -136,7 +136,7 @@ pub(crate) struct PreAuthorized {
 }
 
 /// What can be told about a credential: not the credential.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct CredentialName {
     pub(crate) key_id: Uuid,
@@ -148,7 +148,7 @@ pub(crate) struct CredentialName {
 }
 
 /// Graph's `oauth2PermissionGrant`, held by its client.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PermissionGrant {
     pub(crate) id: Uuid,
@@ -161,7 +161,7 @@ pub(crate) struct PermissionGrant {
 }
 
 /// What Graph tells about a policy.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct PolicyRegistration {
     /// `displayName`, if it is not [`Policy::name`], which is unique.
@@ -179,7 +179,7 @@ pub(crate) struct PolicyRegistration {
 }
 
 /// Graph's `authenticationContextClassReference`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AuthContext {
     /// `c1` to `c99`.

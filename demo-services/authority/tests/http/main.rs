@@ -38,4 +38,6 @@ mod operations;
 #[cfg(test)]
 mod sessions;
 #[cfg(test)]
+mod state;
+#[cfg(test)]
 mod token;
