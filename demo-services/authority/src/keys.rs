@@ -12,6 +12,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
+use crate::clock::{Clock, SystemClock};
+
 /// How many keys are published at once, the signing one included.
 const MAX_PUBLISHED: usize = 8;
 
@@ -21,6 +23,8 @@ pub(crate) struct SigningKey {
     kid: String,
     n: String,
     e: String,
+    /// When it was made, by the machine's clock.
+    made: u64,
 }
 
 impl SigningKey {
@@ -46,11 +50,17 @@ impl SigningKey {
             kid: URL_SAFE_NO_PAD.encode(thumbprint),
             n,
             e,
+            made: SystemClock.now(),
         })
     }
 
     pub(crate) fn kid(&self) -> &str {
         &self.kid
+    }
+
+    /// Seconds since it was made.
+    pub(crate) fn age(&self) -> u64 {
+        SystemClock.now().saturating_sub(self.made)
     }
 
     /// The header of a v2.0 access token: `typ` is `JWT`, never `at+jwt`, and there is no `x5t`.
@@ -139,6 +149,11 @@ impl KeyRing {
 
     pub(crate) fn jwks(&self, issuer: &str) -> Value {
         json!({ "keys": self.read().iter().map(|key| key.jwk(issuer)).collect::<Vec<_>>() })
+    }
+
+    /// The published keys, the signing one first.
+    pub(crate) fn published(&self) -> Vec<Arc<SigningKey>> {
+        self.read().clone()
     }
 
     /// The claims of a token that one of the published keys signed.

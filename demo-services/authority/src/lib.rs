@@ -57,6 +57,7 @@
 //!
 //! Time comes from a [`Clock`]. Every store is bounded and expires; at capacity the oldest entry goes.
 
+mod admin;
 mod authority;
 mod authorize;
 mod bounded;
@@ -79,6 +80,7 @@ mod pages;
 mod policy;
 mod random;
 mod records;
+mod requests;
 mod running;
 mod scopes;
 mod server;
@@ -92,6 +94,7 @@ pub use directory::{
 };
 pub use issue::TokenSpec;
 pub use meter::{Counters, Endpoint, Fault};
+pub use requests::RecentRequest;
 pub use running::{LocalAuthority, Options, Running, StartError};
 
 #[cfg(doctest)]

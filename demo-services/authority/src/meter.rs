@@ -11,6 +11,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use crate::authority::Shared;
+use crate::requests;
 
 /// An endpoint that is counted and can be told to fail.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -26,6 +27,14 @@ pub enum Endpoint {
     /// `/oauth2/v2.0/token`.
     Token,
 }
+
+/// All of them, for lists to choose from.
+pub(crate) const ENDPOINTS: [Endpoint; 4] = [
+    Endpoint::Authorize,
+    Endpoint::Discovery,
+    Endpoint::Keys,
+    Endpoint::Token,
+];
 
 /// How the next requests to an endpoint fail.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -149,6 +158,16 @@ impl Meter {
         }
     }
 
+    /// Failures that are still to come: where, how often, and how.
+    pub(crate) fn pending(&self) -> Vec<(Endpoint, u32, Fault)> {
+        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = |endpoint: &Endpoint| {
+            let (left, fault) = faults.get(*endpoint as usize)?.clone()?;
+            Some((*endpoint, left, fault))
+        };
+        ENDPOINTS.iter().filter_map(slot).collect()
+    }
+
     pub(crate) fn count_grant(&self, grant: GrantType) {
         if let Some(counter) = self.grants.get(grant as usize) {
             counter.fetch_add(1, Ordering::Relaxed);
@@ -199,6 +218,7 @@ pub(crate) async fn meter(
     next: Next,
 ) -> Response {
     if let Some(fault) = authority.meter.enter(endpoint) {
+        requests::note(|request| request.on_demand = true);
         if fault.delay_ms > 0 {
             tokio::time::sleep(Duration::from_millis(fault.delay_ms.min(20_000))).await;
         }

@@ -4,8 +4,9 @@ use askama::Template;
 use axum::response::{Html, IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use crate::clock;
 use crate::directory::Directory;
-use crate::errors::no_store;
+use crate::errors::{Refusal, Trace, no_store};
 
 pub(crate) const STYLE: &str = include_str!("../assets/authority.css");
 pub(crate) const FORM_POST_SCRIPT: &str = include_str!("../assets/form-post.js");
@@ -64,6 +65,10 @@ struct FormPost<'a> {
 struct Message<'a> {
     title: &'a str,
     text: &'a str,
+    /// What to do now.
+    way_on: &'a str,
+    /// What helps to find the request again: label and value.
+    details: &'a [(&'static str, String)],
 }
 
 pub(crate) fn sign_in(page: &Page<'_>, username: &str) -> Response {
@@ -96,6 +101,30 @@ pub(crate) fn error(status: StatusCode, text: &str) -> Response {
         &Message {
             title: "That did not work",
             text,
+            way_on: "",
+            details: &[],
+        },
+    )
+}
+
+pub(crate) fn nothing_here() -> Response {
+    error(StatusCode::NOT_FOUND, "There is nothing here.")
+}
+
+/// A refusal that must not or cannot go back to the client, with what helps to find it again.
+pub(crate) fn refused(status: StatusCode, refusal: &Refusal, trace: Trace, now: u64) -> Response {
+    render(
+        status,
+        &Message {
+            title: "That did not work",
+            text: &refusal.sentence(),
+            way_on: "Go back to the application and start again. If it ends here once more, give what stands below to those who run the application.",
+            details: &[
+                ("Error", refusal.error.to_owned()),
+                ("Correlation ID", trace.correlation_id.to_string()),
+                ("Trace ID", trace.trace_id.to_string()),
+                ("Time", clock::timestamp(now)),
+            ],
         },
     )
 }
@@ -106,11 +135,13 @@ pub(crate) fn signed_out() -> Response {
         &Message {
             title: "You are signed out",
             text: "You can close this window.",
+            way_on: "",
+            details: &[],
         },
     )
 }
 
-fn render(status: StatusCode, template: &impl Template) -> Response {
+pub(crate) fn render(status: StatusCode, template: &impl Template) -> Response {
     let Ok(html) = template.render() else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
@@ -183,6 +214,8 @@ mod tests {
             Message {
                 title: evil,
                 text: evil,
+                way_on: evil,
+                details: &[("Error", evil.to_owned())],
             }
             .render()
             .unwrap(),

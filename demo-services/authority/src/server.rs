@@ -18,7 +18,7 @@ use crate::authority::{Authority, Shared};
 use crate::directory::Directory;
 use crate::errors::{Refusal, Trace};
 use crate::meter::{Endpoint, meter};
-use crate::{authorize, control, discovery, grants, logout, pages};
+use crate::{admin, authorize, control, discovery, grants, logout, pages, requests};
 
 const MAX_BODY: usize = 64 * 1024;
 /// Longer than the longest delay that `fail_next` can ask for.
@@ -72,6 +72,7 @@ pub(crate) fn router(authority: Shared) -> Router {
         ));
     Router::new()
         .merge(tenant)
+        .merge(admin::routes())
         .route("/control", post(control::control))
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(|| async { "ok" }))
@@ -83,8 +84,12 @@ pub(crate) fn router(authority: Shared) -> Router {
             "/assets/form-post.js",
             get(|| asset("text/javascript; charset=utf-8", pages::FORM_POST_SCRIPT)),
         )
-        .fallback(|| async { pages::error(StatusCode::NOT_FOUND, "There is nothing here.") })
+        .fallback(|| async { pages::nothing_here() })
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(
+            authority.clone(),
+            requests::record,
+        ))
         .layer(middleware::from_fn_with_state(authority.clone(), own_host))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::REQUEST_TIMEOUT,
@@ -128,11 +133,9 @@ async fn known_tenant(
         90_002,
         "Tenant not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.",
     );
-    (
-        refusal.status,
-        Json(refusal.body(Trace::new(None), authority.now())),
-    )
-        .into_response()
+    let trace = Trace::new(None);
+    requests::note(|request| request.refused(&refusal, trace));
+    (refusal.status, Json(refusal.body(trace, authority.now()))).into_response()
 }
 
 /// Only requests to a name of this service: a page that rebinds its own name to a loopback address gets nowhere.

@@ -1,6 +1,7 @@
 //! Tenants, users, applications and policies: everything the authority knows, as a plain value.
 
 mod parse;
+mod policies;
 mod validate;
 
 use std::path::Path;

@@ -4,6 +4,8 @@
 mod harness;
 
 #[cfg(test)]
+mod admin;
+#[cfg(test)]
 mod authorize;
 #[cfg(test)]
 mod consent;
@@ -15,6 +17,8 @@ mod issue;
 mod on_behalf_of;
 #[cfg(test)]
 mod operations;
+#[cfg(test)]
+mod requests;
 #[cfg(test)]
 mod sessions;
 #[cfg(test)]
