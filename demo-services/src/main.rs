@@ -250,7 +250,10 @@ async fn run_authority(args: AuthorityArgs) -> Result<(), Failure> {
     let stop = stop_signal()?;
     let mut text = format!("authority on {}; Ctrl-C stops it", running.url());
     if let Some(token) = running.control_token() {
-        text.push_str(&format!("\ncontrol token (header X-Control): {token}"));
+        text.push_str(&format!(
+            "\ncontrol token (header X-Control, or typed into {}/admin): {token}",
+            running.url()
+        ));
     }
     say(&mut io::stdout(), &text);
     running.serve_until(stop).await;

@@ -53,6 +53,12 @@
 //! to `/{tenant}/consent`; each may post `cancel` instead. Each answer is the next page or a 303 to the client. The session is in the
 //! cookie [`SESSION_COOKIE`], which is `Secure`: a client with a cookie jar that refuses such cookies over http sends it back by hand.
 //!
+//! # Changing things while it runs
+//!
+//! [`Running::require`] adds or replaces a Conditional Access policy; users' second factors, consent, keys, the clock and failures have
+//! methods beside it. [`Running::requests`] tells what was asked of late. With [`Options::control`] the same is there for other processes
+//! as `POST /control`, and for people as `GET /admin`.
+//!
 //! # Randomness, time, memory
 //!
 //! Time comes from a [`Clock`]. Every store is bounded and expires; at capacity the oldest entry goes.

@@ -58,6 +58,8 @@ struct Consent<'a> {
 struct FormPost<'a> {
     action: &'a str,
     parameters: &'a [(&'static str, String)],
+    /// The error in words, if the answer is one.
+    complaint: Option<&'a str>,
 }
 
 #[derive(Template)]
@@ -92,7 +94,18 @@ pub(crate) fn consent(page: &Page<'_>, username: &str, groups: &[Permissions]) -
 
 /// A form that sends itself to the client, or is sent by a button where scripts are off.
 pub(crate) fn form_post(action: &str, parameters: &[(&'static str, String)]) -> Response {
-    render(StatusCode::OK, &FormPost { action, parameters })
+    let complaint = parameters
+        .iter()
+        .find(|(name, _)| *name == "error_description")
+        .map(|(_, words)| words.as_str());
+    render(
+        StatusCode::OK,
+        &FormPost {
+            action,
+            parameters,
+            complaint,
+        },
+    )
 }
 
 pub(crate) fn error(status: StatusCode, text: &str) -> Response {
@@ -208,6 +221,7 @@ mod tests {
             FormPost {
                 action: evil,
                 parameters: &[("state", evil.to_owned())],
+                complaint: Some(evil),
             }
             .render()
             .unwrap(),

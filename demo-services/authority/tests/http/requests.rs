@@ -386,6 +386,13 @@ async fn second_factor_and_consent_change_while_it_runs() {
         .parameters();
     assert_eq!(answer["error"], "access_denied");
     assert_eq!(last(&authority).aadsts, Some(50_079));
+    let posted = [("claims", C1), ("response_mode", "form_post")];
+    let page = authority.authorize(&browser, &posted).await;
+    assert!(
+        page.text.contains("class=\"complaint\">AADSTS50079: "),
+        "{}",
+        page.text
+    );
     running.set_mfa("alice", Mfa::Registered, None).unwrap();
     assert!(
         authority

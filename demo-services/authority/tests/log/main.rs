@@ -10,7 +10,7 @@
 #[path = "../http/harness.rs"]
 mod harness;
 
-use harness::{Browser, C1, Harness, claims};
+use harness::{Answer, Browser, C1, Harness, claims};
 
 /// What the subscriber wrote.
 #[derive(Clone, Default)]
@@ -72,6 +72,7 @@ async fn nothing_secret_is_logged() {
     authority.refresh(&text("refresh_token"), &[]).await;
     authority.refresh(&text("refresh_token"), &[]).await;
     assert!(authority.running.revoke("alice"));
+    let admin = administer(&authority).await;
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     for event in [
         "wrong answer",
@@ -80,6 +81,8 @@ async fn nothing_secret_is_logged() {
         "token issued",
         "token refused",
         "revoked",
+        "wrong token on the admin page",
+        "the admin page was opened",
     ] {
         assert!(log.contains(event), "{event}: {log}");
     }
@@ -116,6 +119,8 @@ async fn nothing_secret_is_logged() {
         flow,
         cookie,
         authority.secret("spa-backend"),
+        admin[0].clone(),
+        admin[1].clone(),
     ];
     for secret in secrets
         .iter()
@@ -126,9 +131,42 @@ async fn nothing_secret_is_logged() {
             "wrong-secret",
             "one-time",
             "control-me",
+            "wrong-token",
+            "new-code",
         ])
         .chain(names)
     {
         assert!(!log.contains(secret), "{secret}: {log}");
     }
+}
+
+/// A wrong token, the right one, and a command with a secret in it. The values of cookie and form token.
+async fn administer(authority: &Harness) -> [String; 2] {
+    let url = format!("{}/admin", authority.running.url());
+    let post = async |path: &str, cookie: &str, form: &[(&str, &str)]| {
+        let request = authority.http.post(format!("{url}{path}")).form(form);
+        let request = request.header("origin", authority.running.url());
+        Answer::of(request.header("cookie", cookie).send().await.unwrap()).await
+    };
+    post("/enter", "", &[("token", "wrong-token")]).await;
+    let answer = post("/enter", "", &[("token", "control-me")]).await;
+    let set = answer.headers["set-cookie"].to_str().unwrap();
+    let cookie = set.split(';').next().unwrap();
+    let page = authority.http.get(&url).header("cookie", cookie);
+    let form_token = Answer::of(page.send().await.unwrap())
+        .await
+        .field("form_token");
+    let form = [
+        ("form_token", form_token.as_str()),
+        ("do", "user"),
+        ("user", "carol"),
+        ("mfa", "registered"),
+        ("otp", "new-code"),
+    ];
+    assert_eq!(post("", cookie, &form).await.status, 303);
+    assert_eq!(
+        authority.running.directory().user("carol").unwrap().otp(),
+        Some("new-code")
+    );
+    [cookie.split_once('=').unwrap().1.to_owned(), form_token]
 }
