@@ -90,7 +90,7 @@ pub(super) fn words(command: &Command) -> String {
             format!("{endpoint}: no failure is waiting any more.")
         }
         Command::FailNext { endpoint, n, .. } => {
-            format!("{endpoint}: told to fail or to be late, the next {n} times.")
+            format!("{endpoint}: told to fail or to be late, {}.", times(*n))
         }
         Command::Policy { name, enabled } => {
             format!("Policy {name} is {}.", if *enabled { "on" } else { "off" })
@@ -119,6 +119,13 @@ pub(super) fn words(command: &Command) -> String {
             format!("All that {user} had consented to was taken back.")
         }
         Command::WithdrawKey { kid } => format!("Key {kid} is not published any more."),
+    }
+}
+
+pub(super) fn times(n: u32) -> String {
+    match n {
+        1 => "once".to_owned(),
+        n => format!("{n} times"),
     }
 }
 

@@ -17,10 +17,13 @@ use crate::requests::RecentRequest;
 /// As on all pages, but for `form-action`: a form of this page leads nowhere else.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
+/// So that the page stays one that can be read on a phone.
+const MAX_SHOWN: usize = 64;
+
 #[derive(Template)]
 #[template(path = "admin_enter.html")]
 struct Enter<'a> {
-    issuer: &'a str,
+    base: &'a str,
     complaint: Option<&'static str>,
 }
 
@@ -39,6 +42,8 @@ struct Admin<'a> {
     faults: Vec<FaultRow>,
     apps: Vec<AppRow<'a>>,
     requests: Vec<RequestRow>,
+    /// How many requests are on record; the page shows the newest.
+    remembered: usize,
     form_token: &'a str,
     notice: Option<&'a Notice>,
 }
@@ -91,7 +96,7 @@ pub(super) fn enter(
     guarded(pages::render(
         status,
         &Enter {
-            issuer: &authority.issuer,
+            base: &authority.base,
             complaint,
         },
     ))
@@ -101,6 +106,7 @@ pub(super) fn enter(
 pub(super) fn admin(authority: &Authority, form_token: &str, notice: Option<&Notice>) -> Response {
     let directory = authority.directory();
     let now = authority.now();
+    let requests = authority.recent.all();
     let counters = serde_json::to_value(authority.meter.counters()).unwrap_or_default();
     let counters = counters.as_object().into_iter().flatten();
     let stores = authority.stores();
@@ -128,11 +134,11 @@ pub(super) fn admin(authority: &Authority, form_token: &str, notice: Option<&Not
             endpoints: ENDPOINTS.map(name).into(),
             faults: authority.meter.pending().iter().map(fault).collect(),
             apps: directory.apps.iter().map(app).collect(),
-            requests: authority
-                .recent
-                .all()
+            remembered: requests.len(),
+            requests: requests
                 .into_iter()
                 .rev()
+                .take(MAX_SHOWN)
                 .map(request)
                 .collect(),
             form_token,
@@ -189,8 +195,8 @@ fn keys(authority: &Authority) -> Vec<KeyRow> {
 
 fn fault((endpoint, left, fault): &(Endpoint, u32, Fault)) -> FaultRow {
     let mut words = match fault.status {
-        Some(status) => format!("the next {left} answer {status}"),
-        None => format!("the next {left} answer properly"),
+        Some(status) => format!("status {status}, {}", super::form::times(*left)),
+        None => format!("the proper answer, {}", super::form::times(*left)),
     };
     if fault.delay_ms > 0 {
         words = format!("{words}, {} ms late", fault.delay_ms);

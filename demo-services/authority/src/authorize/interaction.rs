@@ -240,6 +240,18 @@ fn failed(
     complaint: &'static str,
 ) -> Response {
     flow.failures += 1;
+    // On record only: the page says it in words, and never which of the two was wrong.
+    let noted = match flow.waiting {
+        Waiting::Mfa => Refusal::invalid_grant(
+            500_121,
+            "Authentication failed during strong authentication request.",
+        ),
+        _ => Refusal::invalid_grant(
+            50_126,
+            "Error validating credentials due to invalid username or password.",
+        ),
+    };
+    requests::note(|request| request.refused(&noted, flow.request.trace));
     tracing::info!(failures = flow.failures, trace_id = %flow.request.trace.trace_id, "wrong answer");
     // A name that nobody has cannot be locked; it gets the same answer as one that somebody has.
     if wrong == Wrong::Locked || flow.failures >= MAX_TRIES {

@@ -229,7 +229,8 @@ async fn each_part_of_the_guard_of_a_command_is_needed() {
     let right = ("form_token", admin.form_token.as_str());
     let evil = ("origin", "https://evil.example");
     let cross = ("sec-fetch-site", "cross-site");
-    let rows: [(Headers<'_>, Option<(&str, &str)>, u16); 8] = [
+    type Row<'a> = (Headers<'a>, Option<(&'a str, &'a str)>, u16);
+    let rows: [Row<'_>; 8] = [
         (&[origin, cookie], Some(right), 303),
         (&[origin], Some(right), 401),
         (
@@ -482,7 +483,7 @@ async fn users_keys_clock_failures_and_consent_have_their_buttons() {
         ("body", "out"),
     ];
     let page = admin.press(&authority, "Let it fail", &late).await;
-    assert!(page.text.contains("the next 2 answer 503"));
+    assert!(page.text.contains("status 503, 2 times"));
     let answer = authority.on_behalf_of(&weak, &[]).await;
     assert_eq!((answer.status, answer.text.as_str()), (503, "out"));
     assert_eq!(answer.headers["retry-after"], "9");

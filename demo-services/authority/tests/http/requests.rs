@@ -453,15 +453,16 @@ async fn nothing_secret_is_on_record() {
         ("password", "wrong-password"),
     ];
     let page = authority.submit(&mut browser, "sign-in", &wrong).await;
-    let page = authority.sign_in(&mut browser, &page, "alice").await;
-    let wrong = [("flow", flow.as_str()), ("code", "wrong-code")];
-    let page = authority.submit(&mut browser, "mfa", &wrong).await;
-    let form = [
-        ("flow", page.field("flow")),
-        ("code", "one-time".to_owned()),
-    ];
-    let form = [("flow", form[0].1.as_str()), ("code", form[1].1.as_str())];
-    let answer = authority.submit(&mut browser, "mfa", &form).await;
+    assert_eq!(last(&authority).aadsts, Some(50_126));
+    authority.sign_in(&mut browser, &page, "alice").await;
+    let code = |code| [("flow", flow.as_str()), ("code", code)];
+    authority
+        .submit(&mut browser, "mfa", &code("wrong-code"))
+        .await;
+    assert_eq!(last(&authority).aadsts, Some(500_121));
+    let answer = authority
+        .submit(&mut browser, "mfa", &code("one-time"))
+        .await;
     let code = answer.parameters()["code"].clone();
     authority
         .redeem(&code, &[("client_secret", "wrong-secret")])
