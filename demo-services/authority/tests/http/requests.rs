@@ -195,9 +195,18 @@ async fn a_client_that_goes_away_is_on_record_without_a_status() {
     authority
         .running
         .fail_next(Endpoint::Keys, 1, Fault::delay(Duration::from_secs(20)));
-    let url = authority.endpoint("discovery/v2.0/keys");
-    let request = authority.http.get(url).timeout(Duration::from_millis(50));
-    assert!(request.send().await.is_err());
+    let request = authority
+        .http
+        .get(authority.endpoint("discovery/v2.0/keys"));
+    let arrived = async {
+        while authority.running.counters().keys == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        answer = request.send() => panic!("{answer:?}"),
+        () = arrived => {}
+    }
     // The server learns of it a moment later: asked again until it has.
     let gone = async {
         loop {
