@@ -2,9 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { after } from 'node:test';
 import { connect } from 'node:tls';
 import { chromium as driver } from 'playwright-core';
 import { known, users } from './harness.mjs';
@@ -29,20 +27,27 @@ async function pin(origin) {
   return createHash('sha256').update(key).digest('base64');
 }
 
-/** Gives `run` a context without cookies and takes it away again. */
-export async function chromium(run) {
-  const directory = mkdtempSync(join(tmpdir(), 'clients-chromium-'));
-  const context = await driver.launchPersistentContext(directory, {
+let launched;
+
+async function launch() {
+  return driver.launch({
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     // Chromium reads no variable for a CA. It may take this one key, which has just been checked against the CA, and no other.
     args: [...quiet, `--ignore-certificate-errors-spki-list=${await pin(known.origin)}`],
   });
+}
+
+after(async () => (await launched)?.close());
+
+/** Gives `run` a context of the file's one browser, without cookies, and takes it away again. */
+export async function chromium(run) {
+  launched ??= launch();
+  const context = await (await launched).newContext();
   context.setDefaultTimeout(DEADLINE);
   try {
     return await run(context);
   } finally {
     await context.close();
-    rmSync(directory, { recursive: true, force: true });
   }
 }
 

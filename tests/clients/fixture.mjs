@@ -35,7 +35,7 @@ export function fixture(spa) {
       {
         name: 'native',
         client_id: id(3),
-        redirect_uris: { native: ['http://localhost'] },
+        redirect_uris: { native: ['http://localhost', 'http://localhost/done'] },
         secrets: [secret()],
         delegated: ['api://middle/access'],
       },

@@ -1,0 +1,64 @@
+// passport-azure-ad: its BearerStrategy guards a small API.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { after, before } from 'node:test';
+import passport from 'passport';
+import { BearerStrategy } from 'passport-azure-ad';
+import { flow } from './flows.mjs';
+import { PLAIN, apps, known, skewed, users } from './harness.mjs';
+import { appToken, exchanged, signedBySomebodyElse, userToken } from './tokens.mjs';
+
+const strategy = new BearerStrategy(
+  {
+    identityMetadata: `${known.issuer}/.well-known/openid-configuration`,
+    clientID: apps.plain.client_id,
+    scope: ['read'],
+    // Otherwise the challenge does not say what is wrong with a token.
+    loggingNoPII: false,
+  },
+  (claims, done) => done(null, claims),
+);
+passport.use(strategy);
+const guard = passport.authenticate('oauth-bearer', { session: false });
+
+const api = createServer((request, response) => {
+  // What Express would add.
+  response.status ??= (status) => Object.assign(response, { statusCode: status });
+  guard(request, response, (error) => {
+    const { preferred_username: name } = request.user ?? {};
+    response.writeHead(error ? 500 : 200, { 'content-type': 'application/json' }).end(JSON.stringify({ name }));
+  });
+});
+
+before(() => once(api.listen(0, '127.0.0.1'), 'listening'));
+after(() => {
+  api.close();
+  api.closeAllConnections();
+});
+
+async function call(token) {
+  const headers = { authorization: `Bearer ${token}` };
+  const response = await fetch(`http://127.0.0.1:${api.address().port}/`, { headers });
+  return { status: response.status, challenge: response.headers.get('www-authenticate'), text: await response.text() };
+}
+
+const refuses = (id, reason, token) =>
+  flow('passport', id, async () => {
+    const { status, challenge, text } = await call(await token());
+    assert.equal(status, 401, text);
+    assert.match(challenge, reason);
+  });
+
+const valid = async () => exchanged(await userToken('alice'), PLAIN);
+
+flow('passport', 'api-valid', async () => {
+  const { status, text } = await call(await valid());
+  assert.equal(status, 200, text);
+  assert.deepEqual(JSON.parse(text), { name: users.alice.username });
+});
+refuses('api-audience', /jwt audience is invalid/, () => userToken('alice'));
+refuses('api-scope', /scope is not found in token/, () => appToken('api://plain/.default'));
+refuses('api-expired', /jwt is expired/, () => skewed(-2 * 3600, valid));
+refuses('api-key', /invalid signature/, async () => signedBySomebodyElse(await valid()));
