@@ -28,7 +28,6 @@ export function fixture(spa) {
         client_id: id(1),
         redirect_uris: { web: ['http://localhost:3000/callback'] },
         secrets: [secret()],
-        certificates: ['web.pem'],
         delegated: ['api://middle/access'],
       },
       { name: 'spa', client_id: id(2), redirect_uris: { spa: [`${spa}/`, `${spa}/redirect`] }, delegated: ['api://middle/access'] },

@@ -15,6 +15,7 @@ import { serveSpa } from './spa.mjs';
 
 const { AUTHORITY_BINARY: binary, CLIENTS_RUN: directory } = process.env;
 const START_DEADLINE = 20_000;
+const RUN_DEADLINE = 600_000;
 const file = (name) => join(directory, name);
 
 // The page's port stands in the directory, so it is there first; its certificate is the one that the authority makes.
@@ -59,7 +60,9 @@ try {
   // Node reads its variable at the start of the process, so it could not be set in the tests.
   const env = { ...process.env, NODE_EXTRA_CA_CERTS: ca, SSL_CERT_FILE: ca, REQUESTS_CA_BUNDLE: ca };
   const child = spawn(command, rest, { env: { ...env, CLIENTS_FIXTURE: file('fixture.json') }, stdio: 'inherit' });
+  const deadline = setTimeout(() => child.kill('SIGKILL'), RUN_DEADLINE);
   [code] = await once(child, 'exit');
+  clearTimeout(deadline);
 } catch (error) {
   console.error(`with-authority: ${error.message}`);
 } finally {
