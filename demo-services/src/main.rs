@@ -303,7 +303,7 @@ certificates are vouched for by {ca}; to trust it (for localhost only, it can si
   Node      export NODE_EXTRA_CA_CERTS={ca}
   Python    export REQUESTS_CA_BUNDLE={ca}
   curl      curl --cacert {ca} ...
-  Chromium  certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n tower-bearer -i {ca}"
+  Chromium  mkdir -p $HOME/.pki/nssdb && certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n tower-bearer -i {ca}"
     )
 }
 
