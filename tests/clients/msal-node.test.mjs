@@ -209,6 +209,42 @@ for (const [column, { authority, protocolMode }] of Object.entries(modes)) {
     });
   }
 
+  /** A call by an application whose settings are these. */
+  const daemonWith = (settings) =>
+    confidential(apps.daemon, { clientSecret: apps.daemon.secrets[0], ...settings }).acquireTokenByClientCredential({
+      scopes: ['api://plain/.default'],
+    });
+  // Instead of `knownAuthorities`: what the public cloud's instance discovery would say.
+  const cloudDiscoveryMetadata = JSON.stringify({
+    tenant_discovery_endpoint: `${known.issuer}/.well-known/openid-configuration`,
+    'api-version': '1.1',
+    metadata: [{ preferred_network: host, preferred_cache: host, aliases: [host] }],
+  });
+
+  flow(column, 'setting', async () => {
+    const byDomain = authority.replace(known.tenant, 'contoso.example');
+    for (const settings of [
+      { authority: `${authority}/` },
+      { authority: byDomain },
+      { authority: known.issuer },
+      { knownAuthorities: [known.origin] },
+      { knownAuthorities: undefined, cloudDiscoveryMetadata },
+    ]) {
+      assert.ok((await daemonWith(settings)).accessToken, JSON.stringify(settings));
+    }
+  });
+
+  flow(column, 'wrong-setting', async () => {
+    for (const [settings, reason] of [
+      [{ authority: authority.replace('https', 'http') }, /authority_uri_insecure/],
+      [{ authority: authority.replace(known.tenant, known.tenant.replaceAll('1', '9')) }, /endpoints_resolution_error/],
+      [{ authority: authority.replace(known.tenant, 'common') }, /missing_tenant_id_error/],
+      [{ knownAuthorities: undefined, cloudDiscoveryMetadata: '{' }, /invalid_cloud_discovery_metadata/],
+    ]) {
+      await assert.rejects(async () => daemonWith(settings), reason);
+    }
+  });
+
   flow(column, 'obo-mfa', async () => {
     const assertion = await tokenOf('alice');
     await assert.rejects(

@@ -7,10 +7,12 @@ import os
 import ssl
 import threading
 import unittest
+import unittest.mock
 import webbrowser
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+import certifi
 import msal
 import requests
 
@@ -389,9 +391,37 @@ class Flows:
         self.assertEqual(self.silent(pages, claims_challenge=C1)["error"], "interaction_required")
 
 
+def daemon(**settings):
+    app = APPS["daemon"]
+    return msal.ConfidentialClientApplication(app["client_id"], client_credential=app["secrets"][0], **settings)
+
+
 class ByAuthority(Flows, unittest.TestCase):
     column = "msal-python"
     authority = {"authority": KNOWN["authority"], "instance_discovery": False}
+
+    def flow_setting(self):
+        by_domain = KNOWN["authority"].replace(KNOWN["tenant"], "contoso.example")
+        for settings in (
+            {"authority": KNOWN["authority"] + "/", "instance_discovery": False},
+            {"authority": by_domain, "instance_discovery": False},
+            {"authority": KNOWN["authority"], "validate_authority": False},
+        ):
+            self.assertIn("access_token", daemon(**settings).acquire_token_for_client(DEFAULT), settings)
+
+    def flow_wrong_setting(self):
+        for authority, reason in (
+            (KNOWN["issuer"], "Unable to get authority configuration"),
+            (KNOWN["authority"].replace("https", "http"), "https"),
+            (KNOWN["origin"], "tenant"),
+        ):
+            with self.assertRaisesRegex(ValueError, reason):
+                daemon(authority=authority, instance_discovery=False)
+        # The variable wins over the argument.
+        ca = os.environ["REQUESTS_CA_BUNDLE"]
+        with unittest.mock.patch.dict(os.environ, {"REQUESTS_CA_BUNDLE": certifi.where()}):
+            with self.assertRaises(requests.exceptions.SSLError):
+                daemon(authority=KNOWN["authority"], instance_discovery=False, verify=ca)
 
 
 class ByOidcAuthority(Flows, unittest.TestCase):
@@ -401,7 +431,12 @@ class ByOidcAuthority(Flows, unittest.TestCase):
     def flow_wrong_issuer(self):
         other = KNOWN["issuer"].replace("localhost", "127.0.0.1")
         with self.assertRaisesRegex(ValueError, "issuer"):
-            msal.ConfidentialClientApplication("x", client_credential="x", oidc_authority=other)
+            daemon(oidc_authority=other)
+
+    def flow_wrong_setting(self):
+        for authority in (KNOWN["issuer"] + "/", KNOWN["issuer"].replace("https", "http")):
+            with self.assertRaises(ValueError):
+                daemon(oidc_authority=authority)
 
 
 def cell(column, method):

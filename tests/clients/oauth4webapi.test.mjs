@@ -4,7 +4,7 @@ import * as oauth from 'oauth4webapi';
 import { suite } from './relying-party.mjs';
 
 suite('oauth4webapi', {
-  async connect(issuer, app, { post, basic, key, header }) {
+  async connect(issuer, app, { post, basic, key, header, claims }) {
     const expected = new URL(issuer);
     const server = await oauth.processDiscoveryResponse(expected, await oauth.discoveryRequest(expected));
     const method = post
@@ -15,7 +15,7 @@ suite('oauth4webapi', {
           ? oauth.PrivateKeyJwt(key, {
               [oauth.modifyAssertion](ownHeader, payload) {
                 Object.assign(ownHeader, header);
-                payload.aud = server.token_endpoint;
+                Object.assign(payload, claims);
               },
             })
           : oauth.None();

@@ -4,7 +4,7 @@ import * as openid from 'openid-client';
 import { suite } from './relying-party.mjs';
 
 suite('openid-client', {
-  async connect(issuer, app, { post, basic, key, header }) {
+  async connect(issuer, app, { post, basic, key, header, claims }) {
     const method = post
       ? openid.ClientSecretPost(post)
       : basic
@@ -13,7 +13,7 @@ suite('openid-client', {
           ? openid.PrivateKeyJwt(key, {
               [openid.modifyAssertion](ownHeader, payload) {
                 Object.assign(ownHeader, header);
-                payload.aud = connection.serverMetadata().token_endpoint;
+                Object.assign(payload, claims);
               },
             })
           : openid.None();

@@ -10,23 +10,33 @@ import { flow } from './flows.mjs';
 import { PLAIN, apps, known, skewed, users } from './harness.mjs';
 import { appToken, exchanged, signedBySomebodyElse, userToken } from './tokens.mjs';
 
-const strategy = new BearerStrategy(
-  {
-    identityMetadata: `${known.issuer}/.well-known/openid-configuration`,
-    clientID: apps.plain.client_id,
-    scope: ['read'],
-    // Otherwise the challenge does not say what is wrong with a token.
-    loggingNoPII: false,
-  },
-  (claims, done) => done(null, claims),
-);
-passport.use(strategy);
-const guard = passport.authenticate('oauth-bearer', { session: false });
+const METADATA = '.well-known/openid-configuration';
+
+/** The guard of an API, by a name of its own. */
+function guarding(name, settings) {
+  const strategy = new BearerStrategy(
+    {
+      identityMetadata: `${known.issuer}/${METADATA}`,
+      clientID: apps.plain.client_id,
+      scope: ['read'],
+      // Otherwise the challenge does not say what is wrong with a token.
+      loggingNoPII: false,
+      ...settings,
+    },
+    (claims, done) => done(null, claims),
+  );
+  passport.use(name, strategy);
+  return passport.authenticate(name, { session: false });
+}
+
+const guards = {
+  '/': guarding('api', {}),
+  '/by-domain': guarding('api by domain', { identityMetadata: `${known.origin}/contoso.example/v2.0/${METADATA}` }),
+  '/by-audience': guarding('api by audience', { clientID: apps.daemon.client_id, audience: apps.plain.client_id }),
+};
 
 const api = createServer((request, response) => {
-  // What Express would add.
-  response.status ??= (status) => Object.assign(response, { statusCode: status });
-  guard(request, response, (error) => {
+  guards[request.url](request, response, (error) => {
     const { preferred_username: name } = request.user ?? {};
     response.writeHead(error ? 500 : 200, { 'content-type': 'application/json' }).end(JSON.stringify({ name }));
   });
@@ -38,9 +48,9 @@ after(() => {
   api.closeAllConnections();
 });
 
-async function call(token) {
+async function call(token, path = '/') {
   const headers = { authorization: `Bearer ${token}` };
-  const response = await fetch(`http://127.0.0.1:${api.address().port}/`, { headers });
+  const response = await fetch(`http://127.0.0.1:${api.address().port}${path}`, { headers });
   return { status: response.status, challenge: response.headers.get('www-authenticate'), text: await response.text() };
 }
 
@@ -57,6 +67,16 @@ flow('passport', 'api-valid', async () => {
   const { status, text } = await call(await valid());
   assert.equal(status, 200, text);
   assert.deepEqual(JSON.parse(text), { name: users.alice.username });
+});
+flow('passport', 'setting', async () => {
+  for (const path of ['/by-domain', '/by-audience']) {
+    const { status, text } = await call(await valid(), path);
+    assert.equal(status, 200, text);
+  }
+});
+flow('passport', 'wrong-setting', () => {
+  const identityMetadata = `${known.issuer.replace('https', 'http')}/${METADATA}`;
+  assert.throws(() => guarding('over http', { identityMetadata }), /must be a https url/);
 });
 refuses('api-audience', /jwt audience is invalid/, () => userToken('alice'));
 refuses('api-scope', /scope is not found in token/, () => appToken('api://plain/.default'));

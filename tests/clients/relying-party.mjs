@@ -24,7 +24,8 @@ export async function privateKey(name, alg) {
 
 /**
  * `client` has
- * - `connect(issuer, app, credential)`, a connection; the credential is `{ post }`, `{ basic }`, `{ none }` or `{ key, header }`,
+ * - `connect(issuer, app, credential)`, a connection; the credential is `{ post }`, `{ basic }`, `{ none }` or
+ *   `{ key, header, claims }`, of which the last two go into the assertion,
  * - `random()` and `challenge(verifier)`,
  * - `authorize(connection, parameters)`, a URL,
  * - `redeem(connection, answer, { redirectUri, verifier, state, nonce })`,
@@ -33,7 +34,8 @@ export async function privateKey(name, alg) {
  */
 export function suite(column, client) {
   const post = (app) => client.connect(known.issuer, app, { post: app.secrets[0] });
-  const holding = async (app, alg, name = app.name) => client.connect(known.issuer, app, await privateKey(name, alg));
+  const holding = async (app, alg, name = app.name, claims = {}) =>
+    client.connect(known.issuer, app, { ...(await privateKey(name, alg)), claims });
 
   async function ask(connection, more = {}) {
     const verifier = client.random();
@@ -285,6 +287,16 @@ export function suite(column, client) {
     await assert.rejects(appOnly(connection), refused('invalid_client', 700027, { status: 401 }));
   });
 
+  for (const [id, changed, number] of [
+    ['assertion-audience', { aud: 'https://localhost/token' }, 700023],
+    ['assertion-expired', { exp: Math.floor(Date.now() / 1000) - 3600 }, 700024],
+  ]) {
+    flow(column, id, async () => {
+      const connection = await holding(apps.daemon, 'PS256', 'daemon', changed);
+      await assert.rejects(appOnly(connection), refused('invalid_client', number, { status: 401 }));
+    });
+  }
+
   flow(column, 'public-with-secret', async () => {
     const redirect_uri = 'http://localhost:50999/done';
     await signedIn(await client.connect(known.issuer, apps.native, { none: true }), browser('alice'), { redirect_uri });
@@ -340,9 +352,21 @@ export function suite(column, client) {
   }
 
   flow(column, 'wrong-issuer', async () => {
-    for (const issuer of [known.issuer.replace('localhost', '127.0.0.1'), known.issuer.replace(known.tenant, 'contoso.example')]) {
+    for (const issuer of [known.issuer.replace('localhost', '127.0.0.1'), known.issuer.replace(known.tenant, 'contoso.example'), `${known.issuer}/`]) {
       await assert.rejects(client.connect(issuer, apps.web, { none: true }), (error) => {
         assert.equal(error.code, 'OAUTH_JSON_ATTRIBUTE_COMPARISON_FAILED', error.stack);
+        return true;
+      });
+    }
+  });
+
+  flow(column, 'wrong-setting', async () => {
+    for (const [issuer, code] of [
+      [known.issuer.replace('https', 'http'), 'OAUTH_HTTP_REQUEST_FORBIDDEN'],
+      [known.authority, 'OAUTH_RESPONSE_IS_NOT_CONFORM'],
+    ]) {
+      await assert.rejects(client.connect(issuer, apps.web, { none: true }), (error) => {
+        assert.equal(error.code, code, error.stack);
         return true;
       });
     }
