@@ -1,4 +1,4 @@
-//! Client authentication at the token endpoint: `client_secret_post`, `client_secret_basic`, or none.
+//! Client authentication at the token endpoint: `client_secret_post`, `client_secret_basic`, `private_key_jwt`, or none.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, header};
 use secrecy::ExposeSecret;
 
+use crate::client_assertion::{self, Audiences, ClientAssertion};
 use crate::directory::{App, Directory};
 use crate::errors::Refusal;
 use crate::form::{self, Form};
@@ -20,51 +21,46 @@ pub(crate) struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
+    /// `base` is the authority's own URL, without a slash at its end.
     pub(crate) fn identify(
         directory: &'a Directory,
         headers: &HeaderMap,
         form: &Form,
+        base: &str,
+        now: u64,
     ) -> Result<Self, Refusal> {
         let basic = headers
             .get(header::AUTHORIZATION)
             .map(|value| basic(value.as_bytes()))
             .transpose()?;
-        let posted = form.get("client_secret");
-        if form.get("client_assertion").is_some() || form.get("client_assertion_type").is_some() {
-            return Err(Refusal::invalid_client(
-                700_027,
-                "Client assertion failed: no certificate is registered for this application.",
-            ));
-        }
-        let (id, secret) = match (&basic, posted) {
-            (Some(_), Some(_)) => {
-                return Err(Refusal::invalid_request(
-                    90_023,
-                    "More than one client authentication method was used.",
-                ));
-            }
-            (Some((id, _)), None) if form.get("client_id").is_some_and(|other| other != id) => {
+        let shown = Shown::of(basic.as_ref().map(|(_, secret)| secret.as_str()), form)?;
+        let posted = form.get("client_id");
+        let id = match (&basic, &shown) {
+            (Some((id, _)), _) if posted.is_some_and(|other| other != id) => {
                 return Err(Refusal::invalid_request(
                     90_023,
                     "The client_id of the body is not that of the Authorization header.",
                 ));
             }
-            (Some((id, secret)), None) => (id.as_str(), Some(secret.as_str())),
-            (None, posted) => (
-                form.get("client_id")
-                    .ok_or_else(|| Refusal::missing("client_id"))?,
-                posted,
-            ),
+            (Some((id, _)), _) => Some(id.as_str()),
+            // RFC 7521 section 4.2: beside an assertion the parameter is unnecessary.
+            (None, Shown::Assertion(assertion)) => posted.or_else(|| assertion.subject()),
+            (None, _) => posted,
         };
-        let app = find(directory, id)?;
-        let credential = match secret {
-            None => Credential::None,
-            Some(secret) if holds(app, secret) => Credential::Secret,
-            Some(_) => {
+        let app = find(directory, id.ok_or_else(|| Refusal::missing("client_id"))?)?;
+        let credential = match shown {
+            Shown::Nothing => Credential::None,
+            Shown::Secret(secret) if holds(app, secret) => Credential::Secret,
+            Shown::Secret(_) => {
                 return Err(Refusal::invalid_client(
                     7_000_215,
                     "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID.",
                 ));
+            }
+            Shown::Assertion(assertion) => {
+                let tenant = &directory.tenant;
+                assertion.prove(app, &Audiences { base, tenant }, now)?;
+                Credential::Certificate
             }
         };
         Ok(Self { app, credential })
@@ -73,7 +69,7 @@ impl<'a> Client<'a> {
     /// For what only a confidential client may do.
     pub(crate) fn confidential(self) -> Result<(), Refusal> {
         match self.credential {
-            Credential::Secret => Ok(()),
+            Credential::Secret | Credential::Certificate => Ok(()),
             Credential::None => Err(Refusal::invalid_client(
                 7_000_218,
                 "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
@@ -85,9 +81,48 @@ impl<'a> Client<'a> {
     pub(crate) fn public(self) -> Result<(), Refusal> {
         match self.credential {
             Credential::None => Ok(()),
-            Credential::Secret => Err(Refusal::invalid_client(
+            Credential::Secret | Credential::Certificate => Err(Refusal::invalid_client(
                 700_025,
                 "Client is public so neither 'client_assertion' nor 'client_secret' should be presented.",
+            )),
+        }
+    }
+}
+
+/// What a request shows for its client.
+enum Shown<'a> {
+    Nothing,
+    Secret(&'a str),
+    Assertion(ClientAssertion<'a>),
+}
+
+impl<'a> Shown<'a> {
+    /// RFC 6749 section 2.3: a client must not use more than one method in each request.
+    fn of(basic: Option<&'a str>, form: &'a Form) -> Result<Self, Refusal> {
+        let secret = form.get("client_secret");
+        let (kind, assertion) = (
+            form.get("client_assertion_type"),
+            form.get("client_assertion"),
+        );
+        let asserted = kind.or(assertion);
+        match (basic, secret, asserted) {
+            (None, None, None) => Ok(Self::Nothing),
+            (Some(secret), None, None) | (None, Some(secret), None) => Ok(Self::Secret(secret)),
+            (None, None, Some(_)) => {
+                if kind.ok_or_else(|| Refusal::missing("client_assertion_type"))?
+                    != client_assertion::TYPE
+                {
+                    return Err(Refusal::invalid_request(
+                        90_023,
+                        "The value of 'client_assertion_type' is not supported.",
+                    ));
+                }
+                let text = assertion.ok_or_else(|| Refusal::missing("client_assertion"))?;
+                ClientAssertion::parse(text).map(Self::Assertion)
+            }
+            _ => Err(Refusal::invalid_request(
+                90_023,
+                "More than one client authentication method was used.",
             )),
         }
     }
@@ -148,6 +183,11 @@ fn basic(value: &[u8]) -> Result<(String, String), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certificate::made::Made;
+    use crate::client_assertion::made::assertion;
+
+    const BASE: &str = "http://localhost:8080";
+    const NOW: u64 = 1_795_319_366;
 
     fn identify(
         directory: &Directory,
@@ -158,7 +198,8 @@ mod tests {
         if let Some(value) = authorization {
             headers.insert(header::AUTHORIZATION, value.parse().unwrap());
         }
-        Client::identify(directory, &headers, &Form::parse(body.as_bytes()).unwrap())
+        let form = Form::parse(body.as_bytes()).unwrap();
+        Client::identify(directory, &headers, &form, BASE, NOW)
             .map(|client| client.credential)
             .map_err(|refusal| refusal.code)
     }
@@ -225,14 +266,80 @@ mod tests {
         );
         assert_eq!(identify(&directory, None, "client_id=nobody"), Err(700_016));
         assert_eq!(identify(&directory, None, ""), Err(900_144));
-        assert_eq!(
-            identify(
-                &directory,
+    }
+
+    #[test]
+    fn a_certificate_proves_a_client_alone_and_under_its_own_name() {
+        let mut directory = Directory::demo();
+        let made = Made::between(2020, 2060);
+        directory.app_mut("daemon").unwrap().certificates = vec![made.pem.clone()];
+        let daemon = directory.app("daemon").unwrap();
+        let (id, secret) = (daemon.client_id.to_string(), daemon.secret().unwrap());
+        let other = directory.app("middle-tier").unwrap().client_id.to_string();
+        let audience = format!("{BASE}/{}/oauth2/v2.0/token", directory.tenant.id);
+        let by = |client: &str| assertion(&made, client, &audience, NOW, &[], &[]);
+        let kind = client_assertion::TYPE;
+        let shown = |client: &str| {
+            let text = by(client);
+            format!("client_assertion_type={kind}&client_assertion={text}")
+        };
+        let basic = Some(format!(
+            "Basic {}",
+            STANDARD.encode(format!("{id}:{secret}"))
+        ));
+        let nobody = uuid::Uuid::from_u128(7).to_string();
+        let rows = [
+            (None, shown(&id), Ok(Credential::Certificate)),
+            (
                 None,
-                &format!("client_id={id}&client_assertion=x")
+                format!("client_id={id}&{}", shown(&id)),
+                Ok(Credential::Certificate),
             ),
-            Err(700_027)
-        );
+            // Registered for another application only.
+            (None, shown(&other), Err(700_027)),
+            (None, shown(&nobody), Err(700_016)),
+            (
+                None,
+                format!("client_id={other}&{}", shown(&id)),
+                Err(700_021),
+            ),
+            (
+                None,
+                format!("{}&client_secret={secret}", shown(&id)),
+                Err(90_023),
+            ),
+            (basic, shown(&id), Err(90_023)),
+            (
+                None,
+                format!("client_id={id}&client_assertion={}", by(&id)),
+                Err(900_144),
+            ),
+            (
+                None,
+                format!("client_id={id}&client_assertion_type={kind}"),
+                Err(900_144),
+            ),
+            (
+                None,
+                shown(&id).replace(
+                    kind,
+                    "urn:ietf:params:oauth:client-assertion-type:saml2-bearer",
+                ),
+                Err(90_023),
+            ),
+            (
+                None,
+                format!("client_assertion_type={kind}&client_assertion=x&client_id={id}"),
+                Err(50_027),
+            ),
+        ];
+        for (authorization, body, outcome) in rows {
+            assert_eq!(
+                identify(&directory, authorization, &body),
+                outcome,
+                "{body}"
+            );
+        }
     }
 
     #[test]

@@ -60,7 +60,9 @@
 mod authority;
 mod authorize;
 mod bounded;
+mod certificate;
 mod client;
+mod client_assertion;
 mod clock;
 mod control;
 mod cookies;

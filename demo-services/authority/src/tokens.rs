@@ -24,6 +24,7 @@ pub(crate) struct Stamp<'a> {
 pub(crate) enum Credential {
     None,
     Secret,
+    Certificate,
 }
 
 /// Whom an access token is about.
@@ -64,10 +65,10 @@ impl AccessToken<'_> {
         put("azp", self.client.client_id.to_string().into());
         put(
             "azpacr",
-            if self.credential == Credential::Secret {
-                "1"
-            } else {
-                "0"
+            match self.credential {
+                Credential::None => "0",
+                Credential::Secret => "1",
+                Credential::Certificate => "2",
             }
             .into(),
         );

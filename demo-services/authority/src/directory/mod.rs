@@ -1,5 +1,6 @@
 //! Tenants, users, applications and policies: everything the authority knows, as a plain value.
 
+mod certificates;
 mod parse;
 mod validate;
 
@@ -57,6 +58,7 @@ pub(crate) const GRAPH: Uuid = Uuid::from_u128(0x0000_0003_0000_0000_c000_0000_0
 /// delegated = ["api://my-api/read"]           # or "<client id>/read"
 /// consent = "granted"                         # or "required": the user is asked, AADSTS65001 until then
 /// app_permissions = ["api://my-api/Run"]
+/// certificates = []                           # of private_key_jwt: files beside this one, or PEM text
 ///
 /// [[policies]]
 /// id = "44444444-2222-3333-4444-555555555555" # default: derived from the name
@@ -182,7 +184,8 @@ pub struct App {
     /// Version of the access tokens **for** this API. Only 2 so far.
     #[serde(default = "version_2")]
     pub access_token_version: u8,
-    /// Files of client certificates. None so far: clients prove themselves with a secret.
+    /// Client certificates in PEM, one each, with RSA keys of 2048 to 8192 bits; any of them will do. Instead of the text, the file
+    /// of a directory may name the file of a certificate, of which [`Directory::load`] takes the text.
     #[serde(default)]
     pub certificates: Vec<String>,
     /// Client ids whose users consent to this API's own delegated permissions as well, when the client asks for `.default` of it.
@@ -298,16 +301,20 @@ impl Directory {
         directory
     }
 
-    /// Reads a directory file.
+    /// Reads a directory file, and the files of certificates that it names; their paths are relative to it. Of such a file only the
+    /// first certificate is kept.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, or for the reasons of [`str::parse`].
+    /// When a file cannot be read, or for the reasons of [`str::parse`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self, DirectoryError> {
         let path = path.as_ref();
-        std::fs::read_to_string(path)
-            .map_err(|source| DirectoryError::unreadable(path, source))?
-            .parse()
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| DirectoryError::unreadable(path, source))?;
+        let mut directory = Self::read(&text)?;
+        certificates::read(&mut directory, path.parent().unwrap_or(Path::new("")))?;
+        directory.validate()?;
+        Ok(directory)
     }
 
     /// The application of this name, client id or identifier URI.

@@ -89,12 +89,20 @@ impl FromStr for Directory {
     type Err = DirectoryError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let directory = Self::read(text)?;
+        directory.validate()?;
+        Ok(directory)
+    }
+}
+
+impl Directory {
+    /// What the text says, before its rules are checked.
+    pub(super) fn read(text: &str) -> Result<Self, DirectoryError> {
         let mut directory: Self =
             toml::from_str(text).map_err(|error| DirectoryError::syntax(text, &error))?;
         for user in directory.users.iter_mut().filter(|user| user.oid.is_nil()) {
             user.oid = random::derived_guid("user", &user.username.to_ascii_lowercase());
         }
-        directory.validate()?;
         Ok(directory)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
-use super::{App, Directory, DirectoryError, GRAPH, Target, User};
+use super::{App, Directory, DirectoryError, GRAPH, Target, User, certificates};
 
 type Checked = Result<(), DirectoryError>;
 
@@ -143,11 +143,7 @@ impl Directory {
             key("access_token_version"),
             "only tokens of version 2 are issued so far",
         )?;
-        check(
-            app.certificates.is_empty(),
-            key("certificates"),
-            "client certificates are not supported so far; use `secrets`",
-        )?;
+        certificates::check(app)?;
         for client in app
             .known_client_applications
             .iter()

@@ -128,14 +128,15 @@ fn respond(
         }
     };
     authority.meter.count_grant(grant);
-    let client = Client::identify(directory, headers, &form)?;
+    let now = authority.now();
+    let client = Client::identify(directory, headers, &form, &authority.base, now)?;
     let request = TokenRequest {
         authority,
         directory,
         form: &form,
         client,
         cross_origin: headers.contains_key(header::ORIGIN),
-        now: authority.now(),
+        now,
     };
     let answer = match grant {
         GrantType::AuthorizationCode => authorization_code::redeem(&request),
@@ -175,7 +176,7 @@ impl<'a> TokenRequest<'a> {
         })
     }
 
-    /// Public clients show no secret, confidential ones must; only a single-page application asks from another origin.
+    /// Public clients show no credential, confidential ones must; only a single-page application asks from another origin.
     fn check_kind(&self, kind: RedirectKind) -> Result<(), Refusal> {
         match kind {
             RedirectKind::Spa if !self.cross_origin => {

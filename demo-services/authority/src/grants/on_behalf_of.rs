@@ -52,6 +52,12 @@ fn authentication(request: &TokenRequest<'_>, assertion: &str) -> Result<Authent
             "Assertion contains an invalid issuer.",
         ));
     }
+    if text("tid") != Some(&request.directory.tenant.id.to_string()) {
+        return Err(Refusal::invalid_grant(
+            50_013,
+            "Assertion is of another tenant.",
+        ));
+    }
     if text("aud") != Some(&request.client.app.client_id.to_string()) {
         return Err(Refusal::invalid_grant(
             500_131,

@@ -2,9 +2,13 @@
 
 #[cfg(test)]
 mod harness;
+#[cfg(test)]
+mod made;
 
 #[cfg(test)]
 mod authorize;
+#[cfg(test)]
+mod certificates;
 #[cfg(test)]
 mod consent;
 #[cfg(test)]

@@ -99,6 +99,11 @@ async fn each_rule_of_the_assertion_is_checked() {
             issue(strong().issuer("https://login.example/t/v2.0")),
             50_013,
         ),
+        (
+            "other tenant",
+            issue(strong().claim("tid", "99999999-2222-3333-4444-555555555555")),
+            50_013,
+        ),
         ("foreign key", issue(strong().foreign_key()), 50_013),
         ("unknown kid", issue(strong().kid("nope")), 50_013),
         ("no kid", issue(strong().without_header("kid")), 50_013),
@@ -130,10 +135,41 @@ async fn each_rule_of_the_assertion_is_checked() {
 }
 
 #[tokio::test]
+async fn a_token_of_another_authority_or_of_another_kind_is_no_assertion() {
+    let authority = Harness::start().await;
+    let other = Harness::with(|directory| {
+        directory.tenant.id = "99999999-2222-3333-4444-555555555555".parse().unwrap();
+    })
+    .await;
+    let foreign = other.running.issue(strong());
+    assert_eq!(other.on_behalf_of(&foreign, &[]).await.status, 200);
+    let scope = (
+        "scope",
+        "api://downstream-api/user_impersonation openid offline_access",
+    );
+    let own = authority.running.issue(strong());
+    let body = authority.on_behalf_of(&own, &[scope]).await.json();
+    // The ID token has the right issuer, audience and signature.
+    let id_token = body["id_token"].as_str().unwrap();
+    assert_eq!(claims(id_token)["aud"], authority.id("middle-tier"));
+    let refresh_token = body["refresh_token"].as_str().unwrap();
+    for assertion in [&foreign, id_token, refresh_token] {
+        let answer = authority.on_behalf_of(assertion, &[]).await;
+        assert_eq!((answer.status, answer.error_code()), (400, 50_013));
+    }
+}
+
+#[tokio::test]
 async fn each_rule_of_the_request_is_checked() {
     let authority = Harness::start().await;
     let assertion = authority.running.issue(strong());
+    let daemon = (authority.id("daemon"), authority.secret("daemon"));
     let rows: &[(&str, Changes<'_>, u64)] = &[
+        (
+            "another client than the audience",
+            &[("client_id", &daemon.0), ("client_secret", &daemon.1)],
+            500_131,
+        ),
         ("no assertion", &[("assertion", "")], 900_144),
         ("no use", &[("requested_token_use", "")], 900_144),
         ("other use", &[("requested_token_use", "other")], 90_023),

@@ -236,6 +236,60 @@ async fn client_credentials_give_roles_and_nothing_of_a_user() {
 }
 
 #[tokio::test]
+async fn client_credentials_need_a_credential_that_is_right() {
+    let authority = Harness::start().await;
+    let (id, secret) = (authority.id("daemon"), authority.secret("daemon"));
+    let other = authority.secret("middle-tier");
+    for (shown, status, number) in [
+        (secret.as_str(), 200, None),
+        ("", 401, Some(7_000_218)),
+        ("wrong", 401, Some(7_000_215)),
+        (other.as_str(), 401, Some(7_000_215)),
+    ] {
+        let answer = authority
+            .token(&[
+                ("grant_type", "client_credentials"),
+                ("client_id", &id),
+                ("client_secret", shown),
+                ("scope", "api://downstream-api/.default"),
+            ])
+            .await;
+        assert_eq!(answer.status, status, "{}", answer.text);
+        let code = number.map(|_| answer.error_code());
+        assert_eq!(code, number);
+        if number.is_some() {
+            assert_eq!(answer.json()["error"], "invalid_client");
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_kind_of_grant_does_not_pass_for_another() {
+    let authority = Harness::start().await;
+    let mut browser = Browser::default();
+    let code = authority.code(&mut browser).await;
+    let body = authority.redeem(&code, &[]).await.json();
+    let fresh = authority.code(&mut browser).await;
+    for name in ["refresh_token", "access_token", "id_token"] {
+        let token = body[name].as_str().unwrap();
+        let answer = authority.redeem(token, &[]).await;
+        assert_eq!(answer.error_code(), 70_000, "{name} as a code");
+        assert_eq!(answer.json()["error"], "invalid_grant");
+    }
+    for (name, token) in [
+        ("code", fresh.as_str()),
+        ("access token", body["access_token"].as_str().unwrap()),
+    ] {
+        let answer = authority.refresh(token, &[]).await;
+        assert_eq!(answer.error_code(), 70_000, "{name} as a refresh token");
+        assert_eq!(answer.json()["error"], "invalid_grant");
+    }
+    let refresh_token = body["refresh_token"].as_str().unwrap();
+    assert_eq!(authority.refresh(refresh_token, &[]).await.status, 200);
+    assert_eq!(authority.redeem(&fresh, &[]).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_refresh_token_rotates_and_carries_the_scope_on() {
     let authority = Harness::start().await;
     let code = authority.code(&mut Browser::default()).await;

@@ -9,8 +9,12 @@
 )]
 #[path = "../http/harness.rs"]
 mod harness;
+#[path = "../http/made.rs"]
+#[expect(dead_code, reason = "as the harness")]
+mod made;
 
-use harness::{Browser, C1, Harness, claims};
+use harness::{Browser, C1, Harness, START, claims};
+use made::{Made, TYPE};
 
 /// What the subscriber wrote.
 #[derive(Clone, Default)]
@@ -36,8 +40,10 @@ async fn nothing_secret_is_logged() {
         .with_writer(move || writer.clone())
         .finish();
     tracing::subscriber::set_global_default(subscriber).unwrap();
+    let certificate = Made::new();
     let authority = Harness::with(|directory| {
         directory.user_mut("alice").unwrap().otp = Some("one-time".to_owned().into());
+        directory.app_mut("daemon").unwrap().certificates = vec![certificate.pem.clone()];
     })
     .await;
     let mut browser = Browser::default();
@@ -72,6 +78,19 @@ async fn nothing_secret_is_logged() {
     authority.refresh(&text("refresh_token"), &[]).await;
     authority.refresh(&text("refresh_token"), &[]).await;
     assert!(authority.running.revoke("alice"));
+    let daemon = authority.id("daemon");
+    let endpoint = authority.endpoint("oauth2/v2.0/token");
+    let [proof, foreign] = [&endpoint, "https://login.example/"]
+        .map(|audience| certificate.assertion(&daemon, audience, START));
+    for (assertion, status) in [(&proof, 200), (&foreign, 401)] {
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("scope", "api://downstream-api/.default"),
+            ("client_assertion_type", TYPE),
+            ("client_assertion", assertion),
+        ];
+        assert_eq!(authority.token(&form).await.status, status);
+    }
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     for event in [
         "wrong answer",
@@ -116,6 +135,10 @@ async fn nothing_secret_is_logged() {
         flow,
         cookie,
         authority.secret("spa-backend"),
+        proof,
+        foreign,
+        certificate.thumbprint,
+        daemon,
     ];
     for secret in secrets
         .iter()
