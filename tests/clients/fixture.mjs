@@ -81,7 +81,6 @@ export function toml(directory) {
   const line = ([key, value]) =>
     `${key} = ${key === 'redirect_uris' ? `{ ${Object.entries(value).map(line).join(', ')} }` : JSON.stringify(value)}`;
   const table = (header) => (entries) => [header, ...Object.entries(entries).map(line), ''].join('\n');
-  if (process.env.TMP_NO_CERTS) directory.apps.forEach((app) => delete app.certificates);
   return [
     table('[tenant]')(directory.tenant),
     ...directory.users.map(table('[[users]]')),

@@ -228,7 +228,7 @@ for (const [column, { authority, protocolMode }] of Object.entries(modes)) {
       { authority: byDomain },
       { authority: known.issuer },
       { knownAuthorities: [known.origin] },
-      { knownAuthorities: undefined, cloudDiscoveryMetadata },
+      { knownAuthorities: [], cloudDiscoveryMetadata },
     ]) {
       assert.ok((await daemonWith(settings)).accessToken, JSON.stringify(settings));
     }
@@ -239,7 +239,7 @@ for (const [column, { authority, protocolMode }] of Object.entries(modes)) {
       [{ authority: authority.replace('https', 'http') }, /authority_uri_insecure/],
       [{ authority: authority.replace(known.tenant, known.tenant.replaceAll('1', '9')) }, /endpoints_resolution_error/],
       [{ authority: authority.replace(known.tenant, 'common') }, /missing_tenant_id_error/],
-      [{ knownAuthorities: undefined, cloudDiscoveryMetadata: '{' }, /invalid_cloud_discovery_metadata/],
+      [{ knownAuthorities: [], cloudDiscoveryMetadata: '{' }, /invalid_cloud_discovery_metadata/],
     ]) {
       await assert.rejects(async () => daemonWith(settings), reason);
     }

@@ -403,7 +403,6 @@ class ByAuthority(Flows, unittest.TestCase):
     def flow_setting(self):
         by_domain = KNOWN["authority"].replace(KNOWN["tenant"], "contoso.example")
         for settings in (
-            {"authority": KNOWN["authority"] + "/", "instance_discovery": False},
             {"authority": by_domain, "instance_discovery": False},
             {"authority": KNOWN["authority"], "validate_authority": False},
         ):
@@ -412,6 +411,7 @@ class ByAuthority(Flows, unittest.TestCase):
     def flow_wrong_setting(self):
         for authority, reason in (
             (KNOWN["issuer"], "Unable to get authority configuration"),
+            (KNOWN["authority"] + "/", "Unable to get authority configuration"),
             (KNOWN["authority"].replace("https", "http"), "https"),
             (KNOWN["origin"], "tenant"),
         ):
