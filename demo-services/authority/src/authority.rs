@@ -8,10 +8,11 @@ use serde_json::{Map, Value};
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::errors::Refusal;
-use crate::keys::KeyRing;
+use crate::keys::{KeyRing, Owner};
 use crate::meter::Meter;
 use crate::records::{Record, Stores};
 use crate::tokens::{AccessToken, Stamp, Subject};
+use crate::version::TokenVersion;
 
 /// One authority, shared by its connections and by [`Running`](crate::Running).
 pub(crate) type Shared = Arc<Authority>;
@@ -37,6 +38,23 @@ impl Authority {
         self.clock
             .now()
             .saturating_add_signed(self.skew.load(Ordering::Relaxed))
+    }
+
+    /// Host and port of the base URL.
+    pub(crate) fn host(&self) -> &str {
+        self.base
+            .split_once("://")
+            .map_or(self.base.as_str(), |(_, host)| host)
+    }
+
+    /// The key set of a version; only version 2.0's names an issuer.
+    pub(crate) fn jwks(&self, version: TokenVersion, issuer: &str) -> Value {
+        let owner = Owner {
+            cloud_instance: self.host(),
+            issuer,
+        };
+        self.keys
+            .jwks((version == TokenVersion::V2).then_some(owner))
     }
 
     /// The directory as it stands now. A request works on one snapshot.
@@ -83,12 +101,8 @@ impl Authority {
         token: &AccessToken<'_>,
     ) -> Result<String, Refusal> {
         let now = self.now();
-        let (claims, uti) = token.claims(Stamp {
-            issuer: &self.issuer,
-            tenant: directory.tenant.id,
-            now,
-        });
-        let signed = self.sign(&claims)?;
+        let (claims, uti) = token.claims(self.stamp(directory));
+        let signed = self.sign(token.version, &claims)?;
         let authentication = match &token.subject {
             Subject::App { .. } => None,
             Subject::User { authentication, .. } => Some((*authentication).clone()),
@@ -104,9 +118,22 @@ impl Authority {
         Ok(signed)
     }
 
-    pub(crate) fn sign(&self, claims: &Map<String, Value>) -> Result<String, Refusal> {
+    /// What every token of the tenant says now.
+    pub(crate) fn stamp(&self, directory: &Directory) -> Stamp<'_> {
+        Stamp {
+            base: &self.base,
+            tenant: directory.tenant.id,
+            now: self.now(),
+        }
+    }
+
+    pub(crate) fn sign(
+        &self,
+        version: TokenVersion,
+        claims: &Map<String, Value>,
+    ) -> Result<String, Refusal> {
         let key = self.keys.current().ok_or_else(Refusal::server_error)?;
-        key.sign(&key.header(), claims)
+        key.sign(&key.header(version), claims)
             .map_err(|_| Refusal::server_error())
     }
 }

@@ -1,25 +1,36 @@
-//! Metadata and keys.
+//! Metadata and keys, of the tenant and of all tenants.
 
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use serde_json::json;
+use serde_json::{Value, json};
+use url::Url;
 
-use crate::authority::Shared;
-use crate::server::Known;
+use crate::authority::{Authority, Shared};
+use crate::directory::Directory;
+use crate::errors::{Refusal, Trace};
+use crate::form::Form;
+use crate::server::{Known, is_own_host};
+use crate::version::{Segment, TokenVersion};
 
-/// `GET /{tenant}/v2.0/.well-known/openid-configuration`.
+/// `GET /{tenant}/v2.0/.well-known/openid-configuration` and `GET /{tenant}/.well-known/openid-configuration`.
 pub(crate) async fn metadata(
     State(authority): State<Shared>,
     Extension(Known(directory)): Extension<Known>,
+    Extension(segment): Extension<Segment>,
+    Extension(version): Extension<TokenVersion>,
 ) -> Response {
-    let tenant = format!("{}/{}", authority.base, directory.tenant.id);
+    let tenant = format!("{}/{}", authority.base, segment.in_urls(&directory));
+    let region = match segment {
+        Segment::Common | Segment::Organizations => Value::Null,
+        Segment::Tenant => "WW".into(),
+    };
     Json(json!({
-        "issuer": authority.issuer,
+        "issuer": version.issuer(&authority.base, segment.in_issuer(&directory)),
         "authorization_endpoint": format!("{tenant}/oauth2/v2.0/authorize"),
         "token_endpoint": format!("{tenant}/oauth2/v2.0/token"),
         "end_session_endpoint": format!("{tenant}/oauth2/v2.0/logout"),
-        "jwks_uri": format!("{tenant}/discovery/v2.0/keys"),
+        "jwks_uri": format!("{tenant}/{}", version.keys()),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query", "fragment", "form_post"],
         "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer"],
@@ -28,14 +39,90 @@ pub(crate) async fn metadata(
         "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt", "client_secret_basic", "none"],
         "code_challenge_methods_supported": ["S256"],
         "scopes_supported": ["openid", "profile", "email", "offline_access"],
-        "claims_supported": ["sub", "iss", "aud", "exp", "iat", "nbf", "auth_time", "nonce", "name", "oid", "tid", "ver", "preferred_username", "sid"],
+        "claims_supported": ["sub", "iss", "aud", "exp", "iat", "nbf", "auth_time", "nonce", "name", "oid", "tid", "ver", "preferred_username", "sid", "email", "roles"],
         "claims_parameter_supported": true,
         "request_uri_parameter_supported": false,
+        "tenant_region_scope": region,
+        "cloud_instance_name": authority.host(),
+        "cloud_graph_host_name": authority.host(),
+        "msgraph_host": authority.host(),
     }))
     .into_response()
 }
 
-/// `GET /{tenant}/discovery/v2.0/keys`.
-pub(crate) async fn keys(State(authority): State<Shared>) -> Response {
-    Json(authority.keys.jwks(&authority.issuer)).into_response()
+/// `GET /{tenant}/discovery/v2.0/keys` and `GET /{tenant}/discovery/keys`.
+pub(crate) async fn keys(
+    State(authority): State<Shared>,
+    Extension(Known(directory)): Extension<Known>,
+    Extension(segment): Extension<Segment>,
+    Extension(version): Extension<TokenVersion>,
+) -> Response {
+    let issuer = version.issuer(&authority.base, segment.in_issuer(&directory));
+    Json(authority.jwks(version, &issuer)).into_response()
+}
+
+/// `GET /common/discovery/instance`: which names a cloud has, and where the metadata of an authority are.
+pub(crate) async fn instance(
+    State(authority): State<Shared>,
+    Extension(Known(directory)): Extension<Known>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let form = Form::parse(query.unwrap_or_default().as_bytes()).unwrap_or_default();
+    let endpoint = form
+        .get("authorization_endpoint")
+        .ok_or_else(|| Refusal::missing("authorization_endpoint"));
+    match endpoint.and_then(|endpoint| place(&authority, &directory, endpoint)) {
+        Ok(place) => {
+            let host = authority.host();
+            Json(json!({
+                "tenant_discovery_endpoint": place,
+                "api-version": "1.1",
+                "metadata": [{ "preferred_network": host, "preferred_cache": host, "aliases": [host] }],
+            }))
+            .into_response()
+        }
+        Err(refusal) => refused(&authority, &refusal),
+    }
+}
+
+/// Where the metadata are that lead to this authorization endpoint.
+fn place(authority: &Authority, directory: &Directory, endpoint: &str) -> Result<String, Refusal> {
+    let unknown = || Refusal::new("invalid_instance", 50_049, "Unknown or invalid instance.");
+    let url = Url::parse(endpoint).map_err(|_| unknown())?;
+    let own = authority.base.starts_with(&format!("{}://", url.scheme()))
+        && url.username().is_empty()
+        && url.password().is_none()
+        && is_own_host(authority, url.authority());
+    let (tenant, path) = url
+        .path()
+        .trim_start_matches('/')
+        .split_once('/')
+        .filter(|_| own)
+        .ok_or_else(unknown)?;
+    let version = match path {
+        "oauth2/authorize" => TokenVersion::V1,
+        "oauth2/v2.0/authorize" => TokenVersion::V2,
+        _ => return Err(unknown()),
+    };
+    let segment = Segment::parse(directory, tenant).ok_or_else(unknown_tenant)?;
+    Ok(format!(
+        "{}/{}/{}",
+        authority.base,
+        segment.in_urls(directory),
+        version.metadata()
+    ))
+}
+
+/// No such tenant.
+pub(crate) fn unknown_tenant() -> Refusal {
+    Refusal::invalid_request(
+        90_002,
+        "Tenant not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.",
+    )
+}
+
+/// A refusal as JSON.
+pub(crate) fn refused(authority: &Authority, refusal: &Refusal) -> Response {
+    let body = refusal.body(Trace::new(None), authority.now());
+    (refusal.status, Json(body)).into_response()
 }

@@ -9,6 +9,7 @@ use crate::random;
 use crate::records::Record;
 use crate::running::Running;
 use crate::tokens::{AccessToken, Credential, Stamp, Subject};
+use crate::version::TokenVersion;
 
 /// An access token to be made by [`Running::issue`]: valid as it stands, and wrong in exactly what is changed.
 ///
@@ -21,6 +22,7 @@ pub struct TokenSpec {
     user: Option<String>,
     client: Option<String>,
     resource: String,
+    version: Option<TokenVersion>,
     scopes: Option<Vec<String>>,
     roles: Option<Vec<String>>,
     mfa: bool,
@@ -41,6 +43,7 @@ impl TokenSpec {
             user,
             client,
             resource,
+            version: None,
             scopes: None,
             roles: None,
             mfa: false,
@@ -62,6 +65,18 @@ impl TokenSpec {
     /// A token of an application for an API, with the roles that the application was granted.
     pub fn app(client: impl Into<String>, resource: impl Into<String>) -> Self {
         Self::new(None, Some(client.into()), resource.into())
+    }
+
+    /// Of this version: 1 for 1.0, any other number for 2.0. By default of the version that the API has in the directory.
+    ///
+    /// `iss`, `ver`, the client's and the user's claims and the header follow it. `aud` of a version 1.0 token is the identifier URI
+    /// that the API was named by; of an API that was named by its name the first one; of all others the client id.
+    pub fn version(mut self, version: u8) -> Self {
+        self.version = Some(match version {
+            1 => TokenVersion::V1,
+            _ => TokenVersion::V2,
+        });
+        self
     }
 
     /// Issued to this application.
@@ -175,13 +190,13 @@ impl Running {
     )]
     pub fn issue(&self, spec: TokenSpec) -> String {
         let directory = self.authority.directory();
+        let resource = known_app(&directory, &spec.resource);
+        let version = spec.version.unwrap_or_else(|| resource.token_version());
         let (claims, record) = spec.claims(
             &directory,
-            Stamp {
-                issuer: self.issuer(),
-                tenant: self.tenant(),
-                now: self.authority.now(),
-            },
+            &resource,
+            version,
+            self.authority.stamp(&directory),
             |user| self.authority.stores().generation(user),
         );
         let key = self
@@ -189,7 +204,7 @@ impl Running {
             .keys
             .current()
             .expect("there is always a signing key");
-        let mut header = key.header();
+        let mut header = key.header(version);
         apply(&mut header, spec.header);
         let token = if spec.foreign_key {
             self.foreign
@@ -213,10 +228,11 @@ impl TokenSpec {
     fn claims(
         &self,
         directory: &Directory,
+        resource: &App,
+        version: TokenVersion,
         stamp: Stamp<'_>,
         generation: impl Fn(uuid::Uuid) -> u64,
     ) -> (Map<String, Value>, Record) {
-        let resource = known_app(directory, &self.resource);
         let may_call = |app: &&App| {
             app.delegated
                 .iter()
@@ -259,10 +275,16 @@ impl TokenSpec {
                 roles: self.roles.clone().unwrap_or_else(granted),
             },
         };
+        let asked = match resource.identifier_uris.first() {
+            Some(uri) if self.resource == resource.name => uri,
+            _ => &self.resource,
+        };
         let token = AccessToken {
+            version,
             client: &client,
             credential: Credential::Secret,
-            resource: &resource,
+            resource,
+            audience: &resource.audience(asked),
             subject,
             capabilities: &self.capabilities,
         };

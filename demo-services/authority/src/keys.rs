@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
@@ -10,22 +11,51 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use secrecy::SecretSlice;
 use serde_json::{Map, Value, json};
+
+use crate::key_certificate::Certificate;
+use crate::version::TokenVersion;
 
 /// How many keys are published at once, the signing one included.
 const MAX_PUBLISHED: usize = 8;
 
+/// Whom the keys of a version 2.0 key set belong to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owner<'a> {
+    pub(crate) cloud_instance: &'a str,
+    /// The tenant's, or with `{tenantid}` the one of all tenants.
+    pub(crate) issuer: &'a str,
+}
+
 /// One RSA key pair and its public names.
 pub(crate) struct SigningKey {
     pair: KeyPair,
-    kid: String,
+    /// Its thumbprint is the `kid`.
+    certificate: Certificate,
     n: String,
     e: String,
 }
 
 impl SigningKey {
     pub(crate) fn generate() -> Result<Self, Unspecified> {
-        let pair = KeyPair::generate(KeySize::Rsa2048)?;
+        Self::new(KeyPair::generate(KeySize::Rsa2048)?)
+    }
+
+    /// The key that [`to_pkcs8`](Self::to_pkcs8) wrote, under the same `kid`.
+    #[allow(dead_code, reason = "for the file that a state is kept in")]
+    pub(crate) fn from_pkcs8(der: &[u8]) -> Result<Self, Unspecified> {
+        Self::new(KeyPair::from_pkcs8(der)?)
+    }
+
+    /// The private key as PKCS #8 in DER.
+    #[allow(dead_code, reason = "for the file that a state is kept in")]
+    pub(crate) fn to_pkcs8(&self) -> Result<SecretSlice<u8>, Unspecified> {
+        let der: Pkcs8V1Der<'_> = self.pair.as_der()?;
+        Ok(der.as_ref().to_vec().into())
+    }
+
+    fn new(pair: KeyPair) -> Result<Self, Unspecified> {
         let n = URL_SAFE_NO_PAD.encode(
             pair.public_key()
                 .modulus()
@@ -36,29 +66,27 @@ impl SigningKey {
                 .exponent()
                 .big_endian_without_leading_zero(),
         );
-        // RFC 7638: the digest of the required members in lexicographic order.
-        let thumbprint = aws_lc_rs::digest::digest(
-            &aws_lc_rs::digest::SHA256,
-            format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#).as_bytes(),
-        );
         Ok(Self {
+            certificate: Certificate::of(&pair)?,
             pair,
-            kid: URL_SAFE_NO_PAD.encode(thumbprint),
             n,
             e,
         })
     }
 
     pub(crate) fn kid(&self) -> &str {
-        &self.kid
+        &self.certificate.x5t
     }
 
-    /// The header of a v2.0 access token: `typ` is `JWT`, never `at+jwt`, and there is no `x5t`.
-    pub(crate) fn header(&self) -> Map<String, Value> {
+    /// The header of a token: `typ` is `JWT`, never `at+jwt`; version 1.0 repeats the `kid` as `x5t`.
+    pub(crate) fn header(&self, version: TokenVersion) -> Map<String, Value> {
         let mut header = Map::new();
         header.insert("typ".into(), "JWT".into());
         header.insert("alg".into(), "RS256".into());
-        header.insert("kid".into(), self.kid.as_str().into());
+        header.insert("kid".into(), self.kid().into());
+        if version == TokenVersion::V1 {
+            header.insert("x5t".into(), self.kid().into());
+        }
         header
     }
 
@@ -90,16 +118,22 @@ impl SigningKey {
             .is_ok()
     }
 
-    /// Entra's JWK has an `issuer` member and no `alg`.
-    fn jwk(&self, issuer: &str) -> Value {
-        json!({ "kty": "RSA", "use": "sig", "kid": self.kid, "n": self.n, "e": self.e, "issuer": issuer })
+    /// Entra's JWK has no `alg`, and in the version 2.0 key set it says whose it is.
+    fn jwk(&self, owner: Option<Owner<'_>>) -> Value {
+        let Certificate { x5t, x5c } = &self.certificate;
+        let mut jwk = json!({ "kty": "RSA", "use": "sig", "kid": x5t, "x5t": x5t, "n": self.n, "e": self.e, "x5c": [x5c] });
+        if let (Some(owner), Some(members)) = (owner, jwk.as_object_mut()) {
+            members.insert("cloud_instance_name".into(), owner.cloud_instance.into());
+            members.insert("issuer".into(), owner.issuer.into());
+        }
+        jwk
     }
 
     /// The public key as a DER `SubjectPublicKeyInfo`.
     #[cfg(test)]
     fn spki(&self) -> Vec<u8> {
         let der: aws_lc_rs::encoding::PublicKeyX509Der<'_> =
-            aws_lc_rs::encoding::AsDer::as_der(self.pair.public_key()).unwrap();
+            self.pair.public_key().as_der().unwrap();
         der.as_ref().to_vec()
     }
 }
@@ -119,7 +153,7 @@ impl KeyRing {
     /// Puts a new key in front. Older ones stay published, so that their tokens still verify.
     pub(crate) fn rotate(&self) -> Result<String, Unspecified> {
         let key = Arc::new(SigningKey::generate()?);
-        let kid = key.kid.clone();
+        let kid = key.kid().to_owned();
         let mut keys = self.0.write().unwrap_or_else(PoisonError::into_inner);
         keys.insert(0, key);
         keys.truncate(MAX_PUBLISHED);
@@ -128,17 +162,18 @@ impl KeyRing {
 
     /// Takes a key out of publication; a new one is made first if it was the signing key. Whether it was published.
     pub(crate) fn withdraw(&self, kid: &str) -> Result<bool, Unspecified> {
-        if self.current().is_some_and(|key| key.kid == kid) {
+        if self.current().is_some_and(|key| key.kid() == kid) {
             self.rotate()?;
         }
         let mut keys = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let before = keys.len();
-        keys.retain(|key| key.kid != kid);
+        keys.retain(|key| key.kid() != kid);
         Ok(keys.len() < before)
     }
 
-    pub(crate) fn jwks(&self, issuer: &str) -> Value {
-        json!({ "keys": self.read().iter().map(|key| key.jwk(issuer)).collect::<Vec<_>>() })
+    /// The key set; version 1.0's has no owner.
+    pub(crate) fn jwks(&self, owner: Option<Owner<'_>>) -> Value {
+        json!({ "keys": self.read().iter().map(|key| key.jwk(owner)).collect::<Vec<_>>() })
     }
 
     /// The claims of a token that one of the published keys signed.
@@ -153,7 +188,7 @@ impl KeyRing {
             return None;
         }
         let kid = header.get("kid")?.as_str()?;
-        let key = self.read().iter().find(|key| key.kid == kid).cloned()?;
+        let key = self.read().iter().find(|key| key.kid() == kid).cloned()?;
         key.verifies(input.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).ok()?)
             .then(|| object(claims))
             .flatten()
@@ -166,6 +201,10 @@ impl KeyRing {
 
 #[cfg(test)]
 mod tests {
+    use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+    use base64::engine::general_purpose::STANDARD;
+    use secrecy::ExposeSecret;
+
     use super::*;
 
     fn claims() -> Map<String, Value> {
@@ -174,7 +213,7 @@ mod tests {
 
     fn token(ring: &KeyRing) -> String {
         let key = ring.current().unwrap();
-        key.sign(&key.header(), &claims()).unwrap()
+        key.sign(&key.header(TokenVersion::V2), &claims()).unwrap()
     }
 
     #[test]
@@ -206,7 +245,7 @@ mod tests {
         let (old, kid) = (token(&ring), ring.current().unwrap().kid().to_owned());
         let new = ring.rotate().unwrap();
         assert_ne!(kid, new);
-        assert_eq!(ring.jwks("i")["keys"].as_array().unwrap().len(), 2);
+        assert_eq!(ring.jwks(None)["keys"].as_array().unwrap().len(), 2);
         assert!(ring.open(&old).is_some());
         assert!(ring.withdraw(&kid).unwrap());
         assert!(!ring.withdraw(&kid).unwrap());
@@ -218,21 +257,73 @@ mod tests {
     #[test]
     fn jwk_has_the_shape_of_entra() {
         let ring = KeyRing::generate().unwrap();
-        let jwks = ring.jwks("http://localhost:8080/t/v2.0");
-        let mut members: Vec<_> = jwks["keys"][0]
-            .as_object()
-            .unwrap()
-            .keys()
-            .cloned()
-            .collect();
-        members.sort();
-        assert_eq!(members, ["e", "issuer", "kid", "kty", "n", "use"]);
-        assert_eq!(jwks["keys"][0]["e"], "AQAB");
+        let owner = Owner {
+            cloud_instance: "localhost:8080",
+            issuer: "http://localhost:8080/t/v2.0",
+        };
+        let mut of_v1 = ring.jwks(None)["keys"][0].clone();
+        let of_v2 = ring.jwks(Some(owner))["keys"][0].clone();
+        let members = |jwk: &Value| {
+            let mut members: Vec<_> = jwk.as_object().unwrap().keys().cloned().collect();
+            members.sort();
+            members
+        };
+        assert_eq!(
+            members(&of_v1),
+            ["e", "kid", "kty", "n", "use", "x5c", "x5t"]
+        );
+        assert_eq!(
+            (&of_v1["e"], &of_v1["kid"]),
+            (&json!("AQAB"), &of_v1["x5t"])
+        );
         let n = URL_SAFE_NO_PAD
-            .decode(jwks["keys"][0]["n"].as_str().unwrap())
+            .decode(of_v1["n"].as_str().unwrap())
             .unwrap();
         assert_eq!(n.len(), 256);
         let spki = ring.current().unwrap().spki();
         assert!(spki.windows(n.len()).any(|window| window == n));
+        of_v1["issuer"] = owner.issuer.into();
+        of_v1["cloud_instance_name"] = owner.cloud_instance.into();
+        assert_eq!(of_v1, of_v2);
+    }
+
+    #[test]
+    fn the_certificate_holds_the_key_and_names_it() {
+        let ring = KeyRing::generate().unwrap();
+        let key = ring.current().unwrap();
+        let jwk = ring.jwks(None)["keys"][0].clone();
+        let der = STANDARD.decode(jwk["x5c"][0].as_str().unwrap()).unwrap();
+        let spki = key.spki();
+        assert!(der.windows(spki.len()).any(|window| window == spki));
+        let thumbprint = digest(&SHA1_FOR_LEGACY_USE_ONLY, &der);
+        assert_eq!(key.kid(), URL_SAFE_NO_PAD.encode(thumbprint));
+    }
+
+    #[test]
+    fn version_1_repeats_the_kid_as_x5t() {
+        let key = SigningKey::generate().unwrap();
+        let kid = key.kid();
+        assert_eq!(
+            Value::Object(key.header(TokenVersion::V2)),
+            json!({ "typ": "JWT", "alg": "RS256", "kid": kid })
+        );
+        assert_eq!(
+            Value::Object(key.header(TokenVersion::V1)),
+            json!({ "typ": "JWT", "alg": "RS256", "kid": kid, "x5t": kid })
+        );
+    }
+
+    #[test]
+    fn a_key_that_is_read_back_is_the_same_key() {
+        let key = SigningKey::generate().unwrap();
+        let der = key.to_pkcs8().unwrap();
+        let again = SigningKey::from_pkcs8(der.expose_secret()).unwrap();
+        assert_eq!(key.jwk(None), again.jwk(None));
+        let (header, claims) = (key.header(TokenVersion::V2), claims());
+        assert_eq!(
+            key.sign(&header, &claims).unwrap(),
+            again.sign(&header, &claims).unwrap()
+        );
+        assert!(SigningKey::from_pkcs8(b"no key").is_err());
     }
 }

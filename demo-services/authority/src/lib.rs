@@ -1,7 +1,7 @@
 //! A small, strict stand-in for Microsoft Entra ID, for demos and tests on one machine.
 //!
-//! It signs users in on pages of its own, issues version 2.0 tokens, exchanges them On-Behalf-Of, and evaluates Conditional Access
-//! at every issuance, so that claims challenges are real: a refused exchange names the policy, and only a grant that has met it
+//! It signs users in on pages of its own, issues tokens of version 2.0 or 1.0 as the API wants them, exchanges them On-Behalf-Of, and
+//! evaluates Conditional Access at every issuance, so that claims challenges are real: a refused exchange names the policy, and only a grant that has met it
 //! goes through. What it does and what Entra does stands in `TABLE.md`, line by line.
 //!
 //! It listens on loopback addresses only, makes new signing keys at each start, keeps nothing on disk, and is not for production.
@@ -73,7 +73,9 @@ mod errors;
 mod form;
 mod grants;
 mod issue;
+mod key_certificate;
 mod keys;
+mod login_hint;
 mod logout;
 mod meter;
 mod pages;
@@ -84,6 +86,7 @@ mod running;
 mod scopes;
 mod server;
 mod tokens;
+mod version;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use cookies::SESSION_COOKIE;

@@ -19,9 +19,9 @@ use crate::authority::Shared;
 pub enum Endpoint {
     /// `/oauth2/v2.0/authorize`.
     Authorize,
-    /// `/.well-known/openid-configuration`.
+    /// `/.well-known/openid-configuration` of either version, and instance discovery.
     Discovery,
-    /// `/discovery/v2.0/keys`.
+    /// `/discovery/v2.0/keys` and `/discovery/keys`.
     Keys,
     /// `/oauth2/v2.0/token`.
     Token,
@@ -107,9 +107,9 @@ impl Fault {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Requests to the discovery document.
+    /// Requests to the metadata of either version, and to instance discovery.
     pub discovery: u64,
-    /// Requests to the key set.
+    /// Requests to the key sets.
     pub keys: u64,
     /// Requests to the authorization endpoint.
     pub authorize: u64,

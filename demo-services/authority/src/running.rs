@@ -19,6 +19,7 @@ use crate::meter::{Counters, Endpoint, Fault, Meter};
 use crate::random;
 use crate::records::Stores;
 use crate::server;
+use crate::version::TokenVersion;
 
 /// Starts local authorities.
 #[derive(Clone, Copy, Debug)]
@@ -163,7 +164,7 @@ impl LocalAuthority {
         hosts.extend(base.split_once("://").map(|(_, host)| host.to_owned()));
         let tenant = directory.tenant.id;
         let authority = Arc::new(Authority {
-            issuer: format!("{base}/{tenant}/v2.0"),
+            issuer: TokenVersion::V2.issuer(&base, tenant),
             base,
             hosts,
             keys: KeyRing::generate().map_err(|_| StartError::Key)?,
@@ -226,7 +227,13 @@ impl Running {
         &self.authority.base
     }
 
-    /// `{url}/{tenant}/v2.0`.
+    /// Who issues version 1.0 tokens: `{url}/{tenant}/`.
+    #[must_use]
+    pub fn issuer_v1(&self) -> String {
+        TokenVersion::V1.issuer(&self.authority.base, self.tenant)
+    }
+
+    /// Who issues version 2.0 tokens, ID tokens among them: `{url}/{tenant}/v2.0`.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.authority.issuer
@@ -265,7 +272,10 @@ impl Running {
     /// The published key set as JSON.
     #[must_use]
     pub fn jwks(&self) -> String {
-        self.authority.keys.jwks(&self.authority.issuer).to_string()
+        let authority = &self.authority;
+        authority
+            .jwks(TokenVersion::V2, &authority.issuer)
+            .to_string()
     }
 
     /// Ends all sessions, refresh tokens and grants of a user, as a password change does. Whether the user exists.

@@ -12,10 +12,13 @@ pub(crate) struct Requested {
     pub(crate) text: String,
     /// The API that the access token is for.
     pub(crate) resource: App,
+    /// The `aud` of a version 1.0 token: how the request named the API.
+    pub(crate) audience: String,
     /// The API's scopes by their short names; empty for `.default`.
     names: Vec<String>,
     default: bool,
     pub(crate) openid: bool,
+    pub(crate) email: bool,
     pub(crate) offline_access: bool,
 }
 
@@ -24,13 +27,15 @@ impl Requested {
         let text = text.ok_or_else(|| Refusal::missing("scope"))?;
         let graph = App::graph();
         let mut resource: Option<&App> = None;
-        let (mut names, mut default, mut openid, mut offline_access) =
-            (Vec::new(), false, false, false);
+        let mut audience = None;
+        let (mut names, mut default, mut openid, mut email, mut offline_access) =
+            (Vec::new(), false, false, false, false);
         for word in text.split(' ').filter(|word| !word.is_empty()) {
             match word {
                 "openid" => openid = true,
                 "offline_access" => offline_access = true,
-                "profile" | "email" => {}
+                "email" => email = true,
+                "profile" => {}
                 word => {
                     let (owner, name) = resolve(directory, &graph, word)?;
                     if resource.is_some_and(|known| known.client_id != owner.client_id) {
@@ -40,6 +45,8 @@ impl Requested {
                         ));
                     }
                     resource = Some(owner);
+                    let (asked, _) = word.rsplit_once('/').unwrap_or_default();
+                    audience.get_or_insert_with(|| owner.audience(asked));
                     if name == ".default" {
                         default = true;
                     } else if owner.scopes.iter().any(|scope| scope == name) {
@@ -71,9 +78,11 @@ impl Requested {
         Ok(Self {
             text: text.to_owned(),
             resource: resource.unwrap_or(&graph).clone(),
+            audience: audience.unwrap_or_else(|| graph.audience("")),
             names,
             default,
             openid,
+            email,
             offline_access,
         })
     }
@@ -253,6 +262,26 @@ mod tests {
                 .is_ok(),
             "pre-authorized clients need no consent"
         );
+    }
+
+    #[test]
+    fn the_audience_of_a_version_1_token_is_the_name_that_was_asked_for() {
+        let directory = Directory::demo();
+        let id = directory.app("middle-tier").unwrap().client_id.to_string();
+        for (scope, audience) in [
+            ("openid api://middle-tier/.default", "api://middle-tier"),
+            (&format!("{id}/.default"), &id),
+            (&format!("{}/.default", id.to_ascii_uppercase()), &id),
+            ("openid", "00000003-0000-0000-c000-000000000000"),
+            ("User.Read", "00000003-0000-0000-c000-000000000000"),
+            (
+                "https://graph.microsoft.com/User.Read",
+                "https://graph.microsoft.com",
+            ),
+        ] {
+            let requested = Requested::parse(&directory, Some(scope)).unwrap();
+            assert_eq!(requested.audience, audience, "{scope}");
+        }
     }
 
     #[test]

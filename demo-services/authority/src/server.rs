@@ -7,7 +7,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
-use axum::{Json, Router};
+use axum::{Extension, Router};
 use http::uri::Authority as HostAndPort;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -16,8 +16,8 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::authority::{Authority, Shared};
 use crate::directory::Directory;
-use crate::errors::{Refusal, Trace};
 use crate::meter::{Endpoint, meter};
+use crate::version::{Segment, TokenVersion};
 use crate::{authorize, control, discovery, grants, logout, pages};
 
 const MAX_BODY: usize = 64 * 1024;
@@ -42,15 +42,37 @@ pub(crate) fn router(authority: Shared) -> Router {
             HeaderValue::from_static("*"),
         )
     };
-    let tenant = Router::new()
+    let metadata = |version: TokenVersion| {
+        let route = get(discovery::metadata).layer(Extension(version));
+        counted(Endpoint::Discovery, route)
+    };
+    let keys = |version: TokenVersion| {
+        let route = get(discovery::keys).layer(Extension(version));
+        counted(Endpoint::Keys, route)
+    };
+    let known = || middleware::from_fn_with_state(authority.clone(), known_tenant);
+    let for_scripts = Router::new()
         .route(
             "/{tenant}/v2.0/.well-known/openid-configuration",
-            counted(Endpoint::Discovery, get(discovery::metadata)).layer(cross_origin()),
+            metadata(TokenVersion::V2),
         )
         .route(
-            "/{tenant}/discovery/v2.0/keys",
-            counted(Endpoint::Keys, get(discovery::keys)),
+            "/{tenant}/.well-known/openid-configuration",
+            metadata(TokenVersion::V1),
         )
+        .route(
+            "/{tenant}/discovery/instance",
+            counted(Endpoint::Discovery, get(discovery::instance)),
+        )
+        .route("/{tenant}/discovery/v2.0/keys", keys(TokenVersion::V2))
+        .route("/{tenant}/discovery/keys", keys(TokenVersion::V1))
+        .route(
+            "/{tenant}/oauth2/v2.0/token",
+            counted(Endpoint::Token, post(grants::token)),
+        )
+        .route_layer(known())
+        .layer(cross_origin());
+    let tenant = Router::new()
         .route(
             "/{tenant}/oauth2/v2.0/authorize",
             counted(
@@ -58,19 +80,13 @@ pub(crate) fn router(authority: Shared) -> Router {
                 get(authorize::authorize).post(authorize::authorize),
             ),
         )
-        .route(
-            "/{tenant}/oauth2/v2.0/token",
-            counted(Endpoint::Token, post(grants::token)).layer(cross_origin()),
-        )
         .route("/{tenant}/oauth2/v2.0/logout", get(logout::logout))
         .route("/{tenant}/sign-in", post(authorize::sign_in))
         .route("/{tenant}/mfa", post(authorize::mfa))
         .route("/{tenant}/consent", post(authorize::consent))
-        .route_layer(middleware::from_fn_with_state(
-            authority.clone(),
-            known_tenant,
-        ));
+        .route_layer(known());
     Router::new()
+        .merge(for_scripts)
         .merge(tenant)
         .route("/control", post(control::control))
         .route("/healthz", get(|| async { "ok" }))
@@ -106,7 +122,7 @@ async fn asset(content_type: &'static str, text: &'static str) -> impl IntoRespo
     )
 }
 
-/// Tenant id or domain in the path, or AADSTS90002.
+/// Tenant id or domain in the path, or what stands for any tenant; else AADSTS90002.
 async fn known_tenant(
     State(authority): State<Shared>,
     mut request: Request,
@@ -120,19 +136,12 @@ async fn known_tenant(
         .split('/')
         .next()
         .unwrap_or_default();
-    if directory.is_tenant(segment) {
-        request.extensions_mut().insert(Known(directory));
-        return next.run(request).await;
-    }
-    let refusal = Refusal::invalid_request(
-        90_002,
-        "Tenant not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.",
-    );
-    (
-        refusal.status,
-        Json(refusal.body(Trace::new(None), authority.now())),
-    )
-        .into_response()
+    let Some(segment) = Segment::parse(&directory, segment) else {
+        return discovery::refused(&authority, &discovery::unknown_tenant());
+    };
+    request.extensions_mut().insert(segment);
+    request.extensions_mut().insert(Known(directory));
+    next.run(request).await
 }
 
 /// Only requests to a name of this service: a page that rebinds its own name to a loopback address gets nowhere.
@@ -160,7 +169,7 @@ async fn own_host(State(authority): State<Shared>, request: Request, next: Next)
         .into_response()
 }
 
-fn is_own_host(authority: &Authority, name: &str) -> bool {
+pub(crate) fn is_own_host(authority: &Authority, name: &str) -> bool {
     name.parse::<HostAndPort>().is_ok()
         && authority
             .hosts

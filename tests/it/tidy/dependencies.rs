@@ -44,7 +44,7 @@ const DUPLICATES: &[(&str, &str)] = &[
     ),
     (
         "synstructure",
-        "what rcgen (tests only) may use to read certificates is behind url's ICU",
+        "what rcgen may use to read certificates is behind url's ICU",
     ),
     (
         "untrusted",

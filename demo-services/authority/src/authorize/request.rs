@@ -8,6 +8,7 @@ use crate::demands::Demands;
 use crate::directory::{App, Directory, is_loopback};
 use crate::errors::{Refusal, Trace};
 use crate::form::{Form, FormError};
+use crate::login_hint;
 use crate::scopes::Requested;
 
 /// The kind of client that a redirect URI was registered for.
@@ -151,7 +152,9 @@ impl AuthorizeRequest {
             requested: Requested::parse(directory, form.get("scope"))?,
             nonce: form.get("nonce").map(str::to_owned),
             prompt,
-            login_hint: form.get("login_hint").map(str::to_owned),
+            login_hint: form
+                .get("login_hint")
+                .map(|hint| login_hint::username(directory, hint)),
             max_age: form
                 .get("max_age")
                 .map(|seconds| seconds.parse().map_err(|_| unsupported("max_age")))

@@ -13,6 +13,7 @@ use uuid::Uuid;
 pub use parse::DirectoryError;
 pub(crate) use validate::{is_auth_context, is_loopback};
 
+use crate::version::TokenVersion;
 use crate::{form, random};
 
 /// Client id of the Graph-like API, which every directory has.
@@ -48,7 +49,8 @@ pub(crate) const GRAPH: Uuid = Uuid::from_u128(0x0000_0003_0000_0000_c000_0000_0
 /// identifier_uris = ["api://my-api"]
 /// scopes = ["read"]
 /// app_roles = ["Admin", "Run"]
-/// optional_claims = ["acrs", "auth_time", "idtyp", "xms_cc"]
+/// optional_claims = ["acrs", "auth_time", "idtyp", "xms_cc"] # and others: `OptionalClaim`
+/// access_token_version = 2                    # or 1
 ///
 /// [[apps]]
 /// name = "my-client"
@@ -181,7 +183,8 @@ pub struct App {
     /// Application permissions of this client, `<identifier URI>/<role>`.
     #[serde(default)]
     pub app_permissions: Vec<String>,
-    /// Version of the access tokens **for** this API. Only 2 so far.
+    /// Version of the access tokens **for** this API: 2 (default) or 1. Entra's manifest calls it `requestedAccessTokenVersion`, and
+    /// there the default is 1.
     #[serde(default = "version_2")]
     pub access_token_version: u8,
     /// Client certificates in PEM, one each, with RSA keys of 2048 to 8192 bits; any of them will do. Instead of the text, the file
@@ -220,12 +223,26 @@ pub struct RedirectUris {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum OptionalClaim {
+    /// State of the user's account in the tenant: 0, a member.
+    Acct,
     /// Authentication contexts that are satisfied.
     Acrs,
     /// When the user signed in.
     AuthTime,
+    /// The user's mail address, if the directory has one.
+    Email,
+    /// The user's family name, if the directory has one; version 1.0 tokens carry it unasked.
+    FamilyName,
+    /// The user's first name, if the directory has one; version 1.0 tokens carry it unasked.
+    GivenName,
     /// `app` in tokens without a user.
     Idtyp,
+    /// A text that `/authorize` takes as `login_hint` for this user.
+    LoginHint,
+    /// The browser session that the user signed in with.
+    Sid,
+    /// The sign-in name; version 1.0 tokens carry it unasked.
+    Upn,
     /// The client's capabilities, if it sent any.
     XmsCc,
 }
@@ -424,6 +441,20 @@ impl App {
         self.delegated
             .iter()
             .filter_map(|permission| resource.permission(permission))
+    }
+
+    /// Version of the access tokens for this API.
+    pub(crate) fn token_version(&self) -> TokenVersion {
+        match self.access_token_version {
+            1 => TokenVersion::V1,
+            _ => TokenVersion::V2,
+        }
+    }
+
+    /// The `aud` of a version 1.0 token: the application ID URI, if it was asked for by that, or else the client id.
+    pub(crate) fn audience(&self, asked: &str) -> String {
+        let uri = self.identifier_uris.iter().find(|uri| *uri == asked);
+        uri.cloned().unwrap_or_else(|| self.client_id.to_string())
     }
 
     pub(crate) fn has_optional_claim(&self, claim: OptionalClaim) -> bool {

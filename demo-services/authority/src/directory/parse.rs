@@ -198,6 +198,7 @@ mod tests {
         let app = "[[apps]]\nname = \"a\"\nclient_id = \"22222222-2222-3333-4444-555555555555\"\n";
         let with = |line: &str| format!("{TENANT}{app}{line}").parse::<Directory>();
         for good in [
+            "access_token_version = 1",
             "access_token_version = 2",
             "certificates = []",
             "known_client_applications = [\"22222222-2222-3333-4444-555555555555\"]",
@@ -206,7 +207,8 @@ mod tests {
             assert!(with(good).is_ok(), "{good}");
         }
         for (bad, key) in [
-            ("access_token_version = 1", "access_token_version"),
+            ("access_token_version = 0", "access_token_version"),
+            ("access_token_version = 3", "access_token_version"),
             ("certificates = [\"a.pem\"]", "certificates"),
             (
                 "pre_authorized = [\"33333333-2222-3333-4444-555555555555\"]",

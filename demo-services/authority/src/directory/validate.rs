@@ -139,9 +139,9 @@ impl Directory {
                 .cloned(),
         )?;
         check(
-            app.access_token_version == 2,
+            matches!(app.access_token_version, 1 | 2),
             key("access_token_version"),
-            "only tokens of version 2 are issued so far",
+            "tokens have version 1 or 2",
         )?;
         certificates::check(app)?;
         for client in app

@@ -6,9 +6,16 @@ use super::{TokenRequest, bearer};
 use crate::errors::Refusal;
 use crate::scopes::Requested;
 use crate::tokens::{AccessToken, Subject};
+use crate::version::Segment;
 
 pub(super) fn grant(request: &TokenRequest<'_>) -> Result<Value, Refusal> {
     request.client.confidential()?;
+    if request.segment != Segment::Tenant {
+        return Err(Refusal::invalid_request(
+            50_059,
+            "No tenant-identifying information found in either the request or implied by any provided credentials.",
+        ));
+    }
     let requested = Requested::parse(request.directory, request.form.get("scope"))?;
     if !requested.is_default_only() {
         return Err(Refusal::new(
@@ -26,9 +33,11 @@ pub(super) fn grant(request: &TokenRequest<'_>) -> Result<Value, Refusal> {
         .collect();
     let demands = request.demands()?;
     let token = AccessToken {
+        version: requested.resource.token_version(),
         client,
         credential: request.client.credential,
         resource: &requested.resource,
+        audience: &requested.audience,
         subject: Subject::App { roles },
         capabilities: &demands.capabilities,
     };

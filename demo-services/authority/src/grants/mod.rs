@@ -25,7 +25,8 @@ use crate::policy::{self, Authentication, Question, Setting, Verdict};
 use crate::records::Grant;
 use crate::scopes::Requested;
 use crate::server::Known;
-use crate::tokens::{ACCESS_TOKEN_LIFETIME, AccessToken, IdToken, Stamp, Subject, client_info};
+use crate::tokens::{ACCESS_TOKEN_LIFETIME, AccessToken, IdToken, Subject, client_info};
+use crate::version::{Segment, TokenVersion};
 
 /// One request to the token endpoint.
 struct TokenRequest<'a> {
@@ -33,6 +34,7 @@ struct TokenRequest<'a> {
     directory: &'a Directory,
     form: &'a Form,
     client: Client<'a>,
+    segment: Segment,
     /// Whether a browser's script asks from another origin.
     cross_origin: bool,
     now: u64,
@@ -42,6 +44,7 @@ struct TokenRequest<'a> {
 pub(crate) async fn token(
     State(authority): State<Shared>,
     Extension(Known(directory)): Extension<Known>,
+    Extension(segment): Extension<Segment>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
@@ -57,7 +60,7 @@ pub(crate) async fn token(
         .or_else(|| query.get("client-request-id"));
     let trace = Trace::new(id.or_else(|| headers.get("client-request-id")?.to_str().ok()));
     let used_basic = headers.contains_key(header::AUTHORIZATION);
-    let mut response = match respond(&authority, &directory, &headers, form) {
+    let mut response = match respond(&authority, &directory, segment, &headers, form) {
         Ok((grant, answer)) => {
             tracing::info!(?grant, trace_id = %trace.trace_id, "token issued");
             Json(answer).into_response()
@@ -85,6 +88,7 @@ struct Unreadable(StatusCode);
 fn respond(
     authority: &Authority,
     directory: &Directory,
+    segment: Segment,
     headers: &HeaderMap,
     form: Result<Form, Unreadable>,
 ) -> Result<(GrantType, Value), Refusal> {
@@ -135,6 +139,7 @@ fn respond(
         directory,
         form: &form,
         client,
+        segment,
         cross_origin: headers.contains_key(header::ORIGIN),
         now,
     };
@@ -263,9 +268,11 @@ impl<'a> TokenRequest<'a> {
             demands,
         } = approved;
         let token = AccessToken {
+            version: requested.resource.token_version(),
             client: self.client.app,
             credential: self.client.credential,
             resource: &requested.resource,
+            audience: &requested.audience,
             subject: Subject::User {
                 user,
                 authentication,
@@ -282,16 +289,11 @@ impl<'a> TokenRequest<'a> {
                 authentication,
                 nonce: beside.nonce,
                 auth_time: beside.auth_time,
+                email: requested.email,
             };
-            let stamp = Stamp {
-                issuer: &self.authority.issuer,
-                tenant: self.directory.tenant.id,
-                now: self.now,
-            };
-            answer.insert(
-                "id_token".into(),
-                self.authority.sign(&id_token.claims(stamp))?.into(),
-            );
+            let claims = id_token.claims(self.authority.stamp(self.directory));
+            let signed = self.authority.sign(TokenVersion::V2, &claims)?;
+            answer.insert("id_token".into(), signed.into());
         }
         if let Some(token) = beside.refresh_token {
             answer.insert("refresh_token".into(), token.into());

@@ -4,9 +4,11 @@ use serde_json::Value;
 
 use super::{Beside, TokenRequest};
 use crate::authorize::RedirectKind;
+use crate::directory::App;
 use crate::errors::Refusal;
 use crate::policy::Authentication;
 use crate::scopes::Requested;
+use crate::version::TokenVersion;
 
 pub(super) fn exchange(request: &TokenRequest<'_>) -> Result<Value, Refusal> {
     request.client.confidential()?;
@@ -46,7 +48,9 @@ fn authentication(request: &TokenRequest<'_>, assertion: &str) -> Result<Authent
     let broken = || Refusal::invalid_grant(50_013, "Assertion failed signature validation.");
     let claims = request.authority.keys.open(assertion).ok_or_else(broken)?;
     let text = |name: &str| claims.get(name).and_then(Value::as_str);
-    if text("iss") != Some(&request.authority.issuer) {
+    let version = text("ver").and_then(TokenVersion::of).ok_or_else(broken)?;
+    let issuer = version.issuer(&request.authority.base, request.directory.tenant.id);
+    if text("iss") != Some(&issuer) {
         return Err(Refusal::invalid_grant(
             50_013,
             "Assertion contains an invalid issuer.",
@@ -58,7 +62,7 @@ fn authentication(request: &TokenRequest<'_>, assertion: &str) -> Result<Authent
             "Assertion is of another tenant.",
         ));
     }
-    if text("aud") != Some(&request.client.app.client_id.to_string()) {
+    if !text("aud").is_some_and(|audience| is_for(request.client.app, version, audience)) {
         return Err(Refusal::invalid_grant(
             500_131,
             "Assertion audience does not match the Client app presenting the assertion. The audience in the assertion must be the application's id.",
@@ -98,4 +102,11 @@ fn authentication(request: &TokenRequest<'_>, assertion: &str) -> Result<Authent
         )
     };
     record.authentication.ok_or_else(app_only)
+}
+
+/// Version 2.0 tokens name an API by its client id alone, version 1.0 ones also by an application ID URI.
+fn is_for(app: &App, version: TokenVersion, audience: &str) -> bool {
+    let by_uri =
+        version == TokenVersion::V1 && app.identifier_uris.iter().any(|uri| uri == audience);
+    by_uri || audience == app.client_id.to_string()
 }

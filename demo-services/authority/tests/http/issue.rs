@@ -51,6 +51,58 @@ async fn each_change_changes_that_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_version_is_chosen_whole() {
+    let authority = Harness::with(|directory| {
+        directory
+            .app_mut("middle-tier")
+            .unwrap()
+            .access_token_version = 1;
+    })
+    .await;
+    let issued = |spec: TokenSpec| claims(&authority.running.issue(spec));
+    let id = authority.id("middle-tier");
+    for (spec, version, audience) in [
+        (
+            TokenSpec::user("alice", "middle-tier"),
+            "1.0",
+            "api://middle-tier",
+        ),
+        (
+            TokenSpec::user("alice", "api://middle-tier"),
+            "1.0",
+            "api://middle-tier",
+        ),
+        (TokenSpec::user("alice", id.clone()), "1.0", &id),
+        (
+            TokenSpec::user("alice", "middle-tier").version(2),
+            "2.0",
+            &id,
+        ),
+        (
+            TokenSpec::app("daemon", "downstream-api").version(1),
+            "1.0",
+            "api://downstream-api",
+        ),
+        (
+            TokenSpec::app("daemon", "downstream-api"),
+            "2.0",
+            &authority.id("downstream-api"),
+        ),
+    ] {
+        let described = format!("{spec:?}");
+        let token = issued(spec);
+        assert_eq!(token["ver"], version, "{described}");
+        assert_eq!(token["aud"], audience, "{described}");
+        let (mut issuer, mut client) = (authority.running.issuer().to_owned(), "azp");
+        if version == "1.0" {
+            (issuer, client) = (authority.running.issuer_v1(), "appid");
+        }
+        assert_eq!(token["iss"], issuer, "{described}");
+        assert!(token[client].is_string(), "{described}");
+    }
+}
+
+#[tokio::test]
 async fn names_that_the_directory_does_not_know_are_used_as_they_are() {
     let authority = Harness::start().await;
     let token = claims(

@@ -14,6 +14,10 @@ mod consent;
 #[cfg(test)]
 mod control;
 #[cfg(test)]
+mod discovery;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod issue;
 #[cfg(test)]
 mod on_behalf_of;
