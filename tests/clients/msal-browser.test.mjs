@@ -18,9 +18,9 @@ for (const mode of ['AAD', 'OIDC']) {
       }),
     );
 
-  async function open(context) {
+  async function open(context, tenant = known.tenant) {
     const page = await context.newPage();
-    await page.goto(`${known.spa}/?mode=${mode}`);
+    await page.goto(`${known.spa}/?mode=${mode}&tenant=${tenant}`);
     await state(page, 'ready');
     return page;
   }
@@ -54,6 +54,14 @@ for (const mode of ['AAD', 'OIDC']) {
     assert.equal(result.account.homeAccountId, `${result.account.localAccountId}.${known.tenant}`);
     const { aud, scp, azpacr, xms_cc } = claims(result.accessToken);
     assert.deepEqual([aud, scp, azpacr, xms_cc], [apps.middle.client_id, 'access', '0', ['cp1']]);
+  });
+
+  inChromium('common', async (_, context) => {
+    const page = await open(context, 'common');
+    const first = await signedIn(page);
+    assert.equal(first.tenantId, known.tenant);
+    assert.equal((await silent(page, 'acquireTokenSilent')).fromCache, true);
+    assert.equal((await silent(page, 'acquireTokenSilent', { forceRefresh: true })).fromCache, false);
   });
 
   inChromium('cache', async (page) => {

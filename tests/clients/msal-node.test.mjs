@@ -113,6 +113,17 @@ for (const [column, { authority, protocolMode }] of Object.entries(modes)) {
     });
   });
 
+  flow(column, 'common', async () => {
+    const common = authority.replace(known.tenant, 'common');
+    const client = confidential(apps.web, { clientSecret: apps.web.secrets[0], authority: common });
+    const first = await signedIn(client, browser('alice'));
+    assert.equal(first.tenantId, known.tenant);
+    assert.equal(claims(first.accessToken).iss, known.issuer);
+    const { account } = first;
+    assert.equal((await client.acquireTokenSilent({ account, scopes: [ACCESS] })).fromCache, true);
+    await client.acquireTokenSilent({ account, scopes: [ACCESS], forceRefresh: true });
+  });
+
   flow(column, 'consent', async () => {
     const client = confidential(apps.asking);
     const pages = browser('alice');
@@ -226,7 +237,9 @@ for (const [column, { authority, protocolMode }] of Object.entries(modes)) {
     for (const settings of [
       { authority: `${authority}/` },
       { authority: byDomain },
+      // With or without /v2.0, whatever the mode.
       { authority: known.issuer },
+      { authority: known.authority },
       { knownAuthorities: [known.origin] },
       { knownAuthorities: [], cloudDiscoveryMetadata },
     ]) {

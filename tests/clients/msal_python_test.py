@@ -143,6 +143,19 @@ class Flows:
         person.at_work.join()
         self.assertEqual(claims(result["access_token"])["azpacr"], "0", result)
 
+    def flow_common(self):
+        everybody = {
+            key: value.replace(KNOWN["tenant"], "common") if isinstance(value, str) else value
+            for key, value in self.authority.items()
+        }
+        app = APPS["web"]
+        client = msal.ConfidentialClientApplication(app["client_id"], client_credential=app["secrets"][0], **everybody)
+        first = self.signed_in(client, browser("alice"))
+        self.assertEqual(claims(first["access_token"])["iss"], KNOWN["issuer"])
+        account = client.get_accounts()[0]
+        second = client.acquire_token_silent([ACCESS], account, force_refresh=True)
+        self.assertNotEqual(second["access_token"], first["access_token"])
+
     def flow_consent(self):
         pages = browser("alice")
         redirect = APPS["asking"]["redirect_uris"]["web"][0]
@@ -405,6 +418,7 @@ class ByAuthority(Flows, unittest.TestCase):
         for settings in (
             {"authority": by_domain, "instance_discovery": False},
             {"authority": KNOWN["authority"], "validate_authority": False},
+            {"authority": KNOWN["authority"], "instance_discovery": KNOWN["origin"] + "/common/discovery/instance"},
         ):
             self.assertIn("access_token", daemon(**settings).acquire_token_for_client(DEFAULT), settings)
 

@@ -7,7 +7,7 @@ import { after, before } from 'node:test';
 import passport from 'passport';
 import { BearerStrategy } from 'passport-azure-ad';
 import { flow } from './flows.mjs';
-import { PLAIN, apps, known, skewed, users } from './harness.mjs';
+import { OLD, PLAIN, apps, known, skewed, users } from './harness.mjs';
 import { appToken, exchanged, signedBySomebodyElse, userToken } from './tokens.mjs';
 
 const METADATA = '.well-known/openid-configuration';
@@ -31,6 +31,11 @@ function guarding(name, settings) {
 
 const guards = {
   '/': guarding('api', {}),
+  '/old': guarding('api of version 1.0', {
+    identityMetadata: `${known.authority}/${METADATA}`,
+    clientID: apps.old.client_id,
+    audience: 'api://old',
+  }),
   '/by-domain': guarding('api by domain', { identityMetadata: `${known.origin}/contoso.example/v2.0/${METADATA}` }),
   '/by-audience': guarding('api by audience', { clientID: apps.daemon.client_id, audience: apps.plain.client_id }),
 };
@@ -54,9 +59,9 @@ async function call(token, path = '/') {
   return { status: response.status, challenge: response.headers.get('www-authenticate'), text: await response.text() };
 }
 
-const refuses = (id, reason, token) =>
+const refuses = (id, reason, token, path) =>
   flow('passport', id, async () => {
-    const { status, challenge, text } = await call(await token());
+    const { status, challenge, text } = await call(await token(), path);
     assert.equal(status, 401, text);
     assert.match(challenge, reason);
   });
@@ -67,6 +72,10 @@ flow('passport', 'api-valid', async () => {
   const { status, text } = await call(await valid());
   assert.equal(status, 200, text);
   assert.deepEqual(JSON.parse(text), { name: users.alice.username });
+});
+flow('passport', 'api-v1', async () => {
+  const { status, text } = await call(await exchanged(await userToken('alice'), OLD), '/old');
+  assert.equal(status, 200, text);
 });
 flow('passport', 'setting', async () => {
   for (const path of ['/by-domain', '/by-audience']) {
@@ -81,4 +90,5 @@ flow('passport', 'wrong-setting', () => {
 refuses('api-audience', /jwt audience is invalid/, () => userToken('alice'));
 refuses('api-scope', /scope is not found in token/, () => appToken('api://plain/.default'));
 refuses('api-expired', /jwt is expired/, () => skewed(-2 * 3600, valid));
+refuses('api-version', /jwt issuer is invalid/, valid, '/old');
 refuses('api-key', /invalid signature/, async () => signedBySomebodyElse(await valid()));

@@ -23,7 +23,7 @@ export async function serveSpa() {
     '/redirect-bridge.js': () => [script, readFileSync(join(library, 'redirect-bridge/msal-redirect-bridge.min.js'))],
     '/configuration.js': () => [
       script,
-      `const configuration = ${JSON.stringify({ authority: spa.authority, clientId: spa.app })};`,
+      `const configuration = ${JSON.stringify({ origin: spa.authority, clientId: spa.app })};`,
     ],
   };
   const server = createServer((request, response) => {

@@ -40,12 +40,12 @@ try {
   const url = await started();
   spa.certify({ cert: readFileSync(file('ca/localhost.pem')), key: readFileSync(file('ca/localhost-key.pem')) });
   const named = (list, key) => Object.fromEntries(list.map((entry) => [entry[key].split('@')[0], entry]));
-  spa.authority = `${url}/${tenant.tenant.id}`;
+  const authorityOfTenant = `${url}/${tenant.tenant.id}`;
   const known = {
     origin: url,
     tenant: tenant.tenant.id,
-    authority: spa.authority,
-    issuer: `${spa.authority}/v2.0`,
+    authority: authorityOfTenant,
+    issuer: `${authorityOfTenant}/v2.0`,
     spa: spa.origin,
     control,
     certificates: directory,
@@ -53,6 +53,7 @@ try {
     apps: named(tenant.apps, 'name'),
     policies: named(tenant.policies, 'name'),
   };
+  spa.authority = url;
   spa.app = known.apps.spa.client_id;
   writeFileSync(file('fixture.json'), JSON.stringify(known), { mode: 0o600 });
   const ca = file('ca/ca.pem');

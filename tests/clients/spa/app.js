@@ -1,14 +1,16 @@
-// One MSAL instance in the mode of `?mode=`, as `client`; what it makes of a redirect, as `answer` or `failure`.
+// One MSAL instance in the mode and tenant of the query, as `client`; what it makes of a redirect, as `answer` or `failure`.
 
-const mode = new URLSearchParams(location.search).get('mode') ?? sessionStorage.getItem('mode');
 // The answer of the authority comes back without the query.
-sessionStorage.setItem('mode', mode);
+const query = location.search || sessionStorage.getItem('query');
+sessionStorage.setItem('query', query);
+const mode = new URLSearchParams(query).get('mode');
+const tenant = new URLSearchParams(query).get('tenant');
 
 const client = new msal.PublicClientApplication({
   auth: {
     clientId: configuration.clientId,
-    authority: mode === 'OIDC' ? `${configuration.authority}/v2.0` : configuration.authority,
-    knownAuthorities: [new URL(configuration.authority).host],
+    authority: `${configuration.origin}/${tenant}${mode === 'OIDC' ? '/v2.0' : ''}`,
+    knownAuthorities: [new URL(configuration.origin).host],
     redirectUri: `${location.origin}/`,
     postLogoutRedirectUri: `${location.origin}/`,
     clientCapabilities: ['cp1'],
