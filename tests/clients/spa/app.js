@@ -1,8 +1,8 @@
 // One MSAL instance in the mode and tenant of the query, as `client`; what it makes of a redirect, as `answer` or `failure`.
 
-// The answer of the authority comes back without the query.
-const query = location.search || sessionStorage.getItem('query');
-sessionStorage.setItem('query', query);
+// The authority comes back with queries of its own, or without one.
+if (new URLSearchParams(location.search).has('mode')) sessionStorage.setItem('query', location.search);
+const query = sessionStorage.getItem('query');
 const mode = new URLSearchParams(query).get('mode');
 const tenant = new URLSearchParams(query).get('tenant');
 
