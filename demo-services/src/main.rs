@@ -84,6 +84,9 @@ struct AuthorityArgs {
     /// The private key of --tls-cert (PEM)
     #[arg(long, requires = "tls_cert", value_name = "FILE")]
     tls_key: Option<PathBuf>,
+    /// Keep in this file what must survive a restart; passwords and keys stand in it as they are. Without it nothing is on disk
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
     /// Accept commands on POST /control; prints the token that they need
     #[arg(long)]
     control: bool,
@@ -266,6 +269,9 @@ async fn run_authority(args: AuthorityArgs) -> Result<(), Failure> {
         None if args.control => options.control(),
         None => options,
     };
+    if let Some(file) = args.state {
+        options = options.state(file);
+    }
     let running = LocalAuthority::start(directory, options).await?;
     let stop = stop_signal()?;
     let mut text = format!("authority on {}; Ctrl-C stops it", running.url());

@@ -1,16 +1,18 @@
 //! The state that all endpoints share.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value};
 
+use crate::changes::{Changes, LockedStores, Watched};
 use crate::clock::Clock;
-use crate::directory::Directory;
+use crate::directory::{Directory, DirectoryError};
 use crate::errors::Refusal;
 use crate::keys::{KeyRing, Owner};
 use crate::meter::Meter;
 use crate::records::{Record, Stores};
+use crate::state::Saving;
 use crate::tokens::{AccessToken, Stamp, Subject};
 use crate::version::TokenVersion;
 
@@ -27,8 +29,12 @@ pub(crate) struct Authority {
     pub(crate) keys: KeyRing,
     pub(crate) meter: Meter,
     pub(crate) control_token: Option<String>,
-    pub(crate) directory: RwLock<Arc<Directory>>,
+    pub(crate) directory: Watched<Arc<Directory>>,
     pub(crate) stores: Mutex<Stores>,
+    /// Counts for keys, directory and stores together.
+    pub(crate) changes: Changes,
+    /// How far a state file has come, where there is one.
+    pub(crate) saving: Option<Saving>,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) skew: AtomicI64,
 }
@@ -59,23 +65,32 @@ impl Authority {
 
     /// The directory as it stands now. A request works on one snapshot.
     pub(crate) fn directory(&self) -> Arc<Directory> {
-        self.directory
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.directory.read().clone()
     }
 
     /// The stores. Never held across an await or a signature.
-    pub(crate) fn stores(&self) -> MutexGuard<'_, Stores> {
-        self.stores.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn stores(&self) -> LockedStores<'_> {
+        let stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        LockedStores::new(stores, &self.changes)
+    }
+
+    /// Changes the directory, or nothing of it: `change` works on a copy, which must keep all rules of a directory.
+    pub(crate) fn change<T, E: From<DirectoryError>>(
+        &self,
+        change: impl FnOnce(&mut Directory) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut directory = self.directory.write();
+        let mut changed = Directory::clone(&directory);
+        let done = change(&mut changed)?;
+        changed.settle();
+        changed.validate()?;
+        *directory = Arc::new(changed);
+        Ok(done)
     }
 
     /// Whether the policy exists.
     pub(crate) fn set_policy(&self, name: &str, enabled: bool) -> bool {
-        let mut directory = self
-            .directory
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut directory = self.directory.write();
         let changed = Arc::make_mut(&mut directory)
             .policy_mut(name)
             .map(|policy| policy.enabled = enabled);

@@ -2,6 +2,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
+/// Key, second of expiry, value: an entry outside of its map.
+pub(crate) type Entry<V> = (String, u64, V);
+
 /// Entries live for a fixed time; at capacity the oldest goes first.
 pub(crate) struct Expiring<V> {
     entries: HashMap<String, (u64, V)>,
@@ -9,6 +12,8 @@ pub(crate) struct Expiring<V> {
     order: VecDeque<String>,
     lifetime: u64,
     capacity: usize,
+    /// How often an entry was put in, taken out, or handed out to be changed.
+    changes: u64,
 }
 
 impl<V> Expiring<V> {
@@ -18,10 +23,43 @@ impl<V> Expiring<V> {
             order: VecDeque::new(),
             lifetime,
             capacity,
+            changes: 0,
         }
     }
 
+    /// Puts back what [`entries`](Self::entries) gave. `None` if a key is there twice.
+    ///
+    /// What the map would have forgotten by now is left out, and nothing lives for longer than if it came in now.
+    pub(crate) fn refill(mut self, mut entries: Vec<Entry<V>>, now: u64) -> Option<Self> {
+        entries.sort_by_key(|(_, expires, _)| *expires);
+        let latest = now.saturating_add(self.lifetime);
+        for (key, expires, value) in entries {
+            if self.is_forgotten(expires, now) {
+                continue;
+            }
+            self.make_room(now);
+            let entry = (expires.min(latest), value);
+            if self.entries.insert(key.clone(), entry).is_some() {
+                return None;
+            }
+            self.order.push_back(key);
+        }
+        Some(self)
+    }
+
+    /// In no order.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Entry<&V>> {
+        self.entries
+            .iter()
+            .map(|(key, (expires, value))| (key.clone(), *expires, value))
+    }
+
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
     pub(crate) fn insert(&mut self, key: String, value: V, now: u64) {
+        self.changes += 1;
         self.make_room(now);
         if self
             .entries
@@ -40,17 +78,18 @@ impl<V> Expiring<V> {
     }
 
     pub(crate) fn get_mut(&mut self, key: &str, now: u64) -> Option<&mut V> {
-        self.entries
+        let (_, value) = self
+            .entries
             .get_mut(key)
-            .filter(|(expires, _)| *expires > now)
-            .map(|(_, value)| value)
+            .filter(|(expires, _)| *expires > now)?;
+        self.changes += 1;
+        Some(value)
     }
 
     pub(crate) fn remove(&mut self, key: &str, now: u64) -> Option<V> {
-        self.entries
-            .remove(key)
-            .filter(|(expires, _)| *expires > now)
-            .map(|(_, value)| value)
+        let (expires, value) = self.entries.remove(key)?;
+        self.changes += 1;
+        (expires > now).then_some(value)
     }
 
     /// Whether the key is known but its time is over.
@@ -60,13 +99,17 @@ impl<V> Expiring<V> {
             .is_some_and(|(expires, _)| *expires <= now)
     }
 
+    /// An expired entry stays for one more lifetime, so that it can be told from an unknown one.
+    fn is_forgotten(&self, expires: u64, now: u64) -> bool {
+        expires.saturating_add(self.lifetime) <= now
+    }
+
     fn make_room(&mut self, now: u64) {
-        // An expired entry stays for one more lifetime, so that it can be told from an unknown one.
         while let Some(front) = self.order.front() {
             let keep = self
                 .entries
                 .get(front)
-                .is_some_and(|(expires, _)| expires.saturating_add(self.lifetime) > now);
+                .is_some_and(|(expires, _)| !self.is_forgotten(*expires, now));
             if keep && self.entries.len() < self.capacity {
                 break;
             }
@@ -114,5 +157,56 @@ mod tests {
             }
         }
         assert!(map.entries.len() <= 8 && map.order.len() <= 17);
+    }
+
+    /// The map after a stop and a start at `now`.
+    fn refilled(map: &Expiring<u8>, now: u64) -> Option<Expiring<u8>> {
+        let entries = map
+            .entries()
+            .map(|(key, expires, value)| (key, expires, *value));
+        Expiring::new(10, 2).refill(entries.collect(), now)
+    }
+
+    #[test]
+    fn a_refilled_map_knows_what_the_old_one_knew() {
+        let mut map = Expiring::new(10, 2);
+        map.insert("a".into(), 1, 100);
+        map.insert("b".into(), 2, 105);
+        for now in [100, 109, 110, 114, 115, 119, 120, 125] {
+            let new = refilled(&map, now).unwrap();
+            for key in ["a", "b", "c"] {
+                assert_eq!(new.get(key, now), map.get(key, now), "{key} at {now}");
+            }
+            let kept = now < 120;
+            assert_eq!(new.is_expired("a", now), kept && map.is_expired("a", now));
+        }
+        let mut new = refilled(&map, 106).unwrap();
+        new.insert("c".into(), 3, 106);
+        assert_eq!((new.get("a", 106), new.get("b", 106)), (None, Some(&2)));
+    }
+
+    #[test]
+    fn a_refilled_map_is_bounded_in_size_and_time() {
+        let entry = |key: &str, expires| (key.to_owned(), expires, 0_u8);
+        let fill = |entries| Expiring::new(10, 2).refill(entries, 100);
+        let map = fill(vec![entry("a", 103), entry("b", 102), entry("c", 101)]).unwrap();
+        assert!(map.get("a", 100).is_some() && map.get("b", 100).is_some());
+        assert!(map.get("c", 100).is_none());
+        let map = fill(vec![entry("a", u64::MAX)]).unwrap();
+        assert!(map.get("a", 109).is_some() && map.get("a", 110).is_none());
+        assert!(fill(vec![entry("a", 101), entry("a", 102)]).is_none());
+    }
+
+    #[test]
+    fn changes_are_counted_and_looks_are_not() {
+        let mut map = Expiring::new(10, 2);
+        map.insert("a".into(), 1, 0);
+        assert_eq!(map.changes(), 1);
+        assert!(map.get("a", 0).is_some() && !map.is_expired("a", 0));
+        assert!(map.get_mut("b", 0).is_none() && map.remove("b", 0).is_none());
+        assert_eq!(map.changes(), 1);
+        assert!(map.get_mut("a", 0).is_some());
+        assert!(map.remove("a", 0).is_some());
+        assert_eq!(map.changes(), 3);
     }
 }

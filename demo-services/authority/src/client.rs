@@ -141,7 +141,7 @@ pub(crate) fn find<'a>(directory: &'a Directory, id: &str) -> Result<&'a App, Re
     directory
         .apps
         .iter()
-        .find(|app| app.client_id == id)
+        .find(|app| app.client_id == id && app.has_principal())
         .ok_or_else(unknown)
 }
 

@@ -150,7 +150,7 @@ fn run(authority: &Authority, command: Command) -> Response {
             let Ok(endpoint) = named(&endpoint) else {
                 return refuse(
                     StatusCode::BAD_REQUEST,
-                    "no such endpoint: it is one of authorize, discovery, keys and token",
+                    "no such endpoint: it is one of authorize, discovery, keys, me and token",
                 );
             };
             authority.meter.fail_next(

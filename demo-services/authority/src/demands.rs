@@ -1,5 +1,6 @@
 //! The `claims` parameter (OpenID Connect Core 5.5): what of it is a demand, and what the client says it can do.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -10,7 +11,8 @@ use crate::form;
 const MAX_LENGTH: usize = 8 * 1024;
 
 /// The part of a claims request that this authority evaluates; all else is ignored, as MSAL always sends some.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Demands {
     /// Authentication contexts, one of which is wanted in `acrs`. Empty: none is.
     pub(crate) contexts: Vec<String>,

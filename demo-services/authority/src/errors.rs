@@ -1,6 +1,7 @@
 //! Refusals in Entra's words: an OAuth error code, an AADSTS number, and where it helps a `suberror` and `claims`.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -19,7 +20,8 @@ pub(crate) struct Refusal {
 }
 
 /// The names under which one request can be found again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Trace {
     pub(crate) trace_id: Uuid,
     pub(crate) correlation_id: Uuid,

@@ -38,6 +38,12 @@ impl Form {
         Ok(Self(pairs))
     }
 
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// RFC 6749 section 3.1: parameters sent without a value must be treated as if they were omitted.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0

@@ -335,6 +335,10 @@ fn apply(map: &mut Map<String, Value>, changes: impl IntoIterator<Item = (String
 }
 
 fn known_app(directory: &Directory, name: &str) -> App {
+    let graph = App::graph();
+    if graph.is(name) {
+        return graph;
+    }
     directory.app(name).cloned().unwrap_or_else(|| {
         App::new(
             name,
@@ -356,5 +360,6 @@ fn known_user(directory: &Directory, name: &str) -> User {
         groups: Vec::new(),
         roles: Vec::new(),
         mfa: crate::directory::Mfa::NotRegistered,
+        profile: crate::directory::Profile::default(),
     })
 }

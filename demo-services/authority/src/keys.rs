@@ -1,6 +1,6 @@
-//! Signing keys: made at start, rotated on demand, published in Entra's shape. The signer is this package's own.
+//! Signing keys: made at the first start, rotated on demand, published in Entra's shape. The signer is this package's own.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::error::Unspecified;
@@ -14,11 +14,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretSlice;
 use serde_json::{Map, Value, json};
 
+use crate::changes::{Changes, Watched};
 use crate::key_certificate::Certificate;
 use crate::version::TokenVersion;
 
 /// How many keys are published at once, the signing one included.
-const MAX_PUBLISHED: usize = 8;
+pub(crate) const MAX_PUBLISHED: usize = 8;
 
 /// Whom the keys of a version 2.0 key set belong to.
 #[derive(Clone, Copy, Debug)]
@@ -43,13 +44,11 @@ impl SigningKey {
     }
 
     /// The key that [`to_pkcs8`](Self::to_pkcs8) wrote, under the same `kid`.
-    #[allow(dead_code, reason = "for the file that a state is kept in")]
     pub(crate) fn from_pkcs8(der: &[u8]) -> Result<Self, Unspecified> {
         Self::new(KeyPair::from_pkcs8(der)?)
     }
 
-    /// The private key as PKCS #8 in DER.
-    #[allow(dead_code, reason = "for the file that a state is kept in")]
+    /// The private key as a DER `PrivateKeyInfo` (RFC 5208).
     pub(crate) fn to_pkcs8(&self) -> Result<SecretSlice<u8>, Unspecified> {
         let der: Pkcs8V1Der<'_> = self.pair.as_der()?;
         Ok(der.as_ref().to_vec().into())
@@ -139,11 +138,19 @@ impl SigningKey {
 }
 
 /// The published keys; the first one signs.
-pub(crate) struct KeyRing(RwLock<Vec<Arc<SigningKey>>>);
+pub(crate) struct KeyRing(Watched<Vec<Arc<SigningKey>>>);
 
 impl KeyRing {
-    pub(crate) fn generate() -> Result<Self, Unspecified> {
-        Ok(Self(RwLock::new(vec![Arc::new(SigningKey::generate()?)])))
+    /// The first of `keys` signs.
+    pub(crate) fn new(keys: Vec<SigningKey>, changes: &Changes) -> Self {
+        Self(Watched::new(
+            keys.into_iter().map(Arc::new).collect(),
+            changes,
+        ))
+    }
+
+    pub(crate) fn generate(changes: &Changes) -> Result<Self, Unspecified> {
+        Ok(Self::new(vec![SigningKey::generate()?], changes))
     }
 
     pub(crate) fn current(&self) -> Option<Arc<SigningKey>> {
@@ -154,7 +161,7 @@ impl KeyRing {
     pub(crate) fn rotate(&self) -> Result<String, Unspecified> {
         let key = Arc::new(SigningKey::generate()?);
         let kid = key.kid().to_owned();
-        let mut keys = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.0.write();
         keys.insert(0, key);
         keys.truncate(MAX_PUBLISHED);
         Ok(kid)
@@ -165,7 +172,7 @@ impl KeyRing {
         if self.current().is_some_and(|key| key.kid() == kid) {
             self.rotate()?;
         }
-        let mut keys = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.0.write();
         let before = keys.len();
         keys.retain(|key| key.kid() != kid);
         Ok(keys.len() < before)
@@ -194,8 +201,13 @@ impl KeyRing {
             .flatten()
     }
 
+    /// All keys, the signing one first.
+    pub(crate) fn published(&self) -> Vec<Arc<SigningKey>> {
+        self.read().clone()
+    }
+
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Vec<Arc<SigningKey>>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.0.read()
     }
 }
 
@@ -218,13 +230,29 @@ mod tests {
 
     #[test]
     fn a_signed_token_opens() {
-        let ring = KeyRing::generate().unwrap();
+        let ring = KeyRing::generate(&Changes::default()).unwrap();
         assert_eq!(ring.open(&token(&ring)), Some(claims()));
     }
 
     #[test]
+    fn a_key_comes_back_from_its_der_as_it_was() {
+        let ring = KeyRing::generate(&Changes::default()).unwrap();
+        let der = ring.current().unwrap().to_pkcs8().unwrap();
+        let der = der.expose_secret();
+        let again = KeyRing::new(
+            vec![SigningKey::from_pkcs8(der).unwrap()],
+            &Changes::default(),
+        );
+        assert_eq!(again.jwks(None), ring.jwks(None));
+        assert_eq!(again.open(&token(&ring)), Some(claims()));
+        assert_eq!(ring.open(&token(&again)), Some(claims()));
+        assert!(SigningKey::from_pkcs8(&der[1..]).is_err());
+        assert!(SigningKey::from_pkcs8(&[]).is_err());
+    }
+
+    #[test]
     fn a_changed_token_does_not_open() {
-        let ring = KeyRing::generate().unwrap();
+        let ring = KeyRing::generate(&Changes::default()).unwrap();
         let token = token(&ring);
         let parts: Vec<_> = token.split('.').collect();
         let forged = URL_SAFE_NO_PAD.encode(r#"{"sub":"y"}"#);
@@ -241,7 +269,7 @@ mod tests {
 
     #[test]
     fn rotation_keeps_old_tokens_and_withdrawal_ends_them() {
-        let ring = KeyRing::generate().unwrap();
+        let ring = KeyRing::generate(&Changes::default()).unwrap();
         let (old, kid) = (token(&ring), ring.current().unwrap().kid().to_owned());
         let new = ring.rotate().unwrap();
         assert_ne!(kid, new);
@@ -256,7 +284,7 @@ mod tests {
 
     #[test]
     fn jwk_has_the_shape_of_entra() {
-        let ring = KeyRing::generate().unwrap();
+        let ring = KeyRing::generate(&Changes::default()).unwrap();
         let owner = Owner {
             cloud_instance: "localhost:8080",
             issuer: "http://localhost:8080/t/v2.0",
@@ -289,7 +317,7 @@ mod tests {
 
     #[test]
     fn the_certificate_holds_the_key_and_names_it() {
-        let ring = KeyRing::generate().unwrap();
+        let ring = KeyRing::generate(&Changes::default()).unwrap();
         let key = ring.current().unwrap();
         let jwk = ring.jwks(None)["keys"][0].clone();
         let der = STANDARD.decode(jwk["x5c"][0].as_str().unwrap()).unwrap();

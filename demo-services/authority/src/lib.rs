@@ -4,7 +4,8 @@
 //! evaluates Conditional Access at every issuance, so that claims challenges are real: a refused exchange names the policy, and only a grant that has met it
 //! goes through. What it does and what Entra does stands in `TABLE.md`, line by line.
 //!
-//! It listens on loopback addresses only, makes new signing keys at each start, keeps nothing on disk, and is not for production.
+//! It listens on loopback addresses only, makes new signing keys at each start and keeps nothing on disk, unless it is given a state
+//! file ([`Options::state`]), and is not for production.
 //!
 //! ```
 //! use local_authority::{Directory, LocalAuthority, Options, TokenSpec};
@@ -46,6 +47,11 @@
 //! # }
 //! ```
 //!
+//! # Graph
+//!
+//! Under `/v1.0` the same process serves a part of Microsoft Graph: the profile of the signed-in user, and registrations, consent and
+//! Conditional Access policies, for access tokens that it issued for `https://graph.microsoft.com`. `README.md` has the list.
+//!
 //! # Driving the pages without a browser
 //!
 //! `GET .../authorize` answers with a page or a redirect. Each page has a form with `flow`, a hidden field. The sign-in form posts it
@@ -61,6 +67,7 @@ mod authority;
 mod authorize;
 mod bounded;
 mod certificate;
+mod changes;
 mod client;
 mod client_assertion;
 mod clock;
@@ -72,6 +79,7 @@ mod discovery;
 mod errors;
 mod form;
 mod grants;
+mod graph;
 mod issue;
 mod key_certificate;
 mod keys;
@@ -85,19 +93,21 @@ mod records;
 mod running;
 mod scopes;
 mod server;
+mod state;
 mod tokens;
 mod version;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use cookies::SESSION_COOKIE;
 pub use directory::{
-    App, Consent, Directory, DirectoryError, Mfa, OptionalClaim, Policy, RedirectUris, Require,
-    Target, Tenant, User,
+    App, Consent, Directory, DirectoryError, Mfa, OptionalClaim, Policy, Profile, RedirectUris,
+    Require, Target, Tenant, User,
 };
 pub use issue::TokenSpec;
 pub use listening::{LocalCa, LocalCaError, Tls, TlsError};
 pub use meter::{Counters, Endpoint, Fault};
 pub use running::{LocalAuthority, Options, Running, StartError};
+pub use state::StateError;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -23,9 +23,14 @@ pub enum Endpoint {
     Discovery,
     /// `/discovery/v2.0/keys` and `/discovery/keys`.
     Keys,
+    /// `/v1.0/me`.
+    Me,
     /// `/oauth2/v2.0/token`.
     Token,
 }
+
+/// How many [`Endpoint`]s there are.
+const ENDPOINTS: usize = Endpoint::Token as usize + 1;
 
 /// How the next requests to an endpoint fail.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -115,6 +120,8 @@ pub struct Counters {
     pub authorize: u64,
     /// Requests to the token endpoint.
     pub token: u64,
+    /// Requests to `/v1.0/me`.
+    pub me: u64,
     /// Token requests of the authorization code grant.
     pub authorization_code: u64,
     /// Token requests of the refresh token grant.
@@ -136,9 +143,9 @@ pub(crate) enum GrantType {
 
 #[derive(Default)]
 pub(crate) struct Meter {
-    endpoints: [AtomicU64; 4],
+    endpoints: [AtomicU64; ENDPOINTS],
     grants: [AtomicU64; 4],
-    faults: Mutex<[Option<(u32, Fault)>; 4]>,
+    faults: Mutex<[Option<(u32, Fault)>; ENDPOINTS]>,
 }
 
 impl Meter {
@@ -171,6 +178,7 @@ impl Meter {
             keys: endpoint(Endpoint::Keys),
             authorize: endpoint(Endpoint::Authorize),
             token: endpoint(Endpoint::Token),
+            me: endpoint(Endpoint::Me),
             authorization_code: grant(GrantType::AuthorizationCode),
             refresh_token: grant(GrantType::RefreshToken),
             on_behalf_of: grant(GrantType::OnBehalfOf),

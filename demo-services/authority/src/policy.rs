@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::demands::Demands;
-use crate::directory::{App, Directory, Policy, Require, Target, User};
+use crate::directory::{App, Directory, Policy, Require, User};
 use crate::errors::Refusal;
 
 /// What a user has proven, carried by sessions, codes, refresh tokens and grant records.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Authentication {
     pub(crate) user: Uuid,
     /// The browser session, by its public id.
@@ -106,8 +108,7 @@ impl Question<'_> {
     /// Policies on the API, and policies that the claims request names.
     fn decide_app(&self, proven: &Authentication) -> Option<Verdict> {
         let concerned = |policy: &&Policy| {
-            self.demands.policies.contains(&policy.id)
-                || matches!(&policy.target, Target::App(name) if *name == self.resource.name)
+            self.demands.policies.contains(&policy.id) || policy.protects(self.resource)
         };
         let mut ids = Vec::new();
         let mut step = Step::Mfa;
@@ -162,7 +163,7 @@ impl Question<'_> {
 
     fn context_obstacle(&self, context: &str, proven: &Authentication) -> Option<Obstacle> {
         self.policies()
-            .filter(|policy| matches!(&policy.target, Target::AuthContext(id) if id == context))
+            .filter(|policy| policy.protects_context(context))
             .find_map(|policy| self.obstacle(policy, proven))
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::authorize::{AuthorizeRequest, RedirectKind};
@@ -22,15 +23,17 @@ pub(crate) struct Stores {
     /// Authorization codes, also after their redemption.
     pub(crate) codes: Expiring<Box<Code>>,
     /// Refresh tokens by family id.
-    families: Expiring<Box<Family>>,
+    pub(crate) families: Expiring<Box<Family>>,
     /// Grant records by `uti`.
     pub(crate) records: Expiring<Record>,
     /// Names of the scopes that a user has granted to a client on an API.
-    consents: Expiring<BTreeSet<String>>,
+    pub(crate) consents: Expiring<BTreeSet<String>>,
     /// Tries to guess a password or a second factor, by user and kind.
-    tries: Expiring<u8>,
+    pub(crate) tries: Expiring<u8>,
     /// How often and when a user's sessions were revoked. Only users of the directory get in.
-    revocations: HashMap<Uuid, Revocation>,
+    pub(crate) revocations: HashMap<Uuid, Revocation>,
+    /// How often anybody's were.
+    pub(crate) revoked: u64,
 }
 
 /// The server's side of a sign-in that is under way.
@@ -78,7 +81,8 @@ pub(crate) struct Code {
 }
 
 /// A chain of refresh tokens, of which only the newest is good.
-#[derive(Clone)]
+#[derive(Clone, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Family {
     pub(crate) client: Uuid,
     pub(crate) kind: RedirectKind,
@@ -87,7 +91,8 @@ pub(crate) struct Family {
 }
 
 /// What is known about an issued access token.
-#[derive(Clone)]
+#[derive(Clone, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Record {
     pub(crate) resource: Uuid,
     /// `None` for a token without a user.
@@ -117,8 +122,9 @@ pub(crate) enum Attempt {
     Open,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Revocation {
+#[derive(Clone, Copy, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Revocation {
     generation: u64,
     at: u64,
 }
@@ -144,7 +150,30 @@ impl Stores {
             consents: Expiring::new(365 * DAY, 50_000),
             tries: Expiring::new(600, 10_000),
             revocations: HashMap::new(),
+            revoked: 0,
         }
+    }
+
+    /// How often something changed that outlives the process: all but the sign-ins under way, which are started again.
+    pub(crate) fn changes(&self) -> u64 {
+        let Self {
+            sessions,
+            flows: _,
+            codes,
+            families,
+            records,
+            consents,
+            tries,
+            revocations: _,
+            revoked,
+        } = self;
+        sessions.changes()
+            + codes.changes()
+            + families.changes()
+            + records.changes()
+            + consents.changes()
+            + tries.changes()
+            + revoked
     }
 
     /// Adds to what the user has granted before.
@@ -192,6 +221,7 @@ impl Stores {
         let revocation = self.revocations.entry(user).or_default();
         revocation.generation += 1;
         revocation.at = now;
+        self.revoked += 1;
     }
 
     pub(crate) fn generation(&self, user: Uuid) -> u64 {

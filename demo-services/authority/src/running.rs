@@ -2,16 +2,18 @@
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use listening::{BindError, Listeners, Reach, Tls};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::sync::{oneshot, watch};
+use tokio::task::{JoinHandle, spawn_blocking};
 use url::Url;
 use uuid::Uuid;
 
 use crate::authority::{Authority, Shared};
+use crate::changes::{Changes, Watched};
 use crate::clock::{Clock, SystemClock};
 use crate::directory::{Directory, DirectoryError, is_loopback};
 use crate::keys::{KeyRing, SigningKey};
@@ -19,6 +21,7 @@ use crate::meter::{Counters, Endpoint, Fault, Meter};
 use crate::random;
 use crate::records::Stores;
 use crate::server;
+use crate::state::{self, Opened, Restored, StateError};
 use crate::version::TokenVersion;
 
 /// Starts local authorities.
@@ -33,6 +36,7 @@ pub struct Options {
     tls: Option<Tls>,
     control: Control,
     clock: Box<dyn Clock>,
+    state: Option<PathBuf>,
 }
 
 enum Control {
@@ -73,10 +77,13 @@ pub enum StartError {
         "`{0}` is not https, or http on a loopback address, or has more than scheme, host and port"
     )]
     PublicUrl(Url),
+    /// The state file cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
 }
 
 impl Default for Options {
-    /// `localhost` with a free port, no control endpoint, the machine's clock.
+    /// `localhost` with a free port, no control endpoint, the machine's clock, nothing on disk.
     fn default() -> Self {
         Self {
             listen: "localhost:0".to_owned(),
@@ -84,6 +91,7 @@ impl Default for Options {
             tls: None,
             control: Control::Off,
             clock: Box::new(SystemClock),
+            state: None,
         }
     }
 }
@@ -93,6 +101,7 @@ impl std::fmt::Debug for Options {
         f.debug_struct("Options")
             .field("listen", &self.listen)
             .field("public_url", &self.public_url)
+            .field("state", &self.state)
             .finish_non_exhaustive()
     }
 }
@@ -140,10 +149,28 @@ impl Options {
         self.clock = Box::new(clock);
         self
     }
+
+    /// Keeps in this file what must survive a restart: the directory as it stands, the published keys, sessions, codes, refresh
+    /// tokens, grant records, consents and revocations. Sign-ins under way, counters, faults and the skew are not kept.
+    ///
+    /// What an answer tells is on disk before the answer leaves. What is changed through [`Running`] is written at once, but not
+    /// waited for; [`Running::shutdown`] waits. While the file cannot be written, `/readyz` answers 503 and requests go on from
+    /// memory. A crash between the write and the answer spends the code or refresh token of that request, as a lost answer does.
+    ///
+    /// The file is JSON with passwords, secrets, keys and tokens as they are, readable and writable by its owner alone (on Unix). It is
+    /// replaced as a whole, by way of `FILE.tmp`; `FILE.lock` keeps a second authority away. Where there is no such file this is
+    /// the first start. After that the directory comes from the file, and the one given must be the one of the first start
+    /// ([`StateError::DirectoryChanged`]): [`Directory::demo`], whose secrets are new each time, never is.
+    #[must_use]
+    pub fn state(mut self, file: impl Into<PathBuf>) -> Self {
+        self.state = Some(file.into());
+        self
+    }
 }
 
 impl LocalAuthority {
-    /// Checks the directory, makes a signing key, binds, and serves in tasks of the current runtime.
+    /// Checks the directory, reads the state file if there is one, makes a signing key if there is none, binds, and serves in tasks
+    /// of the current runtime.
     ///
     /// # Errors
     ///
@@ -153,9 +180,27 @@ impl LocalAuthority {
         if matches!(&options.control, Control::Given(token) if token.is_empty()) {
             return Err(StartError::ControlToken);
         }
+        let (mut opened, directory) = open(options.state, directory).await?;
         let listeners = bind(&options.listen, options.tls).await?;
         let (scheme, host, port) = (listeners.scheme(), host(&options.listen), listeners.port());
         let base = base(options.public_url, scheme, &host, port)?;
+        let restored = match &mut opened {
+            Some(opened) => opened.restore(&base, options.clock.now())?,
+            None => None,
+        };
+        let changes = Changes::default();
+        let (directory, keys, stores) = match restored {
+            Some(Restored {
+                directory,
+                keys,
+                stores,
+            }) => (directory, KeyRing::new(keys, &changes), stores),
+            None => {
+                let keys = KeyRing::generate(&changes).map_err(|_| StartError::Key)?;
+                (directory, keys, Stores::new())
+            }
+        };
+        let (saved, saving) = state::saving();
         let mut hosts: Vec<String> = ["localhost", "127.0.0.1", "[::1]"]
             .iter()
             .map(|name| format!("{name}:{port}"))
@@ -167,24 +212,47 @@ impl LocalAuthority {
             issuer: TokenVersion::V2.issuer(&base, tenant),
             base,
             hosts,
-            keys: KeyRing::generate().map_err(|_| StartError::Key)?,
+            keys,
             meter: Meter::default(),
             control_token: match options.control {
                 Control::Off => None,
                 Control::Generated => Some(random::secret()),
                 Control::Given(token) => Some(token),
             },
-            directory: RwLock::new(Arc::new(directory)),
-            stores: Mutex::new(Stores::new()),
+            directory: Watched::new(Arc::new(directory), &changes),
+            stores: Mutex::new(stores),
+            changes,
+            saving: opened.is_some().then_some(saving),
             clock: options.clock,
             skew: AtomicI64::new(0),
         });
         let (stop, mut stopped) = watch::channel(false);
+        let writer = match opened {
+            Some(opened) => Some(opened.start(authority.clone(), saved).await?),
+            None => None,
+        };
         let router = server::router(authority.clone());
-        let serving = tokio::spawn(listening::serve(listeners, router, async move {
-            // Told to stop, or nobody is left who could tell.
-            let _ = stopped.wait_for(|stop| *stop).await;
-        }));
+        let serving = tokio::spawn(async move {
+            let (served, end) = oneshot::channel::<()>();
+            let serve = async move {
+                let told = async move {
+                    // Told to stop, or nobody is left who could tell.
+                    let _ = stopped.wait_for(|stop| *stop).await;
+                };
+                listening::serve(listeners, router, told).await;
+                drop(served);
+            };
+            let write = async move {
+                if let Some(writer) = writer {
+                    writer
+                        .run(async move {
+                            let _ = end.await;
+                        })
+                        .await;
+                }
+            };
+            tokio::join!(serve, write);
+        });
         tracing::info!(
             base = authority.base,
             port,
@@ -328,7 +396,7 @@ impl Running {
         self.authority.skew.store(seconds, Ordering::Relaxed);
     }
 
-    /// Stops accepting, lets running answers finish (10 seconds at most), and returns.
+    /// Stops accepting, lets running answers finish (10 seconds at most), writes the state file if there is one, and returns.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
         if let Some(serving) = self.serving.take() {
@@ -347,6 +415,24 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.stop.send_replace(true);
     }
+}
+
+/// The state file, if one is wanted, and the directory again: the file is read where it may block.
+async fn open(
+    state: Option<PathBuf>,
+    directory: Directory,
+) -> Result<(Option<Opened>, Directory), StartError> {
+    let Some(path) = state else {
+        return Ok((None, directory));
+    };
+    let for_errors = path.clone();
+    let opened = spawn_blocking(move || (Opened::open(&path, &directory), directory));
+    let (opened, directory) = opened.await.map_err(|error| StateError::Io {
+        action: "read",
+        path: for_errors,
+        source: error.into(),
+    })?;
+    Ok((Some(opened?), directory))
 }
 
 async fn bind(listen: &str, tls: Option<Tls>) -> Result<Listeners, StartError> {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use uuid::Uuid;
+
 use crate::directory::{App, Consent, Directory};
 use crate::errors::Refusal;
 
@@ -87,6 +89,14 @@ impl Requested {
         })
     }
 
+    /// Whether the API can still be used: codes and pages outlive it.
+    pub(crate) fn still_there(&self, directory: &Directory) -> Result<(), Refusal> {
+        directory
+            .usable(self.resource.client_id)
+            .map(|_| ())
+            .ok_or_else(unknown)
+    }
+
     /// Only `<resource>/.default`, as client credentials need it.
     pub(crate) fn is_default_only(&self) -> bool {
         self.default && !self.openid && !self.offline_access
@@ -106,6 +116,7 @@ impl Requested {
     pub(crate) fn granted(
         &self,
         client: &App,
+        user: Uuid,
         consented: &BTreeSet<String>,
     ) -> Result<Vec<String>, Refusal> {
         if self.names.is_empty() && !self.default {
@@ -113,11 +124,18 @@ impl Requested {
         }
         let by_others = client.consent == Consent::Granted
             || self.resource.pre_authorized.contains(&client.client_id);
-        let granted: Vec<String> = client
+        let mut granted: Vec<String> = Vec::new();
+        for name in client
             .permissions_on(&self.resource)
             .filter(|name| by_others || consented.contains(*name))
-            .map(str::to_owned)
-            .collect();
+            .chain(client.held_without_asking(&self.resource, user))
+            // It is no permission on the API but one to have refresh tokens.
+            .filter(|name| *name != "offline_access")
+        {
+            if !granted.iter().any(|known| known == name) {
+                granted.push(name.to_owned());
+            }
+        }
         if !granted.is_empty() && self.names.iter().all(|name| granted.contains(name)) {
             Ok(granted)
         } else {
@@ -129,6 +147,7 @@ impl Requested {
     pub(crate) fn consentable(&self, client: &App) -> Option<BTreeSet<String>> {
         let registered: BTreeSet<String> = client
             .permissions_on(&self.resource)
+            .filter(|name| !self.resource.needs_admin(name))
             .map(str::to_owned)
             .collect();
         if self.default {
@@ -152,14 +171,26 @@ fn resolve<'a, 'w>(
         .iter()
         .chain([graph])
         .find(|app| app.permission(word).is_some());
-    let unknown = || {
-        Refusal::new(
-            "invalid_resource",
-            500_011,
-            "The resource principal of the requested scope was not found in the tenant.",
-        )
-    };
-    owner.map(|app| (app, name)).ok_or_else(unknown)
+    match owner {
+        Some(app) if app.has_principal() => Ok((app, name)),
+        Some(app) => Err(Refusal::new(
+            "invalid_client",
+            650_052,
+            format!(
+                "The app is trying to access a service '{}' that your organization lacks a service principal for.",
+                app.client_id
+            ),
+        )),
+        None => Err(unknown()),
+    }
+}
+
+fn unknown() -> Refusal {
+    Refusal::new(
+        "invalid_resource",
+        500_011,
+        "The resource principal of the requested scope was not found in the tenant.",
+    )
 }
 
 #[cfg(test)]
@@ -186,7 +217,11 @@ mod tests {
             assert_eq!(requested.text, scope);
             assert_eq!(
                 requested
-                    .granted(directory.app("spa-backend").unwrap(), &BTreeSet::new())
+                    .granted(
+                        directory.app("spa-backend").unwrap(),
+                        uuid::Uuid::nil(),
+                        &BTreeSet::new()
+                    )
                     .unwrap(),
                 ["user_impersonation"]
             );
@@ -223,12 +258,20 @@ mod tests {
             Requested::parse(&directory, Some("api://downstream-api/user_impersonation")).unwrap();
         assert!(
             requested
-                .granted(directory.app("middle-tier").unwrap(), &BTreeSet::new())
+                .granted(
+                    directory.app("middle-tier").unwrap(),
+                    uuid::Uuid::nil(),
+                    &BTreeSet::new()
+                )
                 .is_ok()
         );
         assert_eq!(
             requested
-                .granted(directory.app("spa-backend").unwrap(), &BTreeSet::new())
+                .granted(
+                    directory.app("spa-backend").unwrap(),
+                    uuid::Uuid::nil(),
+                    &BTreeSet::new()
+                )
                 .unwrap_err()
                 .code,
             65_001
@@ -236,7 +279,11 @@ mod tests {
         directory.app_mut("middle-tier").unwrap().consent = Consent::Required;
         assert_eq!(
             requested
-                .granted(directory.app("middle-tier").unwrap(), &BTreeSet::new())
+                .granted(
+                    directory.app("middle-tier").unwrap(),
+                    uuid::Uuid::nil(),
+                    &BTreeSet::new()
+                )
                 .unwrap_err()
                 .code,
             65_001
@@ -244,7 +291,9 @@ mod tests {
         let middle = directory.app("middle-tier").unwrap();
         let consented = requested.consentable(middle).unwrap();
         assert_eq!(
-            requested.granted(middle, &consented).unwrap(),
+            requested
+                .granted(middle, uuid::Uuid::nil(), &consented)
+                .unwrap(),
             ["user_impersonation"]
         );
         assert_eq!(
@@ -258,7 +307,11 @@ mod tests {
             Requested::parse(&directory, Some("api://downstream-api/user_impersonation")).unwrap();
         assert!(
             requested
-                .granted(directory.app("middle-tier").unwrap(), &BTreeSet::new())
+                .granted(
+                    directory.app("middle-tier").unwrap(),
+                    uuid::Uuid::nil(),
+                    &BTreeSet::new()
+                )
                 .is_ok(),
             "pre-authorized clients need no consent"
         );

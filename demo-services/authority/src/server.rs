@@ -18,7 +18,7 @@ use crate::authority::{Authority, Shared};
 use crate::directory::Directory;
 use crate::meter::{Endpoint, meter};
 use crate::version::{Segment, TokenVersion};
-use crate::{authorize, control, discovery, grants, logout, pages};
+use crate::{authorize, control, discovery, grants, graph, logout, pages, state};
 
 const MAX_BODY: usize = 64 * 1024;
 /// Longer than the longest delay that `fail_next` can ask for.
@@ -88,9 +88,10 @@ pub(crate) fn router(authority: Shared) -> Router {
     Router::new()
         .merge(for_scripts)
         .merge(tenant)
+        .merge(graph::routes(&authority))
         .route("/control", post(control::control))
         .route("/healthz", get(|| async { "ok" }))
-        .route("/readyz", get(|| async { "ok" }))
+        .route("/readyz", get(ready))
         .route(
             "/assets/authority.css",
             get(|| asset("text/css; charset=utf-8", pages::STYLE)),
@@ -100,6 +101,10 @@ pub(crate) fn router(authority: Shared) -> Router {
             get(|| asset("text/javascript; charset=utf-8", pages::FORM_POST_SCRIPT)),
         )
         .fallback(|| async { pages::error(StatusCode::NOT_FOUND, "There is nothing here.") })
+        .layer(middleware::from_fn_with_state(
+            authority.clone(),
+            state::on_disk_first,
+        ))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(authority.clone(), own_host))
         .layer(TimeoutLayer::with_status_code(
@@ -108,6 +113,17 @@ pub(crate) fn router(authority: Shared) -> Router {
         ))
         .layer(CatchPanicLayer::new())
         .with_state(authority)
+}
+
+/// Not ready while what it remembers would not survive it.
+async fn ready(State(authority): State<Shared>) -> (StatusCode, &'static str) {
+    match &authority.saving {
+        Some(saving) if !saving.is_well() => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the state file cannot be written",
+        ),
+        _ => (StatusCode::OK, "ok"),
+    }
 }
 
 async fn asset(content_type: &'static str, text: &'static str) -> impl IntoResponse {

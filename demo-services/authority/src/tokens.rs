@@ -95,11 +95,7 @@ impl AccessToken<'_> {
         match &self.subject {
             Subject::App { roles } => {
                 // The object of an application stands for itself: `oid` and `sub` are the same.
-                let object = crate::random::derived_guid(
-                    "service-principal",
-                    &self.client.client_id.to_string(),
-                )
-                .to_string();
+                let object = self.client.principal_id().to_string();
                 put("oid", object.clone().into());
                 put("sub", object.into());
                 if self.version == TokenVersion::V1 {

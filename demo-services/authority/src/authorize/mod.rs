@@ -2,6 +2,7 @@
 
 mod consent;
 mod interaction;
+mod kept;
 mod reply;
 mod request;
 
@@ -13,6 +14,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 pub(crate) use consent::consent;
 pub(crate) use interaction::{mfa, sign_in};
+pub(crate) use kept::KeptRequest;
 pub(crate) use request::{AuthorizeRequest, RedirectKind, registered};
 
 use crate::authority::{Authority, Shared};
@@ -195,7 +197,9 @@ fn next(
     if origin == Origin::Session && !session_will_do(request, authentication, user, now) {
         return sign_in();
     }
-    let granted = request.requested.granted(&request.client, &consented);
+    let granted = request
+        .requested
+        .granted(&request.client, user.oid, &consented);
     let asks = granted.is_err() || (request.prompt == Prompt::Consent && !flow.consented);
     if let Err(refusal) = granted
         && (silent || request.requested.consentable(&request.client).is_none())

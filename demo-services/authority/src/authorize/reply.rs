@@ -2,13 +2,15 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, header};
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::errors::{Refusal, Trace};
 use crate::pages;
 
 /// OAuth 2.0 Multiple Response Types and Form Post Response Mode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum ResponseMode {
     FormPost,
     Fragment,

@@ -1,5 +1,6 @@
 //! An authorization request, checked: what cannot be trusted to be the client's own stays on a page, the rest goes back to the client.
 
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::reply::{Reply, ResponseMode};
@@ -12,7 +13,8 @@ use crate::login_hint;
 use crate::scopes::Requested;
 
 /// The kind of client that a redirect URI was registered for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum RedirectKind {
     Native,
     Spa,
@@ -20,7 +22,8 @@ pub(crate) enum RedirectKind {
 }
 
 /// OpenID Connect Core 3.1.2.1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Prompt {
     Consent,
     Login,

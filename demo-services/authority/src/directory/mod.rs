@@ -1,16 +1,20 @@
 //! Tenants, users, applications and policies: everything the authority knows, as a plain value.
 
 mod certificates;
+mod graph_app;
 mod parse;
+mod profile;
+pub(crate) mod registration;
 mod validate;
 
 use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use parse::DirectoryError;
+pub use profile::Profile;
 pub(crate) use validate::{is_auth_context, is_loopback};
 
 use crate::version::TokenVersion;
@@ -88,6 +92,9 @@ pub struct Directory {
     /// Conditional Access.
     #[serde(default)]
     pub policies: Vec<Policy>,
+    /// Authentication contexts that Graph has been told about.
+    #[serde(default)]
+    pub(crate) auth_contexts: Vec<registration::AuthContext>,
 }
 
 /// Name and id of the tenant; both work in URLs.
@@ -134,6 +141,9 @@ pub struct User {
     /// Whether a second factor can be asked for.
     #[serde(default)]
     pub mfa: Mfa,
+    /// Telephone numbers and the like, for `/v1.0/me`.
+    #[serde(default)]
+    pub profile: Profile,
 }
 
 /// Whether a user has registered a second factor.
@@ -197,6 +207,8 @@ pub struct App {
     /// Client ids that may use this API's scopes without the user's consent.
     #[serde(default)]
     pub pre_authorized: Vec<Uuid>,
+    #[serde(default)]
+    pub(crate) registration: registration::Registration,
 }
 
 fn version_2() -> u8 {
@@ -219,7 +231,7 @@ pub struct RedirectUris {
 }
 
 /// A claim that Entra puts into access tokens only if the API's manifest asks for it.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum OptionalClaim {
@@ -277,13 +289,15 @@ pub struct Policy {
     pub sign_in_frequency: Option<u64>,
     /// Whether it is on.
     pub enabled: bool,
+    pub(crate) registration: registration::PolicyRegistration,
 }
 
 /// What a policy protects.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Target {
-    /// Every token for the API of this name.
+    /// Every token for the API of this name or client id.
     App(String),
     /// The authentication context of this id, `c1` to `c99`.
     AuthContext(String),
@@ -403,6 +417,7 @@ impl App {
             certificates: Vec::new(),
             known_client_applications: Vec::new(),
             pre_authorized: Vec::new(),
+            registration: registration::Registration::default(),
         }
     }
 
@@ -410,24 +425,6 @@ impl App {
     #[must_use]
     pub fn secret(&self) -> Option<&str> {
         self.secrets.first().map(ExposeSecret::expose_secret)
-    }
-
-    /// The API that `https://graph.microsoft.com` names. Scopes without a resource belong to it.
-    pub(crate) fn graph() -> Self {
-        Self {
-            identifier_uris: vec!["https://graph.microsoft.com".to_owned()],
-            scopes: [
-                "openid",
-                "profile",
-                "email",
-                "offline_access",
-                "User.Read",
-                "User.ReadWrite",
-            ]
-            .map(str::to_owned)
-            .into(),
-            ..Self::new("Microsoft Graph", GRAPH)
-        }
     }
 
     /// The part of `permission` after one of this API's names: `user_impersonation` of `api://x/user_impersonation`.
@@ -466,7 +463,7 @@ impl App {
             || form::guid(name) == Some(self.client_id)
     }
 
-    fn is(&self, name: &str) -> bool {
+    pub(crate) fn is(&self, name: &str) -> bool {
         self.name == name || self.is_resource(name)
     }
 }
@@ -493,13 +490,9 @@ impl User {
 impl Policy {
     /// Whether the policy is on and concerns `user`.
     pub(crate) fn applies_to(&self, user: &User) -> bool {
-        let listed =
-            |name: &String| name.eq_ignore_ascii_case(&user.username) || user.groups.contains(name);
         self.enabled
-            && self
-                .users
-                .as_ref()
-                .is_none_or(|users| users.iter().any(listed))
+            && self.users.as_ref().is_none_or(|users| user.is_in(users))
+            && !user.is_in(&self.registration.excluded)
     }
 
     fn is(&self, name: &str) -> bool {

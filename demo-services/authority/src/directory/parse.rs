@@ -121,6 +121,8 @@ pub(super) struct PolicyText {
     sign_in_frequency: Option<String>,
     #[serde(default = "yes")]
     enabled: bool,
+    #[serde(default)]
+    registration: super::registration::PolicyRegistration,
 }
 
 #[derive(Default, Deserialize)]
@@ -159,6 +161,7 @@ impl TryFrom<PolicyText> for Policy {
             require: text.require,
             sign_in_frequency: text.sign_in_frequency.as_deref().map(seconds).transpose()?,
             enabled: text.enabled,
+            registration: text.registration,
         })
     }
 }

@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
 use super::{App, Directory, DirectoryError, GRAPH, Target, User, certificates};
+use crate::form;
 
 type Checked = Result<(), DirectoryError>;
 
@@ -166,19 +167,27 @@ impl Directory {
 
     fn validate_policy(&self, policy: &super::Policy) -> Checked {
         let key = |name: &str| format!("policies.{}.{name}", policy.name);
-        match &policy.target {
-            Target::App(name) => check(
-                self.apps.iter().any(|app| app.name == *name),
-                key("app"),
-                format!("no application is named `{name}`"),
-            )?,
-            Target::AuthContext(id) => check(
-                is_auth_context(id),
-                key("auth_context"),
-                "not one of c1 to c99",
-            )?,
+        for target in policy.targets() {
+            match target {
+                // A client id outlives the application that it named.
+                Target::App(name) => check(
+                    self.apps.iter().any(|app| app.name == *name) || form::guid(name).is_some(),
+                    key("app"),
+                    format!("no application is named `{name}`"),
+                )?,
+                Target::AuthContext(id) => check(
+                    is_auth_context(id),
+                    key("auth_context"),
+                    "not one of c1 to c99",
+                )?,
+            }
         }
-        for name in policy.users.iter().flatten() {
+        for name in policy
+            .users
+            .iter()
+            .flatten()
+            .chain(&policy.registration.excluded)
+        {
             let known = self
                 .users
                 .iter()

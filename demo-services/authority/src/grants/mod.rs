@@ -222,6 +222,7 @@ impl<'a> TokenRequest<'a> {
             .iter()
             .find(|user| user.oid == authentication.user)
             .ok_or_else(gone)?;
+        requested.still_there(self.directory)?;
         let grant = Grant {
             user: user.oid,
             client: self.client.app.client_id,
@@ -234,7 +235,7 @@ impl<'a> TokenRequest<'a> {
             }
             stores.consented(grant, self.now)
         };
-        let scopes = requested.granted(self.client.app, &consented)?;
+        let scopes = requested.granted(self.client.app, user.oid, &consented)?;
         let question = Question {
             directory: self.directory,
             user,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use local_authority::{Directory, LocalAuthority, ManualClock, Options, Running};
+use local_authority::{Directory, LocalAuthority, ManualClock, Options, Running, StartError};
 use serde_json::Value;
 use url::Url;
 
@@ -104,23 +104,28 @@ impl Harness {
     pub(crate) async fn with(change: impl FnOnce(&mut Directory)) -> Self {
         let mut directory = Directory::demo();
         change(&mut directory);
-        let clock = ManualClock::at(START);
-        let options = Options::default()
-            .control_token("control-me")
-            .clock(clock.clone());
-        let running = LocalAuthority::start(directory.clone(), options)
+        Self::start_as(directory, ManualClock::at(START), Options::default())
             .await
-            .unwrap();
+            .unwrap()
+    }
+
+    pub(crate) async fn start_as(
+        directory: Directory,
+        clock: ManualClock,
+        options: Options,
+    ) -> Result<Self, StartError> {
+        let options = options.control_token("control-me").clock(clock.clone());
+        let running = LocalAuthority::start(directory.clone(), options).await?;
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .unwrap();
-        Self {
+        Ok(Self {
             running,
             directory,
             clock,
             http,
-        }
+        })
     }
 
     pub(crate) fn endpoint(&self, path: &str) -> String {

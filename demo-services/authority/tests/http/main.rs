@@ -18,6 +18,18 @@ mod discovery;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod graph;
+#[cfg(test)]
+mod graph_guard;
+#[cfg(test)]
+mod graph_me;
+#[cfg(test)]
+mod graph_policies;
+#[cfg(test)]
+mod graph_registration;
+#[cfg(test)]
+mod graph_story;
+#[cfg(test)]
 mod issue;
 #[cfg(test)]
 mod on_behalf_of;
@@ -25,5 +37,7 @@ mod on_behalf_of;
 mod operations;
 #[cfg(test)]
 mod sessions;
+#[cfg(test)]
+mod state;
 #[cfg(test)]
 mod token;

@@ -14,6 +14,7 @@ mod harness;
 mod made;
 
 use harness::{Browser, C1, Harness, START, claims};
+use local_authority::{Directory, ManualClock, Options};
 use made::{Made, TYPE};
 
 /// What the subscriber wrote.
@@ -41,11 +42,18 @@ async fn nothing_secret_is_logged() {
         .finish();
     tracing::subscriber::set_global_default(subscriber).unwrap();
     let certificate = Made::new();
-    let authority = Harness::with(|directory| {
-        directory.user_mut("alice").unwrap().otp = Some("one-time".to_owned().into());
-        directory.app_mut("daemon").unwrap().certificates = vec![certificate.pem.clone()];
-    })
-    .await;
+    let place = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("log-state");
+    let _ = std::fs::remove_dir_all(&place);
+    std::fs::create_dir(&place).unwrap();
+    let options = || Options::default().state(place.join("state.json"));
+    let mut directory = Directory::demo();
+    directory.user_mut("alice").unwrap().otp = Some("one-time".to_owned().into());
+    directory.app_mut("daemon").unwrap().certificates = vec![certificate.pem.clone()];
+    let start = async || {
+        let clock = ManualClock::at(START);
+        Harness::start_as(directory.clone(), clock, options()).await
+    };
+    let authority = start().await.unwrap();
     let mut browser = Browser::default();
     let page = authority.authorize(&browser, &[("claims", C1)]).await;
     let page = authority
@@ -75,7 +83,10 @@ async fn nothing_secret_is_logged() {
     let body = authority.redeem(&code, &[]).await.json();
     let text = |name: &str| body[name].as_str().unwrap().to_owned();
     authority.on_behalf_of(&text("access_token"), &[]).await;
+    // The state cannot be written, and then it can.
+    std::fs::create_dir(place.join("state.json.tmp")).unwrap();
     authority.refresh(&text("refresh_token"), &[]).await;
+    std::fs::remove_dir(place.join("state.json.tmp")).unwrap();
     authority.refresh(&text("refresh_token"), &[]).await;
     assert!(authority.running.revoke("alice"));
     let daemon = authority.id("daemon");
@@ -91,6 +102,21 @@ async fn nothing_secret_is_logged() {
         ];
         assert_eq!(authority.token(&form).await.status, status);
     }
+    // Loaded under another base URL, and not at all.
+    let (cookie, directory, running) = (browser.cookie, authority.directory, authority.running);
+    running.shutdown().await;
+    let again = start().await.unwrap();
+    let busy = start().await.err().unwrap();
+    again.running.shutdown().await;
+    let state = std::fs::read_to_string(place.join("state.json")).unwrap();
+    assert!(state.contains("one-time"));
+    std::fs::write(
+        place.join("state.json"),
+        state.replace("\"otp\":", "\"pto\":"),
+    )
+    .unwrap();
+    let damaged = start().await.err().unwrap();
+    tracing::info!(target: "local_authority", ?busy, %busy, ?damaged, %damaged, options = ?options(), "as a program would");
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     for event in [
         "wrong answer",
@@ -99,16 +125,14 @@ async fn nothing_secret_is_logged() {
         "token issued",
         "token refused",
         "revoked",
+        "state cannot be written",
+        "state is written again",
+        "base URL has changed",
+        "is damaged",
     ] {
         assert!(log.contains(event), "{event}: {log}");
     }
-    let cookie = browser
-        .cookie
-        .unwrap()
-        .split_once('=')
-        .unwrap()
-        .1
-        .to_owned();
+    let cookie = cookie.unwrap().split_once('=').unwrap().1.to_owned();
     // No value of any claim, beside the secrets.
     let names = [text("access_token"), text("id_token")].map(|token| claims(&token));
     let names: Vec<_> = names
@@ -116,17 +140,7 @@ async fn nothing_secret_is_logged() {
         .flat_map(|claims| claims.as_object().unwrap().values())
         .filter_map(|value| value.as_str().filter(|value| value.len() > 5))
         .collect();
-    assert!(
-        names.contains(
-            &authority
-                .directory
-                .user("alice")
-                .unwrap()
-                .oid
-                .to_string()
-                .as_str()
-        )
-    );
+    assert!(names.contains(&directory.user("alice").unwrap().oid.to_string().as_str()));
     let secrets = [
         text("access_token"),
         text("id_token"),
@@ -134,7 +148,12 @@ async fn nothing_secret_is_logged() {
         code,
         flow,
         cookie,
-        authority.secret("spa-backend"),
+        directory
+            .app("spa-backend")
+            .unwrap()
+            .secret()
+            .unwrap()
+            .to_owned(),
         proof,
         foreign,
         certificate.thumbprint,

@@ -1,0 +1,677 @@
+//! `/v1.0/identity/conditionalAccess`: policies and authentication contexts.
+
+use http::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::body::{self, short};
+use super::error::GraphError;
+use super::{Answered, Call, Reply, dates, id, organization, wrong_method};
+use crate::directory::registration::{AuthContext, PolicyRegistration};
+use crate::directory::{Directory, Policy, Require, Target, is_auth_context};
+use crate::form;
+
+const READ: &[&str] = &["Policy.Read.All", "Policy.ReadWrite.ConditionalAccess"];
+const WRITE: &[&str] = &["Policy.ReadWrite.ConditionalAccess"];
+/// Entra's limit.
+const MAX_POLICIES: usize = 195;
+const MAX_LIST: usize = 100;
+
+/// Graph's `conditionalAccessPolicy` in a request.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Body {
+    display_name: String,
+    state: State,
+    conditions: Conditions,
+    grant_controls: GrantControls,
+    #[serde(default)]
+    session_controls: Option<SessionControls>,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+enum State {
+    #[serde(rename = "enabled")]
+    Enabled,
+    #[serde(rename = "disabled")]
+    Disabled,
+    #[serde(rename = "enabledForReportingButNotEnforced")]
+    ReportOnly,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Conditions {
+    applications: Applications,
+    users: Users,
+    /// Only `all`: there is no telling apart of clients.
+    #[serde(default)]
+    client_app_types: Option<Vec<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+struct Applications {
+    include_applications: Vec<String>,
+    include_authentication_context_class_references: Vec<String>,
+    exclude_applications: Vec<String>,
+    include_user_actions: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+struct Users {
+    include_users: Vec<String>,
+    include_groups: Vec<String>,
+    include_roles: Vec<String>,
+    exclude_users: Vec<String>,
+    exclude_groups: Vec<String>,
+    exclude_roles: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct GrantControls {
+    operator: String,
+    built_in_controls: Vec<String>,
+    #[serde(default)]
+    custom_authentication_factors: Vec<String>,
+    #[serde(default)]
+    terms_of_use: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+struct SessionControls {
+    sign_in_frequency: Option<Frequency>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Frequency {
+    value: u32,
+    r#type: Unit,
+    #[serde(default = "yes")]
+    is_enabled: bool,
+    #[serde(default)]
+    authentication_type: Option<String>,
+    #[serde(default)]
+    frequency_interval: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Unit {
+    Days,
+    Hours,
+}
+
+/// Graph's `authenticationContextClassReference` in a request.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+struct ContextBody {
+    id: Option<String>,
+    #[serde(deserialize_with = "body::given")]
+    display_name: Option<String>,
+    #[serde(deserialize_with = "body::nullable")]
+    description: Option<Option<String>>,
+    #[serde(deserialize_with = "body::given")]
+    is_available: Option<bool>,
+}
+
+pub(super) fn route(call: &Call<'_>, method: &Method, path: &[&str]) -> Answered {
+    match path {
+        ["policies", rest @ ..] => policies(call, method, rest),
+        ["authenticationContextClassReferences", rest @ ..] => contexts(call, method, rest),
+        [other, ..] => Err(super::no_segment(other)),
+        [] => Err(super::no_segment("conditionalAccess")),
+    }
+}
+
+fn policies(call: &Call<'_>, method: &Method, path: &[&str]) -> Answered {
+    const SET: &str = "identity/conditionalAccess/policies";
+    const KIND: &str = "conditionalAccessPolicy";
+    let find = |directory: &Directory, key: &str| {
+        let wanted = id(key)?;
+        let index = directory
+            .policies
+            .iter()
+            .position(|policy| policy.id == wanted);
+        index.ok_or_else(|| GraphError::not_found(key))
+    };
+    match (method, path) {
+        (&Method::GET, []) => {
+            call.caller.require(READ)?;
+            let policies = call.directory.policies.iter();
+            let objects = policies.map(|policy| object(call.directory, policy));
+            call.many(SET, KIND, objects, &["id", "displayName", "state"])
+        }
+        (&Method::POST, []) => {
+            call.caller.require(WRITE)?;
+            let body: Body = call.read()?;
+            let created = call.authority.change(|directory| {
+                if directory.policies.len() >= MAX_POLICIES {
+                    return Err(GraphError::quota("policies"));
+                }
+                let policy = policy(directory, body, Uuid::new_v4(), call.now)?;
+                let told = object(directory, &policy);
+                directory.policies.push(policy);
+                Ok(told)
+            })?;
+            call.created(SET, KIND, created)
+        }
+        (&Method::GET, [key]) => {
+            call.caller.require(READ)?;
+            let policy = call.directory.policies.get(find(call.directory, key)?);
+            let policy = policy.ok_or_else(|| GraphError::not_found(key))?;
+            call.one(SET, KIND, object(call.directory, policy))
+        }
+        (&Method::PATCH, [key]) => {
+            call.caller.require(WRITE)?;
+            let changes = call.object()?;
+            call.authority.change(|directory| {
+                let index = find(directory, key)?;
+                let Some(old) = directory.policies.get(index).cloned() else {
+                    return Err(GraphError::not_found(key));
+                };
+                let mut told = object(directory, &old);
+                for name in ["id", "createdDateTime", "modifiedDateTime"] {
+                    if changes.contains_key(name) {
+                        return Err(GraphError::read_only(name));
+                    }
+                    told.as_object_mut().map(|told| told.remove(name));
+                }
+                merge(&mut told, Value::Object(changes.clone()));
+                let merged = told.as_object().cloned().unwrap_or_default();
+                let mut new = policy(directory, body::read(merged)?, old.id, call.now)?;
+                new.registration.created = old.registration.created;
+                new.registration.modified = Some(call.now);
+                if !changes.contains_key("sessionControls") {
+                    // Graph counts hours, a directory file also seconds.
+                    new.sign_in_frequency = old.sign_in_frequency;
+                }
+                if let Some(place) = directory.policies.get_mut(index) {
+                    *place = new;
+                }
+                Ok(())
+            })?;
+            Ok(Reply::Done)
+        }
+        (&Method::DELETE, [key]) => {
+            call.caller.require(WRITE)?;
+            call.authority.change(|directory| {
+                let index = find(directory, key)?;
+                directory.policies.remove(index);
+                Ok::<_, GraphError>(())
+            })?;
+            Ok(Reply::Done)
+        }
+        (_, [] | [_]) => Err(wrong_method()),
+        (_, [_, other, ..]) => Err(super::no_segment(other)),
+    }
+}
+
+/// Objects are merged, everything else is replaced.
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (name, value) in from {
+                merge(into.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
+fn policy(
+    directory: &Directory,
+    body: Body,
+    policy_id: Uuid,
+    now: u64,
+) -> Result<Policy, GraphError> {
+    let name = body.display_name;
+    if name.trim().is_empty() {
+        return Err(invalid("displayName"));
+    }
+    short(&name, 256, "displayName", "ConditionalAccessPolicy")?;
+    let types = body.conditions.client_app_types.unwrap_or_default();
+    if types.iter().any(|kind| kind != "all") {
+        return Err(unsupported("conditions.clientAppTypes other than all"));
+    }
+    let mut targets = targets(directory, body.conditions.applications)?.into_iter();
+    let target = targets
+        .next()
+        .ok_or_else(|| invalid("conditions.applications"))?;
+    let (users, excluded) = users(directory, body.conditions.users)?;
+    let taken = directory
+        .policies
+        .iter()
+        .any(|policy| policy.name == name && policy.id != policy_id);
+    let unique = if taken {
+        format!("{name} ({policy_id})")
+    } else {
+        name.clone()
+    };
+    let session = body.session_controls.unwrap_or_default();
+    Ok(Policy {
+        id: policy_id,
+        target,
+        users,
+        require: require(&body.grant_controls)?,
+        sign_in_frequency: session
+            .sign_in_frequency
+            .filter(|frequency| frequency.is_enabled)
+            .map(frequency)
+            .transpose()?,
+        enabled: body.state == State::Enabled,
+        registration: PolicyRegistration {
+            display_name: (unique != name).then_some(name),
+            also: targets.collect(),
+            excluded,
+            report_only: body.state == State::ReportOnly,
+            created: Some(now),
+            modified: None,
+        },
+        name: unique,
+    })
+}
+
+fn invalid(property: &str) -> GraphError {
+    GraphError::protocol(format!(
+        "1007: Incoming ConditionalAccessPolicy object is null or does not match the schema: {property} is not valid."
+    ))
+}
+
+fn unsupported(what: &str) -> GraphError {
+    GraphError::protocol(format!("{what}: not supported by this authority."))
+}
+
+fn targets(directory: &Directory, asked: Applications) -> Result<Vec<Target>, GraphError> {
+    if !asked.exclude_applications.is_empty() || !asked.include_user_actions.is_empty() {
+        return Err(unsupported("excludeApplications and includeUserActions"));
+    }
+    let (apps, contexts) = (
+        asked.include_applications,
+        asked.include_authentication_context_class_references,
+    );
+    // One or the other: a policy is about applications or about contexts.
+    if apps.is_empty() == contexts.is_empty() || apps.len() > MAX_LIST || contexts.len() > MAX_LIST
+    {
+        return Err(invalid("conditions.applications"));
+    }
+    let app = |text: &String| {
+        if matches!(
+            text.as_str(),
+            "All" | "None" | "Office365" | "MicrosoftAdminPortals"
+        ) {
+            return Err(unsupported(
+                "includeApplications other than application ids",
+            ));
+        }
+        let id = form::guid(text);
+        let known = id.filter(|id| directory.usable(*id).is_some());
+        let known = known.ok_or_else(|| {
+            GraphError::protocol(
+                "1017: Policy contains invalid applications: no service principal has this appId.",
+            )
+        })?;
+        Ok(Target::App(known.to_string()))
+    };
+    let context = |text: &String| {
+        if is_auth_context(text) {
+            Ok(Target::AuthContext(text.clone()))
+        } else {
+            Err(invalid(
+                "conditions.applications.includeAuthenticationContextClassReferences",
+            ))
+        }
+    };
+    apps.iter()
+        .map(app)
+        .chain(contexts.iter().map(context))
+        .collect()
+}
+
+/// Whom it applies to and whom it spares, by the names of the directory.
+fn users(
+    directory: &Directory,
+    asked: Users,
+) -> Result<(Option<Vec<String>>, Vec<String>), GraphError> {
+    if !asked.include_roles.is_empty() || !asked.exclude_roles.is_empty() {
+        return Err(unsupported("includeRoles and excludeRoles"));
+    }
+    let lists = [
+        &asked.include_users,
+        &asked.include_groups,
+        &asked.exclude_users,
+        &asked.exclude_groups,
+    ];
+    let included = !asked.include_users.is_empty() || !asked.include_groups.is_empty();
+    if !included || lists.iter().any(|list| list.len() > MAX_LIST) {
+        return Err(invalid("conditions.users"));
+    }
+    let all = asked.include_users.iter().any(|user| user == "All");
+    let none = ["All", "None"];
+    let names = |users: &[String], groups: &[String]| -> Result<Vec<String>, GraphError> {
+        let users = users.iter().filter(|user| !none.contains(&user.as_str()));
+        let user = |text: &String| {
+            let id = form::guid(text);
+            let known = directory.users.iter().find(|user| Some(user.oid) == id);
+            known
+                .map(|user| user.username.clone())
+                .ok_or_else(|| GraphError::protocol("1018: Policy contains invalid users."))
+        };
+        let group = |text: &String| {
+            let id = form::guid(text);
+            let known = organization::names(directory)
+                .into_iter()
+                .find(|name| Some(organization::group_id(name)) == id);
+            known
+                .map(str::to_owned)
+                .ok_or_else(|| GraphError::protocol("1019: Policy contains invalid groups."))
+        };
+        users.map(user).chain(groups.iter().map(group)).collect()
+    };
+    let included = names(&asked.include_users, &asked.include_groups)?;
+    let excluded = names(&asked.exclude_users, &asked.exclude_groups)?;
+    Ok(((!all).then_some(included), excluded))
+}
+
+fn require(controls: &GrantControls) -> Result<Require, GraphError> {
+    if !matches!(controls.operator.as_str(), "AND" | "OR") {
+        return Err(invalid("grantControls.operator"));
+    }
+    if !controls.custom_authentication_factors.is_empty() || !controls.terms_of_use.is_empty() {
+        return Err(unsupported("customAuthenticationFactors and termsOfUse"));
+    }
+    match controls.built_in_controls.as_slice() {
+        [control] if control == "mfa" => Ok(Require::Mfa),
+        [control] if control == "block" => Ok(Require::Block),
+        _ => Err(unsupported("builtInControls other than mfa or block alone")),
+    }
+}
+
+/// Seconds.
+fn frequency(asked: Frequency) -> Result<u64, GraphError> {
+    let usual =
+        |text: &Option<String>, known: &str| text.as_deref().is_none_or(|text| text == known);
+    if !usual(
+        &asked.authentication_type,
+        "primaryAndSecondaryAuthentication",
+    ) || !usual(&asked.frequency_interval, "timeBased")
+    {
+        return Err(unsupported(
+            "signInFrequency other than timeBased for primaryAndSecondaryAuthentication",
+        ));
+    }
+    let (unit, most) = match asked.r#type {
+        Unit::Days => (86_400, 365),
+        Unit::Hours => (3600, 23),
+    };
+    if (1..=most).contains(&asked.value) {
+        Ok(u64::from(asked.value) * unit)
+    } else {
+        Err(invalid("sessionControls.signInFrequency.value"))
+    }
+}
+
+fn object(directory: &Directory, policy: &Policy) -> Value {
+    let registration = &policy.registration;
+    let state = match (policy.enabled, registration.report_only) {
+        (true, _) => "enabled",
+        (false, true) => "enabledForReportingButNotEnforced",
+        (false, false) => "disabled",
+    };
+    let (mut apps, mut contexts) = (Vec::new(), Vec::new());
+    for target in policy.targets() {
+        match target {
+            Target::App(name) => {
+                let app = directory.apps.iter().find(|app| app.name == *name);
+                apps.push(app.map_or_else(|| name.clone(), |app| app.client_id.to_string()));
+            }
+            Target::AuthContext(id) => contexts.push(id.clone()),
+        }
+    }
+    let (include_users, include_groups) = match &policy.users {
+        None => (vec!["All".to_owned()], Vec::new()),
+        Some(names) if names.is_empty() => (vec!["None".to_owned()], Vec::new()),
+        Some(names) => ids(directory, names),
+    };
+    let (exclude_users, exclude_groups) = ids(directory, &registration.excluded);
+    let control = match policy.require {
+        Require::Mfa => "mfa",
+        Require::Block => "block",
+    };
+    json!({
+        "id": policy.id.to_string(),
+        "displayName": registration.display_name.as_deref().unwrap_or(&policy.name),
+        "createdDateTime": dates::value(registration.created),
+        "modifiedDateTime": dates::value(registration.modified),
+        "state": state,
+        "conditions": {
+            "clientAppTypes": ["all"],
+            "applications": {
+                "includeApplications": apps,
+                "excludeApplications": [],
+                "includeUserActions": [],
+                "includeAuthenticationContextClassReferences": contexts,
+            },
+            "users": {
+                "includeUsers": include_users,
+                "excludeUsers": exclude_users,
+                "includeGroups": include_groups,
+                "excludeGroups": exclude_groups,
+                "includeRoles": [],
+                "excludeRoles": [],
+            },
+        },
+        "grantControls": {
+            "operator": "OR",
+            "builtInControls": [control],
+            "customAuthenticationFactors": [],
+            "termsOfUse": [],
+        },
+        "sessionControls": policy.sign_in_frequency.map(told_frequency),
+    })
+}
+
+/// Ids of users and ids of groups.
+fn ids(directory: &Directory, names: &[String]) -> (Vec<String>, Vec<String>) {
+    let (mut users, mut groups) = (Vec::new(), Vec::new());
+    for name in names {
+        let user = directory
+            .users
+            .iter()
+            .find(|user| user.username.eq_ignore_ascii_case(name));
+        match user {
+            Some(user) => users.push(user.oid.to_string()),
+            None => groups.push(organization::group_id(name).to_string()),
+        }
+    }
+    (users, groups)
+}
+
+/// Whole days or hours, at least one.
+fn told_frequency(seconds: u64) -> Value {
+    let (value, unit) = if seconds >= 86_400 && seconds.is_multiple_of(86_400) {
+        (seconds / 86_400, "days")
+    } else {
+        ((seconds / 3600).clamp(1, 23), "hours")
+    };
+    json!({
+        "signInFrequency": {
+            "value": value,
+            "type": unit,
+            "isEnabled": true,
+            "authenticationType": "primaryAndSecondaryAuthentication",
+            "frequencyInterval": "timeBased",
+        },
+    })
+}
+
+fn contexts(call: &Call<'_>, method: &Method, path: &[&str]) -> Answered {
+    const SET: &str = "identity/conditionalAccess/authenticationContextClassReferences";
+    const KIND: &str = "authenticationContextClassReference";
+    match (method, path) {
+        (&Method::GET, []) => {
+            call.caller.require(READ)?;
+            let objects = known_contexts(call.directory);
+            let objects = objects.iter().map(context_object);
+            call.many(SET, KIND, objects, &["id", "displayName"])
+        }
+        (&Method::POST, []) => {
+            call.caller.require(WRITE)?;
+            let body: ContextBody = call.read()?;
+            let key = body.id.clone().unwrap_or_default();
+            let created = call.authority.change(|directory| {
+                let known = known_contexts(directory);
+                if known.iter().any(|context| context.id == key) {
+                    return Err(GraphError::conflict("The id is already in use."));
+                }
+                set_context(directory, &key, body)
+            })?;
+            call.created(SET, KIND, context_object(&created))
+        }
+        (&Method::GET, [key]) => {
+            call.caller.require(READ)?;
+            let contexts = known_contexts(call.directory);
+            let context = contexts.iter().find(|context| context.id == *key);
+            let context = context.ok_or_else(|| GraphError::not_found(key))?;
+            call.one(SET, KIND, context_object(context))
+        }
+        (&Method::PUT | &Method::PATCH, [key]) => {
+            call.caller.require(WRITE)?;
+            let body: ContextBody = call.read()?;
+            if body.id.as_ref().is_some_and(|id| id != key) {
+                return Err(GraphError::read_only("id"));
+            }
+            call.authority
+                .change(|directory| set_context(directory, key, body))?;
+            Ok(Reply::Done)
+        }
+        (&Method::DELETE, [key]) => {
+            call.caller.require(WRITE)?;
+            call.authority.change(|directory| {
+                let used = directory
+                    .policies
+                    .iter()
+                    .any(|policy| policy.protects_context(key));
+                if used {
+                    return Err(GraphError::bad(
+                        "The authentication context is used by a policy.",
+                    ));
+                }
+                let before = directory.auth_contexts.len();
+                directory.auth_contexts.retain(|context| context.id != *key);
+                if directory.auth_contexts.len() == before {
+                    return Err(GraphError::not_found(key));
+                }
+                Ok(())
+            })?;
+            Ok(Reply::Done)
+        }
+        (_, [] | [_]) => Err(wrong_method()),
+        (_, [_, other, ..]) => Err(super::no_segment(other)),
+    }
+}
+
+/// Those that Graph was told about, and those that policies name.
+fn known_contexts(directory: &Directory) -> Vec<AuthContext> {
+    let mut known = directory.auth_contexts.clone();
+    for target in directory.policies.iter().flat_map(Policy::targets) {
+        let Target::AuthContext(id) = target else {
+            continue;
+        };
+        if !known.iter().any(|context| context.id == *id) {
+            known.push(AuthContext {
+                id: id.clone(),
+                display_name: id.clone(),
+                description: None,
+                available: true,
+            });
+        }
+    }
+    known
+}
+
+/// Makes it if it is not there.
+fn set_context(
+    directory: &mut Directory,
+    key: &str,
+    body: ContextBody,
+) -> Result<AuthContext, GraphError> {
+    const RESOURCE: &str = "AuthenticationContextClassReference";
+    if !is_auth_context(key) {
+        return Err(GraphError::invalid_value("id", RESOURCE));
+    }
+    let known = known_contexts(directory);
+    let mut context = match (
+        known.iter().find(|context| context.id == key),
+        &body.display_name,
+    ) {
+        (Some(known), _) => known.clone(),
+        (None, Some(name)) => AuthContext {
+            id: key.to_owned(),
+            display_name: name.clone(),
+            description: None,
+            available: false,
+        },
+        (None, None) => {
+            return Err(GraphError::bad(
+                "A value is required for property 'displayName' of resource 'AuthenticationContextClassReference'.",
+            ));
+        }
+    };
+    if let Some(name) = body.display_name {
+        if name.trim().is_empty() {
+            return Err(GraphError::invalid_value("displayName", RESOURCE));
+        }
+        context.display_name = name;
+    }
+    context.description = body.description.unwrap_or(context.description);
+    context.available = body.is_available.unwrap_or(context.available);
+    short(&context.display_name, 256, "displayName", RESOURCE)?;
+    let description = context.description.as_deref().unwrap_or_default();
+    short(description, 1024, "description", RESOURCE)?;
+    directory.auth_contexts.retain(|known| known.id != key);
+    directory.auth_contexts.push(context.clone());
+    Ok(context)
+}
+
+fn context_object(context: &AuthContext) -> Value {
+    json!({
+        "id": context.id,
+        "displayName": context.display_name,
+        "description": context.description,
+        "isAvailable": context.available,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Map;
+
+    #[test]
+    fn a_policy_of_the_file_can_be_told_and_read_again() {
+        let directory = Directory::demo();
+        for old in &directory.policies {
+            let mut told = object(&directory, old);
+            let told = told.as_object_mut().unwrap();
+            for name in ["id", "createdDateTime", "modifiedDateTime"] {
+                told.remove(name);
+            }
+            let body: Body = body::read(Map::clone(told)).unwrap();
+            let new = policy(&directory, body, old.id, 0).unwrap();
+            assert_eq!(
+                (new.users, new.require, new.enabled),
+                (old.users.clone(), old.require, old.enabled)
+            );
+        }
+    }
+}

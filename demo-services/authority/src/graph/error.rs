@@ -1,0 +1,126 @@
+//! Errors in Microsoft Graph's form (`microsoft-graph-docs`, `concepts/errors.md`).
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+
+use crate::clock;
+use crate::directory::DirectoryError;
+use crate::errors::Trace;
+
+/// Why a request to Graph is refused.
+#[derive(Clone, Debug)]
+pub(crate) struct GraphError {
+    pub(super) status: StatusCode,
+    pub(super) code: &'static str,
+    message: String,
+    /// Value of `WWW-Authenticate`.
+    challenge: Option<String>,
+}
+
+impl GraphError {
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+            challenge: None,
+        }
+    }
+
+    pub(super) fn challenge(mut self, challenge: String) -> Self {
+        self.challenge = Some(challenge);
+        self
+    }
+
+    /// The protocol was not kept: JSON, OData.
+    pub(super) fn protocol(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
+    }
+
+    /// A rule of the directory was not kept.
+    pub(super) fn bad(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "Request_BadRequest", message)
+    }
+
+    pub(super) fn unknown_property(name: &str) -> Self {
+        Self::bad(format!("Invalid property '{name}'."))
+    }
+
+    pub(super) fn invalid_value(property: &str, resource: &str) -> Self {
+        Self::bad(format!(
+            "Invalid value specified for property '{property}' of resource '{resource}'."
+        ))
+    }
+
+    pub(super) fn read_only(property: &str) -> Self {
+        Self::bad(format!(
+            "Property '{property}' is read-only and cannot be set."
+        ))
+    }
+
+    pub(super) fn denied() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "Authorization_RequestDenied",
+            "Insufficient privileges to complete the operation.",
+        )
+    }
+
+    pub(super) fn not_found(id: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "Request_ResourceNotFound",
+            format!(
+                "Resource '{id}' does not exist or one of its queried reference-property objects are not present."
+            ),
+        )
+    }
+
+    pub(super) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "Request_MultipleObjectsWithSameKeyValue",
+            message,
+        )
+    }
+
+    pub(super) fn quota(what: &str) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "Directory_QuotaExceeded",
+            format!("There are too many {what}."),
+        )
+    }
+
+    pub(super) fn response(self, trace: Trace, now: u64) -> Response {
+        let body = json!({
+            "error": {
+                "code": self.code,
+                "message": self.message,
+                "innerError": {
+                    "date": clock::timestamp(now).replace(' ', "T").trim_end_matches('Z'),
+                    "request-id": trace.trace_id.to_string(),
+                    "client-request-id": trace.correlation_id.to_string(),
+                },
+            },
+        });
+        let mut response = (self.status, Json(body)).into_response();
+        let challenge = self.challenge.map(HeaderValue::try_from);
+        if let Some(Ok(challenge)) = challenge {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}
+
+impl From<DirectoryError> for GraphError {
+    fn from(error: DirectoryError) -> Self {
+        Self::bad(format!(
+            "One or more property values specified are invalid. {error}"
+        ))
+    }
+}
