@@ -93,7 +93,7 @@ fn place(authority: &Authority, directory: &Directory, endpoint: &str) -> Result
     let own = authority.base.starts_with(&format!("{}://", url.scheme()))
         && url.username().is_empty()
         && url.password().is_none()
-        && is_own_host(authority, url.authority());
+        && (is_own_host(authority, url.authority()) || is_own_name(authority, &url));
     let (tenant, path) = url
         .path()
         .trim_start_matches('/')
@@ -112,6 +112,19 @@ fn place(authority: &Authority, directory: &Directory, endpoint: &str) -> Result
         segment.in_urls(directory),
         version.metadata()
     ))
+}
+
+/// MSAL for Python asks about its authority's name and leaves the port away.
+fn is_own_name(authority: &Authority, url: &Url) -> bool {
+    let name = url.host_str().filter(|_| url.port().is_none());
+    name.is_some_and(|name| {
+        authority.hosts.iter().any(|host| {
+            let port = host
+                .strip_prefix(name)
+                .and_then(|rest| rest.strip_prefix(':'));
+            port.is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+        })
+    })
 }
 
 /// No such tenant.

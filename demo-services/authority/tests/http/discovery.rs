@@ -183,6 +183,10 @@ async fn instance_discovery_leads_to_the_metadata_of_the_authority() {
             format!("{base}/organizations/oauth2/authorize"),
             format!("{base}/organizations/.well-known/openid-configuration"),
         ),
+        (
+            format!("http://localhost/{TENANT}/oauth2/v2.0/authorize"),
+            format!("{base}/{TENANT}/v2.0/.well-known/openid-configuration"),
+        ),
     ] {
         let answer = ask(endpoint).await;
         assert_eq!(
@@ -213,6 +217,17 @@ async fn instance_discovery_leads_to_the_metadata_of_the_authority() {
             "invalid_instance",
             50_049,
         ),
+        (
+            format!("http://login.example/{path}"),
+            "invalid_instance",
+            50_049,
+        ),
+        (
+            format!("https://localhost/{path}"),
+            "invalid_instance",
+            50_049,
+        ),
+        (format!("http://local/{path}"), "invalid_instance", 50_049),
         (
             format!("http://x@{host}/{path}"),
             "invalid_instance",
