@@ -1,7 +1,8 @@
 //! The authority over https: by a certificate of its own making and by one that is given.
 
 #![allow(
-    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
     clippy::unwrap_used,
     reason = "helpers of tests fail by panicking"
 )]
