@@ -96,6 +96,12 @@ async fn only_loopback_addresses_are_listened_on() {
 }
 
 #[tokio::test]
+async fn each_start_has_keys_of_its_own() {
+    let (one, other) = (Harness::start().await, Harness::start().await);
+    assert_ne!(one.running.kid(), other.running.kid());
+}
+
+#[tokio::test]
 async fn a_broken_directory_does_not_start() {
     let mut directory = Directory::demo();
     directory
