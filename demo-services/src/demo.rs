@@ -288,7 +288,7 @@ impl Running {
             [
                 "Authority",
                 self.authority.url(),
-                "sign-in, tokens, POST /control",
+                "sign-in, tokens, /admin, POST /control",
             ],
         ];
         let mut text = format!("\ntower-bearer demo\n\n  Open {open}\n\n");
@@ -315,7 +315,8 @@ impl Running {
         if let Some(token) = self.authority.control_token() {
             let _ = writeln!(
                 text,
-                "\n  Commands to the authority need the header X-Control: {token}"
+                "\n  Policies, users, keys, recent requests: {url}/admin\n    control token: {token}\n    the same as commands: POST {url}/control, with the token in the header X-Control",
+                url = self.authority.url()
             );
         }
         text.push_str("\n  Ctrl-C stops everything. Nothing is kept.\n");

@@ -279,7 +279,10 @@ async fn run_authority(args: AuthorityArgs) -> Result<(), Failure> {
         text.push_str(&trust);
     }
     if let Some(token) = running.control_token() {
-        text.push_str(&format!("\ncontrol token (header X-Control): {token}"));
+        text.push_str(&format!(
+            "\ncontrol token (header X-Control, or typed into {}/admin): {token}",
+            running.url()
+        ));
     }
     say(&mut io::stdout(), &text);
     running.serve_until(stop).await;

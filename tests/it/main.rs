@@ -6,6 +6,7 @@
     reason = "helpers of tests fail by panicking, with the place and the reason"
 )]
 
+mod authority_pages;
 mod browser;
 mod grpc;
 mod rejects;

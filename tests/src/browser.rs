@@ -240,9 +240,47 @@ impl Browser {
         panic!("in {DEADLINE:?} it did not happen that {what}");
     }
 
+    /// A command of the Chrome DevTools Protocol, for what WebDriver does not have: other screens, no scripts.
+    pub async fn devtools(&self, command: &str, parameters: Value) -> Value {
+        let body = json!({ "cmd": command, "params": parameters });
+        self.must(Method::POST, "/goog/cdp/execute", Some(body))
+            .await
+    }
+
+    /// Goes into the frame, or back to the page with `None`.
+    pub async fn frame(&self, css: Option<&str>) {
+        let id = match css {
+            None => Value::Null,
+            Some(css) => json!({ ELEMENT: self.find(css).await.expect("a frame") }),
+        };
+        self.must(Method::POST, "/frame", Some(json!({ "id": id })))
+            .await;
+    }
+
+    /// Types where the focus is moved by the keys themselves, without clearing the input first.
+    pub async fn keys(&self, css: &str, keys: &str) {
+        self.on_element(css, async |element| {
+            let path = format!("/element/{element}/value");
+            self.command(Method::POST, &path, Some(json!({ "text": keys })))
+                .await
+        })
+        .await;
+    }
+
+    /// Saves the whole page, below the fold as well, as `tests/screenshots/<name>.png`.
+    pub async fn whole_page(&self, name: &str) -> PathBuf {
+        let whole = json!({ "captureBeyondViewport": true });
+        let shot = self.devtools("Page.captureScreenshot", whole).await;
+        Self::save(name, &shot["data"])
+    }
+
     /// Saves what is seen as `tests/screenshots/<name>.png`.
     pub async fn screenshot(&self, name: &str) -> PathBuf {
         let shot = self.must(Method::GET, "/screenshot", None).await;
+        Self::save(name, &shot)
+    }
+
+    fn save(name: &str, shot: &Value) -> PathBuf {
         let bytes = STANDARD
             .decode(shot.as_str().unwrap_or_default())
             .expect("base64");

@@ -5,16 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value};
 
+use crate::admin::Sessions;
 use crate::changes::{Changes, LockedStores, Watched};
 use crate::clock::Clock;
-use crate::directory::{Directory, DirectoryError};
+use crate::directory::{Consent, Directory, DirectoryError, Mfa, Policy};
 use crate::errors::Refusal;
 use crate::keys::{KeyRing, Owner};
 use crate::meter::Meter;
 use crate::records::{Record, Stores};
+use crate::requests::Recent;
 use crate::state::Saving;
 use crate::tokens::{AccessToken, Stamp, Subject};
 use crate::version::TokenVersion;
+
+/// How many policies there may be before another is refused.
+const MAX_POLICIES: usize = 256;
 
 /// One authority, shared by its connections and by [`Running`](crate::Running).
 pub(crate) type Shared = Arc<Authority>;
@@ -28,6 +33,8 @@ pub(crate) struct Authority {
     pub(crate) hosts: Vec<String>,
     pub(crate) keys: KeyRing,
     pub(crate) meter: Meter,
+    pub(crate) recent: Recent,
+    pub(crate) admin: Mutex<Sessions>,
     pub(crate) control_token: Option<String>,
     pub(crate) directory: Watched<Arc<Directory>>,
     pub(crate) stores: Mutex<Stores>,
@@ -97,6 +104,76 @@ impl Authority {
         changed.is_some()
     }
 
+    /// Adds a policy, or puts it in the place of the one of that name.
+    pub(crate) fn require(&self, policy: Policy) -> Result<(), DirectoryError> {
+        self.change(|directory| {
+            let same = |known: &&mut Policy| known.name == policy.name;
+            if let Some(known) = directory.policies.iter_mut().find(same) {
+                *known = policy;
+            } else if directory.policies.len() < MAX_POLICIES {
+                directory.policies.push(policy);
+            } else {
+                return Err(DirectoryError::invalid("policies", "too many"));
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether the policy was there.
+    pub(crate) fn remove_policy(&self, name: &str) -> bool {
+        let mut directory = self.directory.write();
+        let Some(id) = directory.policy(name).map(|policy| policy.id) else {
+            return false;
+        };
+        let policies = &mut Arc::make_mut(&mut directory).policies;
+        policies.retain(|policy| policy.id != id);
+        true
+    }
+
+    /// Registers a user's second factor, with this code if one is given, or takes it away.
+    pub(crate) fn set_mfa(
+        &self,
+        user: &str,
+        mfa: Mfa,
+        otp: Option<&str>,
+    ) -> Result<(), DirectoryError> {
+        self.change(|directory| {
+            let user = directory.user_mut(user).ok_or_else(no_such_user)?;
+            if let Some(otp) = otp {
+                user.otp = Some(otp.to_owned().into());
+            }
+            user.mfa = mfa;
+            if mfa == Mfa::Registered && user.otp.is_none() {
+                return Err(DirectoryError::invalid(
+                    format!("users.{}.otp", user.username),
+                    "without a one-time code there is no second factor",
+                ));
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether the application exists.
+    pub(crate) fn set_consent(&self, app: &str, consent: Consent) -> bool {
+        let mut directory = self.directory.write();
+        let changed = Arc::make_mut(&mut directory)
+            .app_mut(app)
+            .map(|app| app.consent = consent);
+        changed.is_some()
+    }
+
+    /// Takes back what a user has granted to applications. Whether the user exists.
+    pub(crate) fn withdraw_consent(&self, user: &str) -> bool {
+        let directory = self.directory();
+        let Some(user) = directory.user(user) else {
+            return false;
+        };
+        let now = self.now();
+        self.stores().withdraw_consents(user.oid, now);
+        tracing::info!("consents of a user withdrawn");
+        true
+    }
+
     /// Whether the user exists.
     pub(crate) fn revoke(&self, user: &str) -> bool {
         let directory = self.directory();
@@ -151,4 +228,8 @@ impl Authority {
         key.sign(&key.header(version), claims)
             .map_err(|_| Refusal::server_error())
     }
+}
+
+fn no_such_user() -> DirectoryError {
+    DirectoryError::invalid("users", "no such user")
 }

@@ -92,6 +92,21 @@ impl<V> Expiring<V> {
         (expires > now).then_some(value)
     }
 
+    /// What is not expired, in no order.
+    pub(crate) fn live(&self, now: u64) -> impl Iterator<Item = &V> {
+        let live = move |(expires, _): &&(u64, V)| *expires > now;
+        self.entries.values().filter(live).map(|(_, value)| value)
+    }
+
+    /// Removes every entry whose key begins so. How many there were.
+    pub(crate) fn remove_all(&mut self, prefix: &str, now: u64) -> usize {
+        let gone = |key: &&String| key.starts_with(prefix);
+        let keys: Vec<_> = self.entries.keys().filter(gone).cloned().collect();
+        keys.iter()
+            .filter(|key| self.remove(key, now).is_some())
+            .count()
+    }
+
     /// Whether the key is known but its time is over.
     pub(crate) fn is_expired(&self, key: &str, now: u64) -> bool {
         self.entries
@@ -135,6 +150,19 @@ mod tests {
         assert_eq!(map.get("a", 110), None);
         assert!(map.is_expired("a", 110));
         assert_eq!(map.remove("a", 110), None);
+    }
+
+    #[test]
+    fn what_is_live_is_listed_and_what_begins_alike_goes_together() {
+        let mut map = Expiring::new(10, 8);
+        for (key, now) in [("a 1", 0), ("a 2", 5), ("b 1", 5)] {
+            map.insert(key.into(), key, now);
+        }
+        let mut live: Vec<_> = map.live(10).copied().collect();
+        live.sort_unstable();
+        assert_eq!(live, ["a 2", "b 1"]);
+        assert_eq!(map.remove_all("a ", 10), 1);
+        assert_eq!(map.live(10).copied().collect::<Vec<_>>(), ["b 1"]);
     }
 
     #[test]

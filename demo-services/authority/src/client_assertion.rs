@@ -222,7 +222,7 @@ impl Names<'_> {
     }
 }
 
-/// What may stand in `aud`: the token endpoint or the issuer of this tenant, compared as texts (RFC 7523 section 3).
+/// What may stand in `aud`: the token endpoint (of this tenant or of all) or the issuer, compared as texts (RFC 7523 section 3).
 pub(crate) struct Audiences<'a> {
     /// The authority's URL, without a slash at its end.
     pub(crate) base: &'a str,
@@ -236,6 +236,8 @@ impl Audiences<'_> {
         [
             format!("{base}/{id}/oauth2/v2.0/token"),
             format!("{base}/{}/oauth2/v2.0/token", tenant.domain),
+            format!("{base}/common/oauth2/v2.0/token"),
+            format!("{base}/organizations/oauth2/v2.0/token"),
             format!("{base}/{id}/v2.0"),
         ]
         .iter()
@@ -414,7 +416,13 @@ mod tests {
         );
         let domain = format!("{BASE}/{}/oauth2/v2.0/token", tenant().domain);
         let issuer = format!("{BASE}/{}/v2.0", tenant().id);
-        for audience in [json!(domain), json!(issuer), json!([endpoint()])] {
+        let common = format!("{BASE}/common/oauth2/v2.0/token");
+        for audience in [
+            json!(domain),
+            json!(issuer),
+            json!([endpoint()]),
+            json!(common),
+        ] {
             assert_eq!(with_claims(&[("aud", audience)]), Ok(()));
         }
         let upper = CLIENT.to_string().to_uppercase();

@@ -8,19 +8,25 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::uri::Authority as HostAndPort;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 
 use crate::authority::{Authority, Shared};
+use crate::directory::{Consent, DirectoryError, Mfa, Policy};
 use crate::meter::{Endpoint, Fault};
 use crate::server;
 
 /// One command.
 #[derive(Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
-enum Command {
+pub(crate) enum Command {
+    Consent {
+        app: String,
+        consent: Consent,
+    },
     Counters {},
     FailNext {
         endpoint: String,
@@ -36,6 +42,13 @@ enum Command {
         name: String,
         enabled: bool,
     },
+    RemovePolicy {
+        name: String,
+    },
+    Requests {},
+    Require {
+        policy: Policy,
+    },
     Revoke {
         user: String,
     },
@@ -43,10 +56,21 @@ enum Command {
     Skew {
         seconds: i64,
     },
+    User {
+        user: String,
+        mfa: Mfa,
+        otp: Option<SecretString>,
+    },
+    WithdrawConsent {
+        user: String,
+    },
     WithdrawKey {
         kid: String,
     },
 }
+
+/// A command that was not carried out: a status, and why in words.
+pub(crate) type Refused = (StatusCode, String);
 
 /// Guarded by a token, a loopback host, the absence of a foreign origin, and a content type that no HTML form can send.
 pub(crate) async fn control(
@@ -63,7 +87,10 @@ pub(crate) async fn control(
         return refuse(status, reason);
     }
     match serde_json::from_slice(&body) {
-        Ok(command) => run(&authority, command),
+        Ok(command) => match run(&authority, command) {
+            Ok(answer) => Json(answer).into_response(),
+            Err((status, reason)) => refuse(status, &reason),
+        },
         // The text may quote what was sent; position and kind say enough.
         Err(error) => refuse(
             StatusCode::BAD_REQUEST,
@@ -82,22 +109,11 @@ fn check(
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<(), (StatusCode, &'static str)> {
-    let presented = headers
-        .get("x-control")
-        .map(|value| digest(&SHA256, value.as_bytes()));
-    if presented.is_none_or(|presented| {
-        verify_slices_are_equal(
-            presented.as_ref(),
-            digest(&SHA256, token.as_bytes()).as_ref(),
-        )
-        .is_err()
-    }) {
+    let presented = headers.get("x-control").map(HeaderValue::as_bytes);
+    if !presented.is_some_and(|presented| is_token(token, presented)) {
         return Err((StatusCode::UNAUTHORIZED, "X-Control is missing or wrong"));
     }
-    // HTTP/1.1 has the host in the header, HTTP/2 in the URI; one of them is there, or the request would not have come this far.
-    let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
-    let named = host.or_else(|| uri.authority().map(|name| name.as_str().as_bytes()));
-    if !named.is_some_and(is_loopback_host) {
+    if !is_on_loopback(uri, headers) {
         return Err((StatusCode::FORBIDDEN, "only on a loopback host"));
     }
     if !headers
@@ -122,6 +138,23 @@ fn check(
     Ok(())
 }
 
+/// Compares digests, so that neither content nor length shows in the time.
+pub(crate) fn is_token(token: &str, presented: &[u8]) -> bool {
+    let (token, presented) = (
+        digest(&SHA256, token.as_bytes()),
+        digest(&SHA256, presented),
+    );
+    verify_slices_are_equal(presented.as_ref(), token.as_ref()).is_ok()
+}
+
+/// Whether this service is called by a loopback name.
+pub(crate) fn is_on_loopback(uri: &Uri, headers: &HeaderMap) -> bool {
+    // HTTP/1.1 has the host in the header, HTTP/2 in the URI; one of them is there, or the request would not have come this far.
+    let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
+    let named = host.or_else(|| uri.authority().map(|name| name.as_str().as_bytes()));
+    named.is_some_and(is_loopback_host)
+}
+
 fn is_loopback_host(name: &[u8]) -> bool {
     HostAndPort::try_from(name).is_ok_and(|name| {
         let ip = name.host().parse::<std::net::Ipv4Addr>();
@@ -129,16 +162,30 @@ fn is_loopback_host(name: &[u8]) -> bool {
     })
 }
 
-fn run(authority: &Authority, command: Command) -> Response {
+/// What `POST /control` and the admin page do.
+pub(crate) fn run(authority: &Authority, command: Command) -> Result<Value, Refused> {
     let done = |done: bool, missing: &str| {
         if done {
-            Json(json!({ "done": true })).into_response()
+            Ok(json!({ "done": true }))
         } else {
-            refuse(StatusCode::NOT_FOUND, missing)
+            Err((StatusCode::NOT_FOUND, missing.to_owned()))
         }
     };
+    let kept = |changed: Result<(), DirectoryError>| match changed {
+        Ok(()) => done(true, ""),
+        Err(error) => Err((StatusCode::BAD_REQUEST, error.to_string())),
+    };
+    let no_key = || {
+        (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "no key could be made".to_owned(),
+        )
+    };
     match command {
-        Command::Counters {} => Json(authority.meter.counters()).into_response(),
+        Command::Consent { app, consent } => {
+            done(authority.set_consent(&app, consent), "no such application")
+        }
+        Command::Counters {} => Ok(json!(authority.meter.counters())),
         Command::FailNext {
             endpoint,
             n,
@@ -148,10 +195,11 @@ fn run(authority: &Authority, command: Command) -> Response {
             retry_after,
         } => {
             let Ok(endpoint) = named(&endpoint) else {
-                return refuse(
+                return Err((
                     StatusCode::BAD_REQUEST,
-                    "no such endpoint: it is one of authorize, discovery, keys, me and token",
-                );
+                    "no such endpoint: it is one of authorize, discovery, keys, me and token"
+                        .to_owned(),
+                ));
             };
             authority.meter.fail_next(
                 endpoint,
@@ -168,18 +216,31 @@ fn run(authority: &Authority, command: Command) -> Response {
         Command::Policy { name, enabled } => {
             done(authority.set_policy(&name, enabled), "no such policy")
         }
+        Command::RemovePolicy { name } => done(authority.remove_policy(&name), "no such policy"),
+        Command::Requests {} => Ok(json!({ "requests": authority.recent.all() })),
+        Command::Require { policy } => kept(authority.require(policy)),
         Command::Revoke { user } => done(authority.revoke(&user), "no such user"),
         Command::RotateKeys {} => match authority.keys.rotate() {
-            Ok(kid) => Json(json!({ "done": true, "kid": kid })).into_response(),
-            Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "no key could be made"),
+            Ok(kid) => Ok(json!({ "done": true, "kid": kid })),
+            Err(_) => Err(no_key()),
         },
         Command::Skew { seconds } => {
             authority.skew.store(seconds, Ordering::Relaxed);
             done(true, "")
         }
+        Command::User { user, .. } if authority.directory().user(&user).is_none() => {
+            done(false, "no such user")
+        }
+        Command::User { user, mfa, otp } => {
+            let otp = otp.as_ref().map(ExposeSecret::expose_secret);
+            kept(authority.set_mfa(&user, mfa, otp))
+        }
+        Command::WithdrawConsent { user } => {
+            done(authority.withdraw_consent(&user), "no such user")
+        }
         Command::WithdrawKey { kid } => match authority.keys.withdraw(&kid) {
             Ok(found) => done(found, "no such key"),
-            Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "no key could be made"),
+            Err(_) => Err(no_key()),
         },
     }
 }

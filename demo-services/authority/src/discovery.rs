@@ -10,6 +10,7 @@ use crate::authority::{Authority, Shared};
 use crate::directory::Directory;
 use crate::errors::{Refusal, Trace};
 use crate::form::Form;
+use crate::requests;
 use crate::server::{Known, is_own_host};
 use crate::version::{Segment, TokenVersion};
 
@@ -136,6 +137,7 @@ pub(crate) fn unknown_tenant() -> Refusal {
 
 /// A refusal as JSON.
 pub(crate) fn refused(authority: &Authority, refusal: &Refusal) -> Response {
-    let body = refusal.body(Trace::new(None), authority.now());
-    (refusal.status, Json(body)).into_response()
+    let trace = Trace::new(None);
+    requests::note(|request| request.refused(refusal, trace));
+    (refusal.status, Json(refusal.body(trace, authority.now()))).into_response()
 }

@@ -15,6 +15,7 @@ use secrecy::SecretSlice;
 use serde_json::{Map, Value, json};
 
 use crate::changes::{Changes, Watched};
+use crate::clock::{Clock, SystemClock};
 use crate::key_certificate::Certificate;
 use crate::version::TokenVersion;
 
@@ -36,6 +37,8 @@ pub(crate) struct SigningKey {
     certificate: Certificate,
     n: String,
     e: String,
+    /// When it was made, by the machine's clock.
+    made: u64,
 }
 
 impl SigningKey {
@@ -70,11 +73,17 @@ impl SigningKey {
             pair,
             n,
             e,
+            made: SystemClock.now(),
         })
     }
 
     pub(crate) fn kid(&self) -> &str {
         &self.certificate.x5t
+    }
+
+    /// Seconds since it was made, or read from a state file.
+    pub(crate) fn age(&self) -> u64 {
+        SystemClock.now().saturating_sub(self.made)
     }
 
     /// The header of a token: `typ` is `JWT`, never `at+jwt`; version 1.0 repeats the `kid` as `x5t`.
@@ -183,6 +192,11 @@ impl KeyRing {
         json!({ "keys": self.read().iter().map(|key| key.jwk(owner)).collect::<Vec<_>>() })
     }
 
+    /// The published keys, the signing one first.
+    pub(crate) fn published(&self) -> Vec<Arc<SigningKey>> {
+        self.read().clone()
+    }
+
     /// The claims of a token that one of the published keys signed.
     pub(crate) fn open(&self, token: &str) -> Option<Map<String, Value>> {
         let (input, signature) = token.rsplit_once('.')?;
@@ -199,11 +213,6 @@ impl KeyRing {
         key.verifies(input.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).ok()?)
             .then(|| object(claims))
             .flatten()
-    }
-
-    /// All keys, the signing one first.
-    pub(crate) fn published(&self) -> Vec<Arc<SigningKey>> {
-        self.read().clone()
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Vec<Arc<SigningKey>>> {

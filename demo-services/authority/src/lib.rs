@@ -59,10 +59,17 @@
 //! to `/{tenant}/consent`; each may post `cancel` instead. Each answer is the next page or a 303 to the client. The session is in the
 //! cookie [`SESSION_COOKIE`], which is `Secure`: a client with a cookie jar that refuses such cookies over http sends it back by hand.
 //!
+//! # Changing things while it runs
+//!
+//! [`Running::require`] adds or replaces a Conditional Access policy; users' second factors, consent, keys, the clock and failures have
+//! methods beside it. [`Running::requests`] tells what was asked of late. With [`Options::control`] the same is there for other processes
+//! as `POST /control`, and for people as `GET /admin`.
+//!
 //! # Randomness, time, memory
 //!
 //! Time comes from a [`Clock`]. Every store is bounded and expires; at capacity the oldest entry goes.
 
+mod admin;
 mod authority;
 mod authorize;
 mod bounded;
@@ -90,6 +97,7 @@ mod pages;
 mod policy;
 mod random;
 mod records;
+mod requests;
 mod running;
 mod scopes;
 mod server;
@@ -106,6 +114,7 @@ pub use directory::{
 pub use issue::TokenSpec;
 pub use listening::{LocalCa, LocalCaError, Tls, TlsError};
 pub use meter::{Counters, Endpoint, Fault};
+pub use requests::RecentRequest;
 pub use running::{LocalAuthority, Options, Running, StartError};
 pub use state::StateError;
 

@@ -11,6 +11,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use crate::authority::Shared;
+use crate::requests;
 
 /// An endpoint that is counted and can be told to fail.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -29,8 +30,14 @@ pub enum Endpoint {
     Token,
 }
 
-/// How many [`Endpoint`]s there are.
-const ENDPOINTS: usize = Endpoint::Token as usize + 1;
+/// All of them, for lists to choose from.
+pub(crate) const ENDPOINTS: [Endpoint; 5] = [
+    Endpoint::Authorize,
+    Endpoint::Discovery,
+    Endpoint::Keys,
+    Endpoint::Me,
+    Endpoint::Token,
+];
 
 /// How the next requests to an endpoint fail.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -143,9 +150,9 @@ pub(crate) enum GrantType {
 
 #[derive(Default)]
 pub(crate) struct Meter {
-    endpoints: [AtomicU64; ENDPOINTS],
+    endpoints: [AtomicU64; ENDPOINTS.len()],
     grants: [AtomicU64; 4],
-    faults: Mutex<[Option<(u32, Fault)>; ENDPOINTS]>,
+    faults: Mutex<[Option<(u32, Fault)>; ENDPOINTS.len()]>,
 }
 
 impl Meter {
@@ -154,6 +161,16 @@ impl Meter {
         if let Some(slot) = faults.get_mut(endpoint as usize) {
             *slot = (n > 0).then_some((n, fault));
         }
+    }
+
+    /// Failures that are still to come: where, how often, and how.
+    pub(crate) fn pending(&self) -> Vec<(Endpoint, u32, Fault)> {
+        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = |endpoint: &Endpoint| {
+            let (left, fault) = faults.get(*endpoint as usize)?.clone()?;
+            Some((*endpoint, left, fault))
+        };
+        ENDPOINTS.iter().filter_map(slot).collect()
     }
 
     pub(crate) fn count_grant(&self, grant: GrantType) {
@@ -207,6 +224,7 @@ pub(crate) async fn meter(
     next: Next,
 ) -> Response {
     if let Some(fault) = authority.meter.enter(endpoint) {
+        requests::note(|request| request.on_demand = true);
         if fault.delay_ms > 0 {
             tokio::time::sleep(Duration::from_millis(fault.delay_ms.min(20_000))).await;
         }

@@ -4,8 +4,9 @@ use askama::Template;
 use axum::response::{Html, IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use crate::clock;
 use crate::directory::Directory;
-use crate::errors::no_store;
+use crate::errors::{Refusal, Trace, no_store};
 
 pub(crate) const STYLE: &str = include_str!("../assets/authority.css");
 pub(crate) const FORM_POST_SCRIPT: &str = include_str!("../assets/form-post.js");
@@ -57,6 +58,8 @@ struct Consent<'a> {
 struct FormPost<'a> {
     action: &'a str,
     parameters: &'a [(&'static str, String)],
+    /// The error in words, if the answer is one.
+    complaint: Option<&'a str>,
 }
 
 #[derive(Template)]
@@ -64,6 +67,10 @@ struct FormPost<'a> {
 struct Message<'a> {
     title: &'a str,
     text: &'a str,
+    /// What to do now.
+    way_on: &'a str,
+    /// What helps to find the request again: label and value.
+    details: &'a [(&'static str, String)],
 }
 
 pub(crate) fn sign_in(page: &Page<'_>, username: &str) -> Response {
@@ -87,7 +94,18 @@ pub(crate) fn consent(page: &Page<'_>, username: &str, groups: &[Permissions]) -
 
 /// A form that sends itself to the client, or is sent by a button where scripts are off.
 pub(crate) fn form_post(action: &str, parameters: &[(&'static str, String)]) -> Response {
-    render(StatusCode::OK, &FormPost { action, parameters })
+    let complaint = parameters
+        .iter()
+        .find(|(name, _)| *name == "error_description")
+        .map(|(_, words)| words.as_str());
+    render(
+        StatusCode::OK,
+        &FormPost {
+            action,
+            parameters,
+            complaint,
+        },
+    )
 }
 
 pub(crate) fn error(status: StatusCode, text: &str) -> Response {
@@ -96,6 +114,30 @@ pub(crate) fn error(status: StatusCode, text: &str) -> Response {
         &Message {
             title: "That did not work",
             text,
+            way_on: "",
+            details: &[],
+        },
+    )
+}
+
+pub(crate) fn nothing_here() -> Response {
+    error(StatusCode::NOT_FOUND, "There is nothing here.")
+}
+
+/// A refusal that must not or cannot go back to the client, with what helps to find it again.
+pub(crate) fn refused(status: StatusCode, refusal: &Refusal, trace: Trace, now: u64) -> Response {
+    render(
+        status,
+        &Message {
+            title: "That did not work",
+            text: &refusal.sentence(),
+            way_on: "Go back to the application and start again. If it ends here once more, give what stands below to those who run the application.",
+            details: &[
+                ("Error", refusal.error.to_owned()),
+                ("Correlation ID", trace.correlation_id.to_string()),
+                ("Trace ID", trace.trace_id.to_string()),
+                ("Time", clock::timestamp(now)),
+            ],
         },
     )
 }
@@ -106,11 +148,13 @@ pub(crate) fn signed_out() -> Response {
         &Message {
             title: "You are signed out",
             text: "You can close this window.",
+            way_on: "",
+            details: &[],
         },
     )
 }
 
-fn render(status: StatusCode, template: &impl Template) -> Response {
+pub(crate) fn render(status: StatusCode, template: &impl Template) -> Response {
     let Ok(html) = template.render() else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
@@ -177,12 +221,15 @@ mod tests {
             FormPost {
                 action: evil,
                 parameters: &[("state", evil.to_owned())],
+                complaint: Some(evil),
             }
             .render()
             .unwrap(),
             Message {
                 title: evil,
                 text: evil,
+                way_on: evil,
+                details: &[("Error", evil.to_owned())],
             }
             .render()
             .unwrap(),

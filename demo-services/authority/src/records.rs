@@ -190,6 +190,19 @@ impl Stores {
         granted.cloned().unwrap_or_default()
     }
 
+    /// Takes back all that a user has granted. On how many APIs that was, over all clients.
+    pub(crate) fn withdraw_consents(&mut self, user: Uuid, now: u64) -> usize {
+        self.consents.remove_all(&format!("{user} "), now)
+    }
+
+    /// Live sessions of a user.
+    pub(crate) fn sessions_of(&self, user: Uuid, now: u64) -> usize {
+        self.sessions
+            .live(now)
+            .filter(|session| session.user == user && self.revoked_since(session).is_none())
+            .count()
+    }
+
     /// Counts a try **before** its answer is looked at, so that tries at the same time are not let through together.
     pub(crate) fn attempt(&mut self, guess: Guess, user: Uuid, now: u64) -> Attempt {
         let key = guess.key(user);

@@ -12,14 +12,16 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use url::Url;
 use uuid::Uuid;
 
+use crate::admin::Sessions;
 use crate::authority::{Authority, Shared};
 use crate::changes::{Changes, Watched};
 use crate::clock::{Clock, SystemClock};
-use crate::directory::{Directory, DirectoryError, is_loopback};
+use crate::directory::{Consent, Directory, DirectoryError, Mfa, Policy, is_loopback};
 use crate::keys::{KeyRing, SigningKey};
 use crate::meter::{Counters, Endpoint, Fault, Meter};
 use crate::random;
 use crate::records::Stores;
+use crate::requests::{Recent, RecentRequest};
 use crate::server;
 use crate::state::{self, Opened, Restored, StateError};
 use crate::version::TokenVersion;
@@ -129,14 +131,14 @@ impl Options {
         self
     }
 
-    /// Serves `POST /control`, guarded by a token made at start ([`Running::control_token`]).
+    /// Serves `POST /control` and the page `/admin`, guarded by a token made at start ([`Running::control_token`]).
     #[must_use]
     pub fn control(mut self) -> Self {
         self.control = Control::Generated;
         self
     }
 
-    /// Serves `POST /control`, guarded by this token.
+    /// Serves `POST /control` and the page `/admin`, guarded by this token.
     #[must_use]
     pub fn control_token(mut self, token: impl Into<String>) -> Self {
         self.control = Control::Given(token.into());
@@ -214,6 +216,8 @@ impl LocalAuthority {
             hosts,
             keys,
             meter: Meter::default(),
+            recent: Recent::default(),
+            admin: Mutex::new(Sessions::default()),
             control_token: match options.control {
                 Control::Off => None,
                 Control::Generated => Some(random::secret()),
@@ -337,6 +341,28 @@ impl Running {
         self.authority.meter.counters()
     }
 
+    /// The last 256 requests, the oldest first, in the order in which they were answered.
+    ///
+    /// ```
+    /// # use local_authority::{Directory, LocalAuthority, Options};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let authority = LocalAuthority::start(Directory::demo(), Options::default()).await?;
+    /// let token = format!("{}/{}/oauth2/v2.0/token", authority.url(), authority.tenant());
+    /// let form = [("grant_type", "refresh_token"), ("claims", "{}")];
+    /// reqwest::Client::new().post(token).form(&form).send().await?;
+    /// // Which grant? Did my client send `claims`? What was wrong?
+    /// let asked = authority.requests().pop().ok_or("no request")?;
+    /// assert_eq!((asked.grant_type, asked.claims), (Some("refresh_token"), true));
+    /// assert_eq!((asked.status, asked.aadsts), (Some(400), Some(900_144)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn requests(&self) -> Vec<RecentRequest> {
+        self.authority.recent.all()
+    }
+
     /// The published key set as JSON.
     #[must_use]
     pub fn jwks(&self) -> String {
@@ -354,6 +380,52 @@ impl Running {
     /// Switches a policy, by name or id. Whether it exists.
     pub fn set_policy(&self, name: &str, enabled: bool) -> bool {
         self.authority.set_policy(name, enabled)
+    }
+
+    /// Adds a Conditional Access policy, or puts it in the place of the one of that name. The next decision knows it.
+    ///
+    /// ```
+    /// # use local_authority::{Directory, LocalAuthority, Options, Policy};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let authority = LocalAuthority::start(Directory::demo(), Options::default()).await?;
+    /// authority.require(Policy::mfa_for_app("middle-tier").users(["alice@contoso.example"]))?;
+    /// assert!(authority.require(Policy::mfa_for_app("nobody's")).is_err());
+    /// assert!(authority.remove_policy("MFA for middle-tier"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the directory with it would break a rule of [`Directory::validate`], or has 256 policies already; nothing is changed then.
+    pub fn require(&self, policy: Policy) -> Result<(), DirectoryError> {
+        self.authority.require(policy)
+    }
+
+    /// Takes a policy away, by name or id. Whether it was there.
+    pub fn remove_policy(&self, name: &str) -> bool {
+        self.authority.remove_policy(name)
+    }
+
+    /// Registers a user's second factor or takes it away. `otp` replaces the one-time code; `None` leaves the one of the directory.
+    /// Sessions that have proven a second factor before stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such user, no code to register, or the code is a placeholder.
+    pub fn set_mfa(&self, user: &str, mfa: Mfa, otp: Option<&str>) -> Result<(), DirectoryError> {
+        self.authority.set_mfa(user, mfa, otp)
+    }
+
+    /// Whether a client's users are asked for their consent. Whether the client exists.
+    pub fn set_consent(&self, app: &str, consent: Consent) -> bool {
+        self.authority.set_consent(app, consent)
+    }
+
+    /// Takes back all that a user has granted on the consent page: AADSTS65001 from now on. Whether the user exists.
+    pub fn withdraw_consent(&self, user: &str) -> bool {
+        self.authority.withdraw_consent(user)
     }
 
     /// Signs with a new key from now on; the old one stays published. The new `kid`.

@@ -18,7 +18,7 @@ use crate::authority::{Authority, Shared};
 use crate::directory::Directory;
 use crate::meter::{Endpoint, meter};
 use crate::version::{Segment, TokenVersion};
-use crate::{authorize, control, discovery, grants, graph, logout, pages, state};
+use crate::{admin, authorize, control, discovery, grants, graph, logout, pages, requests, state};
 
 const MAX_BODY: usize = 64 * 1024;
 /// Longer than the longest delay that `fail_next` can ask for.
@@ -89,6 +89,7 @@ pub(crate) fn router(authority: Shared) -> Router {
         .merge(for_scripts)
         .merge(tenant)
         .merge(graph::routes(&authority))
+        .merge(admin::routes())
         .route("/control", post(control::control))
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
@@ -100,12 +101,16 @@ pub(crate) fn router(authority: Shared) -> Router {
             "/assets/form-post.js",
             get(|| asset("text/javascript; charset=utf-8", pages::FORM_POST_SCRIPT)),
         )
-        .fallback(|| async { pages::error(StatusCode::NOT_FOUND, "There is nothing here.") })
+        .fallback(|| async { pages::nothing_here() })
         .layer(middleware::from_fn_with_state(
             authority.clone(),
             state::on_disk_first,
         ))
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(
+            authority.clone(),
+            requests::record,
+        ))
         .layer(middleware::from_fn_with_state(authority.clone(), own_host))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::REQUEST_TIMEOUT,

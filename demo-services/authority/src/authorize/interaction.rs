@@ -15,12 +15,13 @@ use super::{Origin, page, proceed, user};
 use crate::authority::{Authority, Shared};
 use crate::cookies;
 use crate::directory::{Directory, User};
-use crate::errors::Refusal;
+use crate::errors::{Refusal, Trace};
 use crate::form::Form;
 use crate::pages;
 use crate::policy::Authentication;
 use crate::random;
 use crate::records::{Attempt, Flow, Guess, MAX_TRIES, Waiting};
+use crate::requests;
 use crate::server::{self, Known};
 
 const WRONG_CODE: &str = "That code is not right.";
@@ -121,6 +122,7 @@ fn guess<'a>(
     right: impl Fn(&User) -> bool,
 ) -> Result<&'a User, Wrong> {
     let user = named.ok_or(Wrong::Retry)?;
+    requests::note(|request| request.user(user));
     let now = authority.now();
     let attempt = authority.stores().attempt(kind, user.oid, now);
     match attempt {
@@ -161,12 +163,18 @@ pub(super) fn receive(
         waiting.then(|| stores.flows.remove(&id, now)).flatten()
     };
     let Some(flow) = flow else {
-        return Err(pages::error(
-            StatusCode::BAD_REQUEST,
-            "This sign-in has expired or was finished in another window. Go back to the application and start again.",
-        )
-        .into());
+        let refusal = Refusal::invalid_request(
+            50_089,
+            "This sign-in has expired or was finished in another window.",
+        );
+        let trace = Trace::new(None);
+        requests::note(|request| request.refused(&refusal, trace));
+        return Err(pages::refused(StatusCode::BAD_REQUEST, &refusal, trace, now).into());
     };
+    requests::note(|request| {
+        request.client(&flow.request.client);
+        request.trace(flow.request.trace);
+    });
     if form.get("cancel").is_some() {
         let refusal = Refusal::new(
             "access_denied",
@@ -232,6 +240,18 @@ fn failed(
     complaint: &'static str,
 ) -> Response {
     flow.failures += 1;
+    // On record only: the page says it in words, and never which of the two was wrong.
+    let noted = match flow.waiting {
+        Waiting::Mfa => Refusal::invalid_grant(
+            500_121,
+            "Authentication failed during strong authentication request.",
+        ),
+        _ => Refusal::invalid_grant(
+            50_126,
+            "Error validating credentials due to invalid username or password.",
+        ),
+    };
+    requests::note(|request| request.refused(&noted, flow.request.trace));
     tracing::info!(failures = flow.failures, trace_id = %flow.request.trace.trace_id, "wrong answer");
     // A name that nobody has cannot be locked; it gets the same answer as one that somebody has.
     if wrong == Wrong::Locked || flow.failures >= MAX_TRIES {

@@ -26,6 +26,7 @@ use crate::pages;
 use crate::policy::{self, Authentication, Question, Setting, Step, Verdict};
 use crate::random;
 use crate::records::{Code, Flow, Grant, Waiting};
+use crate::requests;
 use crate::server::Known;
 use crate::tokens::client_info;
 use request::{Prompt, Rejected};
@@ -57,12 +58,19 @@ pub(crate) async fn authorize(
             .ok()
             .and_then(|form| form.get("client-request-id")),
     );
+    requests::note(|request| {
+        request.trace(trace);
+        if let Ok(form) = &form {
+            request.form(&directory, form);
+        }
+    });
     let now = authority.now();
     let request = match AuthorizeRequest::parse(&directory, form, trace) {
         Ok(request) => request,
         Err(Rejected::Page(refusal)) => {
             tracing::info!(code = refusal.code, trace_id = %trace.trace_id, "authorization refused on a page");
-            return pages::error(StatusCode::BAD_REQUEST, &refusal.sentence());
+            requests::note(|request| request.refused(&refusal, trace));
+            return pages::refused(StatusCode::BAD_REQUEST, &refusal, trace, now);
         }
         Err(Rejected::Redirect(reply, refusal)) => {
             return reply.refuse(&refusal, trace, now, &method);
@@ -180,6 +188,7 @@ fn next(
     let Some((authentication, user)) = known else {
         return sign_in();
     };
+    requests::note(|request| request.user(user));
     let resource = &request.requested.resource;
     let grant = Grant {
         user: user.oid,

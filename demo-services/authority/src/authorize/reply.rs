@@ -7,6 +7,7 @@ use url::Url;
 
 use crate::errors::{Refusal, Trace};
 use crate::pages;
+use crate::requests;
 
 /// OAuth 2.0 Multiple Response Types and Form Post Response Mode.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -35,6 +36,7 @@ impl Reply {
         method: &Method,
     ) -> Response {
         tracing::info!(error = refusal.error, code = refusal.code, trace_id = %trace.trace_id, "authorization refused");
+        requests::note(|request| request.refused(refusal, trace));
         let mut parameters = vec![
             ("error", refusal.error.to_owned()),
             ("error_description", refusal.description(trace, now)),

@@ -3,6 +3,7 @@
 mod certificates;
 mod graph_app;
 mod parse;
+mod policies;
 mod profile;
 pub(crate) mod registration;
 mod validate;

@@ -45,7 +45,7 @@ pub enum DirectoryError {
 }
 
 impl DirectoryError {
-    pub(super) fn invalid(key: impl Into<String>, reason: impl Into<String>) -> Self {
+    pub(crate) fn invalid(key: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Invalid {
             key: key.into(),
             reason: reason.into(),
@@ -143,9 +143,7 @@ impl TryFrom<PolicyText> for Policy {
 
     fn try_from(text: PolicyText) -> Result<Self, Self::Error> {
         Ok(Self {
-            id: text
-                .id
-                .unwrap_or_else(|| random::derived_guid("policy", &text.name)),
+            id: text.id.unwrap_or_else(|| super::policies::id(&text.name)),
             name: text.name,
             target: match (text.app, text.auth_context) {
                 (Some(app), None) => Target::App(app),

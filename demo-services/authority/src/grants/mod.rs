@@ -23,6 +23,7 @@ use crate::form::Form;
 use crate::meter::GrantType;
 use crate::policy::{self, Authentication, Question, Setting, Verdict};
 use crate::records::Grant;
+use crate::requests;
 use crate::scopes::Requested;
 use crate::server::Known;
 use crate::tokens::{ACCESS_TOKEN_LIFETIME, AccessToken, IdToken, Subject, client_info};
@@ -59,6 +60,7 @@ pub(crate) async fn token(
         .and_then(|form| form.get("client-request-id"))
         .or_else(|| query.get("client-request-id"));
     let trace = Trace::new(id.or_else(|| headers.get("client-request-id")?.to_str().ok()));
+    requests::note(|request| request.trace(trace));
     let used_basic = headers.contains_key(header::AUTHORIZATION);
     let mut response = match respond(&authority, &directory, segment, &headers, form) {
         Ok((grant, answer)) => {
@@ -67,6 +69,7 @@ pub(crate) async fn token(
         }
         Err(refusal) => {
             tracing::info!(error = refusal.error, code = refusal.code, trace_id = %trace.trace_id, "token refused");
+            requests::note(|request| request.refused(&refusal, trace));
             let mut response =
                 (refusal.status, Json(refusal.body(trace, authority.now()))).into_response();
             if refusal.status == StatusCode::UNAUTHORIZED && used_basic {
@@ -115,6 +118,7 @@ fn respond(
         )
         .status(status)
     })?;
+    requests::note(|request| request.form(directory, &form));
     let grant = match form
         .get("grant_type")
         .ok_or_else(|| Refusal::missing("grant_type"))?
@@ -134,6 +138,7 @@ fn respond(
     authority.meter.count_grant(grant);
     let now = authority.now();
     let client = Client::identify(directory, headers, &form, &authority.base, now)?;
+    requests::note(|request| request.client(client.app));
     let request = TokenRequest {
         authority,
         directory,
@@ -223,6 +228,7 @@ impl<'a> TokenRequest<'a> {
             .find(|user| user.oid == authentication.user)
             .ok_or_else(gone)?;
         requested.still_there(self.directory)?;
+        requests::note(|request| request.user(user));
         let grant = Grant {
             user: user.oid,
             client: self.client.app.client_id,

@@ -35,7 +35,7 @@ async fn state_comes_back_to_the_byte_in_each_response_mode() {
     assert!(
         page.text.contains(&format!("action=\"{REDIRECT}\""))
             && page.text.contains("name=\"code\"")
-            && page.text.contains("<noscript>")
+            && page.text.contains("Continue</button>")
     );
     assert!(
         !page.text.contains("'<>") && page.text.contains("&#60;&#62;"),

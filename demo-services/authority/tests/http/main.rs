@@ -6,6 +6,8 @@ mod harness;
 mod made;
 
 #[cfg(test)]
+mod admin;
+#[cfg(test)]
 mod authorize;
 #[cfg(test)]
 mod certificates;
@@ -35,6 +37,8 @@ mod issue;
 mod on_behalf_of;
 #[cfg(test)]
 mod operations;
+#[cfg(test)]
+mod requests;
 #[cfg(test)]
 mod sessions;
 #[cfg(test)]

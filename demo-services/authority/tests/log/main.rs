@@ -13,7 +13,7 @@ mod harness;
 #[expect(dead_code, reason = "as the harness")]
 mod made;
 
-use harness::{Browser, C1, Harness, START, claims};
+use harness::{Answer, Browser, C1, Harness, START, claims};
 use local_authority::{Directory, ManualClock, Options};
 use made::{Made, TYPE};
 
@@ -102,6 +102,7 @@ async fn nothing_secret_is_logged() {
         ];
         assert_eq!(authority.token(&form).await.status, status);
     }
+    let admin = administer(&authority).await;
     // Loaded under another base URL, and not at all.
     let (cookie, directory, running) = (browser.cookie, authority.directory, authority.running);
     running.shutdown().await;
@@ -129,6 +130,8 @@ async fn nothing_secret_is_logged() {
         "state is written again",
         "base URL has changed",
         "is damaged",
+        "wrong token on the admin page",
+        "the admin page was opened",
     ] {
         assert!(log.contains(event), "{event}: {log}");
     }
@@ -158,6 +161,8 @@ async fn nothing_secret_is_logged() {
         foreign,
         certificate.thumbprint,
         daemon,
+        admin[0].clone(),
+        admin[1].clone(),
     ];
     for secret in secrets
         .iter()
@@ -168,9 +173,42 @@ async fn nothing_secret_is_logged() {
             "wrong-secret",
             "one-time",
             "control-me",
+            "wrong-token",
+            "new-code",
         ])
         .chain(names)
     {
         assert!(!log.contains(secret), "{secret}: {log}");
     }
+}
+
+/// A wrong token, the right one, and a command with a secret in it. The values of cookie and form token.
+async fn administer(authority: &Harness) -> [String; 2] {
+    let url = format!("{}/admin", authority.running.url());
+    let post = async |path: &str, cookie: &str, form: &[(&str, &str)]| {
+        let request = authority.http.post(format!("{url}{path}")).form(form);
+        let request = request.header("origin", authority.running.url());
+        Answer::of(request.header("cookie", cookie).send().await.unwrap()).await
+    };
+    post("/enter", "", &[("token", "wrong-token")]).await;
+    let answer = post("/enter", "", &[("token", "control-me")]).await;
+    let set = answer.headers["set-cookie"].to_str().unwrap();
+    let cookie = set.split(';').next().unwrap();
+    let page = authority.http.get(&url).header("cookie", cookie);
+    let form_token = Answer::of(page.send().await.unwrap())
+        .await
+        .field("form_token");
+    let form = [
+        ("form_token", form_token.as_str()),
+        ("do", "user"),
+        ("user", "carol"),
+        ("mfa", "registered"),
+        ("otp", "new-code"),
+    ];
+    assert_eq!(post("", cookie, &form).await.status, 303);
+    assert_eq!(
+        authority.running.directory().user("carol").unwrap().otp(),
+        Some("new-code")
+    );
+    [cookie.split_once('=').unwrap().1.to_owned(), form_token]
 }
