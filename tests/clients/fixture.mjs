@@ -10,6 +10,7 @@ const user = (username, more) => ({
   display_name: username,
   ...more,
 });
+const GRAPH = 'https://graph.microsoft.com';
 const registered = { mfa: 'registered', otp: '123456' };
 
 /** `spa` is the origin of the page that MSAL Browser runs on. */
@@ -21,6 +22,8 @@ export function fixture(spa) {
       // Nothing but her sessions are revoked, so nobody else's tests notice.
       user('rita', registered),
       user('carol', {}),
+      // Changes his own profile.
+      user('bob', registered),
     ],
     apps: [
       {
@@ -28,9 +31,14 @@ export function fixture(spa) {
         client_id: id(1),
         redirect_uris: { web: ['http://localhost:3000/callback'] },
         secrets: [secret()],
-        delegated: ['api://middle/access'],
+        delegated: ['api://middle/access', `${GRAPH}/User.Read`, `${GRAPH}/User.ReadWrite`],
       },
-      { name: 'spa', client_id: id(2), redirect_uris: { spa: [`${spa}/`, `${spa}/redirect`] }, delegated: ['api://middle/access'] },
+      {
+        name: 'spa',
+        client_id: id(2),
+        redirect_uris: { spa: [`${spa}/`, `${spa}/redirect`] },
+        delegated: ['api://middle/access', `${GRAPH}/User.Read`],
+      },
       {
         name: 'native',
         client_id: id(3),
@@ -54,7 +62,7 @@ export function fixture(spa) {
         secrets: [secret()],
         certificates: ['middle.pem'],
         optional_claims: ['acrs', 'idtyp', 'xms_cc'],
-        delegated: ['api://plain/read', 'api://strict/read', 'api://closed/read', 'api://old/read'],
+        delegated: ['api://plain/read', 'api://strict/read', 'api://closed/read', 'api://old/read', `${GRAPH}/User.Read`],
       },
       { name: 'plain', client_id: id(6), identifier_uris: ['api://plain'], scopes: ['read'], app_roles: ['Task.Run'] },
       { name: 'strict', client_id: id(7), identifier_uris: ['api://strict'], scopes: ['read'], optional_claims: ['acrs'] },

@@ -13,6 +13,7 @@ export const ACCESS = 'api://middle/access';
 export const PLAIN = 'api://plain/read';
 export const STRICT = 'api://strict/read';
 export const CLOSED = 'api://closed/read';
+export const USER_READ = 'https://graph.microsoft.com/User.Read';
 export const OLD = 'api://old/read';
 export const ELSEWHERE = 'api://elsewhere/read';
 /** What an API that wants a step-up asks for. */

@@ -13,6 +13,7 @@ export const columns = [
   'openid-client',
   'oauth4webapi',
   'passport',
+  'graph-client',
 ];
 const words = { ok: 'ok', refused: 'refused', failed: 'FAILED', begun: 'NO END' };
 

@@ -64,6 +64,18 @@ for (const mode of ['AAD', 'OIDC']) {
     assert.equal((await silent(page, 'acquireTokenSilent', { forceRefresh: true })).fromCache, false);
   });
 
+  inChromium('graph', async (page) => {
+    await leave(page, 'loginRedirect', { scopes: ['User.Read'] });
+    await signIn(page, 'alice');
+    await state(page, 'answered');
+    const me = await page.evaluate(async (url) => {
+      const headers = { authorization: `Bearer ${answer.accessToken}` };
+      return (await fetch(url, { headers })).json();
+    }, `${known.origin}/v1.0/me`);
+    assert.equal(me.userPrincipalName, users.alice.username);
+    assert.equal((await silent(page, 'acquireTokenSilent', { scopes: ['User.Read'] })).fromCache, true);
+  });
+
   inChromium('cache', async (page) => {
     const first = await signedIn(page);
     const before = await control({ do: 'counters' });

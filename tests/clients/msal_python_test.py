@@ -214,6 +214,16 @@ class Flows:
     def flow_obo_rs256(self):
         self.exchange(rs256("middle"), "2")
 
+    def flow_graph(self):
+        client = self.confidential("web")
+        flow = client.initiate_auth_code_flow(["User.Read"], redirect_uri=REDIRECT)
+        result = client.acquire_token_by_auth_code_flow(flow, browser("alice").go(flow["auth_uri"]).parameters)
+        headers = {"authorization": "Bearer " + result["access_token"]}
+        me = requests.get(KNOWN["origin"] + "/v1.0/me", headers=headers, timeout=30).json()
+        self.assertEqual(me["userPrincipalName"], USERS["alice"]["username"])
+        silent = client.acquire_token_silent(["User.Read"], client.get_accounts()[0])
+        self.assertEqual(silent["access_token"], result["access_token"])
+
     def flow_obo_after_step_up(self):
         client, pages = self.confidential("web"), browser("alice")
         weak = self.signed_in(client, pages)["access_token"]

@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { createPublicKey, verify, webcrypto } from 'node:crypto';
 import { flow } from './flows.mjs';
-import { ACCESS, C1, CLOSED, ELSEWHERE, PLAIN, STRICT, apps, browser, certificate, claims, control, known, skewed, users } from './harness.mjs';
+import { ACCESS, C1, CLOSED, ELSEWHERE, PLAIN, STRICT } from './harness.mjs';
+import { apps, browser, certificate, claims, control, known, skewed, users } from './harness.mjs';
 import { userToken } from './tokens.mjs';
 
 const ON_BEHALF_OF = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
