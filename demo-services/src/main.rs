@@ -75,7 +75,7 @@ struct AuthorityArgs {
     /// Serve https with a certificate that this command makes for localhost, and print how to trust it
     #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"])]
     https: bool,
-    /// Where --https keeps its certificates, so that they need to be trusted but once
+    /// Where --https keeps its certificates, which are made anew after a year and must then be trusted again
     #[arg(long, value_name = "DIR")]
     ca_dir: Option<PathBuf>,
     /// Serve https with this certificate (PEM, the server's own first)
@@ -262,7 +262,9 @@ async fn run_authority(args: AuthorityArgs) -> Result<(), Failure> {
         let directory = args.ca_dir.map_or_else(local_ca_directory, Ok)?;
         let ca = LocalCa::in_directory(&directory, SystemClock.now())?;
         options = options.tls(ca.tls()?);
-        trust = Some(how_to_trust(&LocalCa::file_in(&directory)));
+        // In full: the lines are for other shells, with other working directories.
+        let file = std::fs::canonicalize(LocalCa::file_in(&directory))?;
+        trust = Some(how_to_trust(&file, ca.is_new()));
     }
     options = match args.control_token {
         Some(token) => options.control_token(token),
@@ -304,16 +306,31 @@ fn local_ca_directory() -> Result<PathBuf, Failure> {
 }
 
 /// The line for each kind of client. The CA vouches for localhost, 127.0.0.1 and ::1 only.
-fn how_to_trust(ca: &Path) -> String {
-    let ca = ca.display();
+fn how_to_trust(ca: &Path, new: bool) -> String {
+    let age = if new {
+        "new, so nobody trusts it yet"
+    } else {
+        "as before"
+    };
+    let ca = shell_word(&ca.display().to_string());
     format!(
         "
-certificates are vouched for by {ca}; to trust it (for localhost only, it can sign nothing else):
+certificates are vouched for by {ca} ({age}); to trust it (for localhost only, it can sign nothing else):
   Node      export NODE_EXTRA_CA_CERTS={ca}
-  Python    export REQUESTS_CA_BUNDLE={ca}
+  Python    export REQUESTS_CA_BUNDLE={ca}    # in place of all other CAs
   curl      curl --cacert {ca} ...
   Chromium  mkdir -p $HOME/.pki/nssdb && certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n tower-bearer -i {ca}"
     )
+}
+
+/// As it must be typed into a POSIX shell.
+fn shell_word(text: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
+    if text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
 }
 
 fn read_directory(file: &Path) -> Result<Directory, Failure> {

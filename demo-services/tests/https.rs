@@ -97,6 +97,61 @@ async fn its_own_certificate_is_trusted_by_its_ca_also_after_a_restart() {
     }
 }
 
+/// What a client says when it has run the line that was printed for it; `None` where there is no such client.
+fn trusting(said: &str, client: &str, program: &str, call: &str, home: &Path) -> Option<String> {
+    let there = |program: &str| {
+        let found = Command::new("sh")
+            .args(["-c", &format!("command -v {program}")])
+            .output();
+        found.unwrap().status.success()
+    };
+    if !program.split(' ').all(there) {
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "no {program}");
+        eprintln!("{program} not found: the line for {client} is not tried");
+        return None;
+    }
+    let line = said
+        .lines()
+        .find_map(|line| line.trim_start().strip_prefix(client));
+    let line = line.unwrap_or_else(|| panic!("no line for {client} in {said}"));
+    let script = format!("{}\n{call}", line.trim_end_matches("..."));
+    // What the line for curl leaves open is the URL.
+    let script = script.replace(" \n", " ");
+    let output = Command::new("sh")
+        .args(["-c", &script])
+        .env("HOME", home)
+        .env_remove("NODE_EXTRA_CA_CERTS")
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{client}: {errors}");
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn each_line_makes_its_client_trust_the_authority() {
+    let directory = scratch("https own 'lines'");
+    let home = scratch("https-home");
+    fs::create_dir_all(&home).unwrap();
+    let arguments = [Path::new("--https"), Path::new("--ca-dir"), &directory];
+    let authority = start(&arguments, "certutil");
+    let url = format!("{}/readyz", authority.url);
+    let node = format!("node -e \"fetch('{url}').then(r => r.text()).then(console.log)\"");
+    let chromium = format!(
+        "chromium --headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking \
+         --disable-component-update --disable-sync --user-data-dir=$HOME/profile --dump-dom {url}"
+    );
+    for (client, program, call, page) in [
+        ("Node", "node", node.as_str(), "ok\n"),
+        ("curl", "curl", url.as_str(), "ok"),
+        ("Chromium", "certutil chromium", chromium.as_str(), ">ok<"),
+    ] {
+        if let Some(answer) = trusting(&authority.said, client, program, call, &home) {
+            assert!(answer.contains(page), "{client}: {answer}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_given_certificate_is_shown() {
     let directory = scratch("https-given");

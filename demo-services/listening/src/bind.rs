@@ -19,6 +19,7 @@ pub enum BindError {
     Address(String),
     /// The operating system refuses for a reason of its own.
     #[error("cannot listen on {address}")]
+    #[non_exhaustive]
     Io {
         /// Where it was tried.
         address: SocketAddr,

@@ -20,7 +20,7 @@ use tokio_rustls::rustls::client::danger::ServerCertVerifier as _;
 use crate::tls::{Tls, TlsError, provider};
 
 const DAY: u64 = 86_400;
-/// The longest that browsers accept for a server (CA/Browser Forum baseline requirements 6.3.2).
+/// Longer would be refused by clients that hold local CAs to what they ask of public ones.
 const LIFETIME: u64 = 397 * DAY;
 /// A certificate that ends sooner than this is replaced: it should not end while a service runs.
 const RENEWAL: u64 = 7 * DAY;
@@ -32,6 +32,7 @@ const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 const CA_FILE: &str = "ca.pem";
 const CERTIFICATE_FILE: &str = "localhost.pem";
 const KEY_FILE: &str = "localhost-key.pem";
+const LOCK_FILE: &str = ".lock";
 
 /// A CA that has signed one certificate, for `localhost`, `127.0.0.1` and `::1`, and is constrained to such names.
 ///
@@ -46,6 +47,7 @@ pub struct LocalCa {
     ca: String,
     certificate: String,
     key: String,
+    new: bool,
 }
 
 /// Why there is no local CA.
@@ -115,22 +117,26 @@ impl LocalCa {
             ca: pem("CERTIFICATE", ca.der()),
             certificate: pem("CERTIFICATE", certificate.der()),
             key: pem("PRIVATE KEY", key.serialized_der()),
+            new: true,
         })
     }
 
     /// The one that is kept in `directory`, which is made where it is missing; a new one where there is none, or where what is there is
-    /// not whole, or ends within a week. Its files are `ca.pem`, to be trusted, and `localhost.pem` and `localhost-key.pem` (mode 600)
-    /// for servers.
+    /// not whole, or ends within a week. Its files are `ca.pem`, to be trusted, and `localhost.pem` and `localhost-key.pem` for servers,
+    /// all of mode 600. Processes that start at once get the same one.
     ///
     /// # Errors
     ///
     /// The directory or a file can be neither read nor written.
     pub fn in_directory(directory: impl AsRef<Path>, now: u64) -> Result<Self, LocalCaError> {
         let directory = directory.as_ref();
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| LocalCaError::File { path, source }
-        };
+        fs::create_dir_all(directory).map_err(failed(directory))?;
+        let lock = directory.join(LOCK_FILE);
+        let held = private(OpenOptions::new().write(true).create(true)).open(&lock);
+        let held = held.and_then(|file| file.lock().map(|()| file));
+        // Until the end of this function.
+        let _held = held.map_err(failed(&lock))?;
+
         let read = |name| match fs::read_to_string(directory.join(name)) {
             Ok(text) => Ok(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
@@ -140,12 +146,12 @@ impl LocalCa {
             ca: read(CA_FILE)?,
             certificate: read(CERTIFICATE_FILE)?,
             key: read(KEY_FILE)?,
+            new: false,
         };
         if kept.is_good(now) && kept.is_good(now.saturating_add(RENEWAL)) {
             return Ok(kept);
         }
         let new = Self::in_memory(now)?;
-        fs::create_dir_all(directory).map_err(failed(directory))?;
         for (name, text) in [
             (KEY_FILE, &new.key),
             (CERTIFICATE_FILE, &new.certificate),
@@ -155,6 +161,12 @@ impl LocalCa {
             replace(&path, text).map_err(failed(&path))?;
         }
         Ok(new)
+    }
+
+    /// Whether it was made just now, so that nobody can trust it yet.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.new
     }
 
     /// The file to be trusted, of the CA that is kept in `directory`.
@@ -213,27 +225,32 @@ impl LocalCa {
     }
 }
 
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> LocalCaError + use<> {
+    let path = path.to_owned();
+    move |source| LocalCaError::File { path, source }
+}
+
 /// Writes a file that only its owner can read; nobody sees half of it.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut new = path.as_os_str().to_owned();
-    new.push(format!(".{}.new", std::process::id()));
+    new.push(".new");
     let new = PathBuf::from(new);
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let written = options
-        .open(&new)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())
-                .and_then(|()| file.sync_all())
-        })
-        .and_then(|()| fs::rename(&new, path));
-    if written.is_err() {
-        // The error says more than a second one about the rest of it could.
-        let _ = fs::remove_file(&new);
+    // What a crash left behind. Made anew, so that mode and owner are ours and no link is followed.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
-    written
+    let mut file = private(OpenOptions::new().write(true).create_new(true)).open(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&new, path)
+}
+
+/// For the owner alone, from the first moment on.
+fn private(options: &mut OpenOptions) -> &OpenOptions {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options
 }
 
 /// RFC 7468 section 2.
@@ -292,11 +309,12 @@ mod tests {
         let scratch = Scratch::new("kept");
         let directory = &scratch.0;
         let first = LocalCa::in_directory(directory, NOW).unwrap();
+        assert!(first.is_new());
         let file = fs::read_to_string(LocalCa::file_in(directory)).unwrap();
         assert_eq!(file, first.pem());
         let last = NOW + LIFETIME - RENEWAL;
         let again = LocalCa::in_directory(directory, last).unwrap();
-        assert_eq!(again.pem(), first.pem());
+        assert_eq!((again.pem(), again.is_new()), (first.pem(), false));
         let renewed = LocalCa::in_directory(directory, last + 1).unwrap();
         assert_ne!(renewed.pem(), first.pem());
     }
@@ -319,6 +337,38 @@ mod tests {
             assert!(new.is_good(NOW));
             last = new;
         }
+    }
+
+    #[test]
+    fn who_starts_at_once_gets_the_same_one() {
+        let scratch = Scratch::new("race");
+        let start = std::sync::Barrier::new(4);
+        let cas: Vec<LocalCa> = std::thread::scope(|scope| {
+            let one = || {
+                start.wait();
+                LocalCa::in_directory(&scratch.0, NOW).unwrap()
+            };
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(one)).collect();
+            threads.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert_eq!(cas.iter().filter(|ca| ca.is_new()).count(), 1);
+        for ca in &cas {
+            assert!(ca.is_good(NOW));
+            assert_eq!(ca.key_pem(), cas[0].key_pem());
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_in_the_way_is_not_followed() {
+        let scratch = Scratch::new("link");
+        let victim = Scratch::new("victim");
+        fs::create_dir(&scratch.0).unwrap();
+        fs::write(&victim.0, "precious").unwrap();
+        let link = scratch.0.join(format!("{KEY_FILE}.new"));
+        std::os::unix::fs::symlink(&victim.0, link).unwrap();
+        LocalCa::in_directory(&scratch.0, NOW).unwrap();
+        assert_eq!(fs::read_to_string(&victim.0).unwrap(), "precious");
     }
 
     #[cfg(unix)]
