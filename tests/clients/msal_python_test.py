@@ -420,7 +420,7 @@ def daemon(**settings):
 
 
 class ByAuthority(Flows, unittest.TestCase):
-    column = "msal-python"
+    column = "msal-python AAD"
     authority = {"authority": KNOWN["authority"], "instance_discovery": False}
 
     def flow_setting(self):
