@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header::AUTHORIZATION};
 use http_body_util::Empty;
-use local_authority::{Directory, LocalAuthority, Options, Running, TokenSpec};
+use local_authority::{Directory, LocalAuthority, Options, Running, TokenSpec, TokenVersion};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_bearer::AuthorityBuilder;
 
@@ -48,7 +48,7 @@ async fn check(running: &Running, trusted: AuthorityBuilder, rows: Vec<(&str, To
     }
 }
 
-fn user(version: u8) -> TokenSpec {
+fn user(version: TokenVersion) -> TokenSpec {
     TokenSpec::user("alice", API).version(version)
 }
 
@@ -60,38 +60,78 @@ async fn an_api_for_both_versions_takes_either() {
     let foreign_v2 = running.issuer().replace(&tenant, OTHER);
     let client_id = running.directory().app(API).unwrap().client_id.to_string();
     let rows = vec![
-        ("v2.0", user(2), 200),
-        ("v1.0 by URI", user(1), 200),
+        ("v2.0", user(TokenVersion::V2), 200),
+        ("v1.0 by URI", user(TokenVersion::V1), 200),
         (
             "v1.0 by client id",
-            TokenSpec::user("alice", client_id).version(1),
+            TokenSpec::user("alice", client_id).version(TokenVersion::V1),
             200,
         ),
         (
             "v1.0 of an application",
-            TokenSpec::app("daemon", API).version(1),
+            TokenSpec::app("daemon", API).version(TokenVersion::V1),
             200,
         ),
-        ("v2.0, expired", user(2).expires_in(-600), 401),
-        ("v1.0, expired", user(1).expires_in(-600), 401),
+        (
+            "v2.0, expired",
+            user(TokenVersion::V2).expires_in(-600),
+            401,
+        ),
+        (
+            "v1.0, expired",
+            user(TokenVersion::V1).expires_in(-600),
+            401,
+        ),
         (
             "v2.0 for another API",
-            user(2).audience("api://downstream-api"),
+            user(TokenVersion::V2).audience("api://downstream-api"),
             401,
         ),
         (
             "v1.0 for another API",
-            user(1).audience("api://downstream-api"),
+            user(TokenVersion::V1).audience("api://downstream-api"),
             401,
         ),
-        ("v2.0 of another tenant", user(2).claim("tid", OTHER), 401),
-        ("v1.0 of another tenant", user(1).claim("tid", OTHER), 401),
-        ("v2.0 of a foreign issuer", user(2).issuer(foreign_v2), 401),
-        ("v1.0 of a foreign issuer", user(1).issuer(foreign_v1), 401),
-        ("v2.0, another key", user(2).foreign_key(), 401),
-        ("v1.0, another key", user(1).foreign_key(), 401),
-        ("v2.0 without a client", user(2).without("azp"), 401),
-        ("v1.0 without a client", user(1).without("appid"), 401),
+        (
+            "v2.0 of another tenant",
+            user(TokenVersion::V2).claim("tid", OTHER),
+            401,
+        ),
+        (
+            "v1.0 of another tenant",
+            user(TokenVersion::V1).claim("tid", OTHER),
+            401,
+        ),
+        (
+            "v2.0 of a foreign issuer",
+            user(TokenVersion::V2).issuer(foreign_v2),
+            401,
+        ),
+        (
+            "v1.0 of a foreign issuer",
+            user(TokenVersion::V1).issuer(foreign_v1),
+            401,
+        ),
+        (
+            "v2.0, another key",
+            user(TokenVersion::V2).foreign_key(),
+            401,
+        ),
+        (
+            "v1.0, another key",
+            user(TokenVersion::V1).foreign_key(),
+            401,
+        ),
+        (
+            "v2.0 without a client",
+            user(TokenVersion::V2).without("azp"),
+            401,
+        ),
+        (
+            "v1.0 without a client",
+            user(TokenVersion::V1).without("appid"),
+            401,
+        ),
     ];
     let both = AuthorityBuilder::entra(&tenant).v1_tokens();
     check(&running, both, rows).await;
@@ -102,7 +142,10 @@ async fn an_api_for_both_versions_takes_either() {
 async fn an_api_for_version_2_takes_no_other() {
     let running = start().await;
     let tenant = running.tenant().to_string();
-    let rows = vec![("v2.0", user(2), 200), ("v1.0", user(1), 401)];
+    let rows = vec![
+        ("v2.0", user(TokenVersion::V2), 200),
+        ("v1.0", user(TokenVersion::V1), 401),
+    ];
     check(&running, AuthorityBuilder::entra(&tenant), rows).await;
     running.shutdown().await;
 }
@@ -114,12 +157,28 @@ async fn an_api_of_several_tenants_takes_keys_from_common() {
     let template = running.issuer().replace(&tenant, "{tenantid}");
     let foreign = running.issuer().replace(&tenant, OTHER);
     let rows = vec![
-        ("v2.0", user(2), 200),
-        ("the issuer of another", user(2).issuer(foreign), 401),
-        ("the template itself", user(2).issuer(template), 401),
-        ("the tenant of another", user(2).claim("tid", OTHER), 401),
-        ("without a tenant", user(2).without("tid"), 401),
-        ("another key", user(2).foreign_key(), 401),
+        ("v2.0", user(TokenVersion::V2), 200),
+        (
+            "the issuer of another",
+            user(TokenVersion::V2).issuer(foreign),
+            401,
+        ),
+        (
+            "the template itself",
+            user(TokenVersion::V2).issuer(template),
+            401,
+        ),
+        (
+            "the tenant of another",
+            user(TokenVersion::V2).claim("tid", OTHER),
+            401,
+        ),
+        (
+            "without a tenant",
+            user(TokenVersion::V2).without("tid"),
+            401,
+        ),
+        ("another key", user(TokenVersion::V2).foreign_key(), 401),
     ];
     let listed = AuthorityBuilder::entra_tenants([tenant.as_str(), OTHER]);
     check(&running, listed, rows).await;
@@ -127,10 +186,18 @@ async fn an_api_of_several_tenants_takes_keys_from_common() {
     check(
         &running,
         both,
-        vec![("v2.0", user(2), 200), ("v1.0", user(1), 200)],
+        vec![
+            ("v2.0", user(TokenVersion::V2), 200),
+            ("v1.0", user(TokenVersion::V1), 200),
+        ],
     )
     .await;
     let others = AuthorityBuilder::entra_tenants([OTHER, THIRD]);
-    check(&running, others, vec![("not listed", user(2), 401)]).await;
+    check(
+        &running,
+        others,
+        vec![("not listed", user(TokenVersion::V2), 401)],
+    )
+    .await;
     running.shutdown().await;
 }

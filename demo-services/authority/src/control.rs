@@ -201,16 +201,16 @@ pub(crate) fn run(authority: &Authority, command: Command) -> Result<Value, Refu
                         .to_owned(),
                 ));
             };
-            authority.meter.fail_next(
-                endpoint,
-                n,
-                Fault {
-                    status,
-                    delay_ms,
-                    body,
-                    retry_after,
-                },
-            );
+            let fault = Fault {
+                status,
+                delay_ms,
+                body,
+                retry_after,
+            };
+            fault
+                .check()
+                .map_err(|reason| (StatusCode::BAD_REQUEST, reason.to_owned()))?;
+            authority.meter.fail_next(endpoint, n, fault);
             done(true, "")
         }
         Command::Policy { name, enabled } => {

@@ -139,5 +139,9 @@ pub(crate) fn unknown_tenant() -> Refusal {
 pub(crate) fn refused(authority: &Authority, refusal: &Refusal) -> Response {
     let trace = Trace::new(None);
     requests::note(|request| request.refused(refusal, trace));
-    (refusal.status, Json(refusal.body(trace, authority.now()))).into_response()
+    (
+        refusal.status,
+        Json(refusal.body(trace, authority.now(), &authority.base)),
+    )
+        .into_response()
 }

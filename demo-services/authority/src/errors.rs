@@ -136,8 +136,8 @@ impl Refusal {
         format!("AADSTS{}: {}", self.code, self.text)
     }
 
-    /// The JSON body of the token endpoint. `claims` is a JSON **string**.
-    pub(crate) fn body(&self, trace: Trace, now: u64) -> Value {
+    /// The JSON body of the token endpoint of the authority at `base`. `claims` is a JSON **string**.
+    pub(crate) fn body(&self, trace: Trace, now: u64, base: &str) -> Value {
         let mut body = Map::new();
         body.insert("error".into(), self.error.into());
         body.insert(
@@ -151,6 +151,8 @@ impl Refusal {
             "correlation_id".into(),
             trace.correlation_id.to_string().into(),
         );
+        let uri = format!("{base}/error?code={}", self.code);
+        body.insert("error_uri".into(), uri.into());
         if let Some(suberror) = self.suberror {
             body.insert("suberror".into(), suberror.into());
         }
@@ -174,7 +176,8 @@ mod tests {
     #[test]
     fn the_envelope_is_the_one_of_entra() {
         let trace = Trace::new(Some("0d1c0000-0000-4000-8000-000000000001"));
-        let body = Refusal::revoked(1_604_106_651).body(trace, 1_795_319_366);
+        let body = Refusal::revoked(1_604_106_651).body(trace, 1_795_319_366, "http://h");
+        assert_eq!(body["error_uri"], "http://h/error?code=50173");
         assert_eq!(body["error"], "invalid_grant");
         assert_eq!(body["suberror"], "bad_token");
         assert_eq!(body["error_codes"], json!([50_173]));

@@ -67,15 +67,12 @@ impl TokenSpec {
         Self::new(None, Some(client.into()), resource.into())
     }
 
-    /// Of this version: 1 for 1.0, any other number for 2.0. By default of the version that the API has in the directory.
+    /// Of this version; by default of the one that the API has in the directory.
     ///
     /// `iss`, `ver`, the client's and the user's claims and the header follow it. `aud` of a version 1.0 token is the identifier URI
     /// that the API was named by; of an API that was named by its name the first one; of all others the client id.
-    pub fn version(mut self, version: u8) -> Self {
-        self.version = Some(match version {
-            1 => TokenVersion::V1,
-            _ => TokenVersion::V2,
-        });
+    pub fn version(mut self, version: TokenVersion) -> Self {
+        self.version = Some(version);
         self
     }
 
@@ -348,18 +345,11 @@ fn known_app(directory: &Directory, name: &str) -> App {
 }
 
 fn known_user(directory: &Directory, name: &str) -> User {
-    directory.user(name).cloned().unwrap_or_else(|| User {
-        username: name.to_owned(),
-        password: random::secret().into(),
-        otp: None,
-        oid: uuid::Uuid::parse_str(name).unwrap_or_else(|_| random::derived_guid("user", name)),
-        display_name: name.to_owned(),
-        given_name: None,
-        surname: None,
-        mail: None,
-        groups: Vec::new(),
-        roles: Vec::new(),
-        mfa: crate::directory::Mfa::NotRegistered,
-        profile: crate::directory::Profile::default(),
+    directory.user(name).cloned().unwrap_or_else(|| {
+        let mut user = User::new(name, random::secret(), name);
+        if let Ok(oid) = uuid::Uuid::parse_str(name) {
+            user.oid = oid;
+        }
+        user
     })
 }

@@ -30,6 +30,12 @@ pub(crate) struct Owner<'a> {
     pub(crate) issuer: &'a str,
 }
 
+/// No signing key could be made.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("no signing key could be made")]
+#[non_exhaustive]
+pub struct KeyError;
+
 /// One RSA key pair and its public names.
 pub(crate) struct SigningKey {
     pair: KeyPair,

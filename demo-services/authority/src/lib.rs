@@ -112,11 +112,13 @@ pub use directory::{
     Require, Target, Tenant, User,
 };
 pub use issue::TokenSpec;
+pub use keys::KeyError;
 pub use listening::{LocalCa, LocalCaError, Tls, TlsError};
 pub use meter::{Counters, Endpoint, Fault};
 pub use requests::RecentRequest;
 pub use running::{LocalAuthority, Options, Running, StartError};
 pub use state::StateError;
+pub use version::TokenVersion;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

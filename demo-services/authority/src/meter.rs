@@ -30,6 +30,9 @@ pub enum Endpoint {
     Token,
 }
 
+/// Shorter than any request's own deadline.
+const MAX_DELAY_MS: u64 = 20_000;
+
 /// All of them, for lists to choose from.
 pub(crate) const ENDPOINTS: [Endpoint; 5] = [
     Endpoint::Authorize,
@@ -44,13 +47,13 @@ pub(crate) const ENDPOINTS: [Endpoint; 5] = [
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Fault {
-    /// Status to answer with; without one the request is only delayed.
+    /// Status to answer with, 200 to 599 (else 500); without one the request is only delayed.
     #[serde(default)]
     pub status: Option<u16>,
     /// How long to wait first, at most 20 seconds.
     #[serde(default)]
     pub delay_ms: u64,
-    /// The answer's body.
+    /// The answer's body, if there is a status.
     #[serde(default)]
     pub body: String,
     /// Value of `Retry-After`.
@@ -91,9 +94,28 @@ impl Fault {
         self
     }
 
+    /// Why this would not be done as it stands.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        match self {
+            Self {
+                status: Some(..200 | 600..),
+                ..
+            } => Err("`status` is not from 200 to 599"),
+            Self { delay_ms, .. } if *delay_ms > MAX_DELAY_MS => {
+                Err("`delay_ms` is more than 20000")
+            }
+            Self {
+                status: None, body, ..
+            } if !body.is_empty() => Err("a `body` needs a `status`"),
+            _ => Ok(()),
+        }
+    }
+
     fn answer(&self) -> Option<Response> {
-        let status =
-            StatusCode::from_u16(self.status?).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.status?)
+            .ok()
+            .filter(|status| (200..600).contains(&status.as_u16()))
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let json = serde_json::from_str::<serde::de::IgnoredAny>(&self.body).is_ok();
         let content_type = if json {
             "application/json"
@@ -226,7 +248,7 @@ pub(crate) async fn meter(
     if let Some(fault) = authority.meter.enter(endpoint) {
         requests::note(|request| request.on_demand = true);
         if fault.delay_ms > 0 {
-            tokio::time::sleep(Duration::from_millis(fault.delay_ms.min(20_000))).await;
+            tokio::time::sleep(Duration::from_millis(fault.delay_ms.min(MAX_DELAY_MS))).await;
         }
         if let Some(answer) = fault.answer() {
             tracing::info!(

@@ -1,12 +1,14 @@
 //! The pages. Self-contained, without inline style or script; askama escapes every value.
 
 use askama::Template;
+use axum::extract::RawQuery;
 use axum::response::{Html, IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::clock;
 use crate::directory::Directory;
 use crate::errors::{Refusal, Trace, no_store};
+use crate::form::Form;
 
 pub(crate) const STYLE: &str = include_str!("../assets/authority.css");
 pub(crate) const FORM_POST_SCRIPT: &str = include_str!("../assets/form-post.js");
@@ -118,6 +120,23 @@ pub(crate) fn error(status: StatusCode, text: &str) -> Response {
             details: &[],
         },
     )
+}
+
+/// `GET /error?code=N`: where `error_uri` of a refusal leads.
+pub(crate) async fn error_code(RawQuery(query): RawQuery) -> Response {
+    let form = Form::parse(query.unwrap_or_default().as_bytes()).unwrap_or_default();
+    match form.get("code").map(str::parse::<u32>) {
+        Some(Ok(code)) => render(
+            StatusCode::OK,
+            &Message {
+                title: &format!("AADSTS{code}"),
+                text: "A refusal of this local authority, under the number that Microsoft Entra ID has for the same reason.",
+                way_on: "Its sentence stood beside the number in error_description. What Entra does and what this authority does stands in its TABLE.md.",
+                details: &[],
+            },
+        ),
+        _ => nothing_here(),
+    }
 }
 
 pub(crate) fn nothing_here() -> Response {

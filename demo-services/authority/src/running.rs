@@ -17,7 +17,7 @@ use crate::authority::{Authority, Shared};
 use crate::changes::{Changes, Watched};
 use crate::clock::{Clock, SystemClock};
 use crate::directory::{Consent, Directory, DirectoryError, Mfa, Policy, is_loopback};
-use crate::keys::{KeyRing, SigningKey};
+use crate::keys::{KeyError, KeyRing, SigningKey};
 use crate::meter::{Counters, Endpoint, Fault, Meter};
 use crate::random;
 use crate::records::Stores;
@@ -323,7 +323,7 @@ impl Running {
         self.port
     }
 
-    /// The directory as it stands now, policies switched on and off included.
+    /// The directory as it stands now, with all that was changed while it runs.
     #[must_use]
     pub fn directory(&self) -> Arc<Directory> {
         self.authority.directory()
@@ -423,7 +423,8 @@ impl Running {
         self.authority.set_consent(app, consent)
     }
 
-    /// Takes back all that a user has granted on the consent page: AADSTS65001 from now on. Whether the user exists.
+    /// Takes back all that a user has granted on the consent page: AADSTS65001 from now on, unless an administrator or the API itself has
+    /// granted the same. Whether the user exists.
     pub fn withdraw_consent(&self, user: &str) -> bool {
         self.authority.withdraw_consent(user)
     }
@@ -433,8 +434,8 @@ impl Running {
     /// # Errors
     ///
     /// When no key could be made.
-    pub fn rotate_keys(&self) -> Result<String, StartError> {
-        self.authority.keys.rotate().map_err(|_| StartError::Key)
+    pub fn rotate_keys(&self) -> Result<String, KeyError> {
+        self.authority.keys.rotate().map_err(|_| KeyError)
     }
 
     /// Takes a key out of the published set. Whether it was there.
@@ -442,11 +443,8 @@ impl Running {
     /// # Errors
     ///
     /// When it was the signing key and no new one could be made.
-    pub fn withdraw_key(&self, kid: &str) -> Result<bool, StartError> {
-        self.authority
-            .keys
-            .withdraw(kid)
-            .map_err(|_| StartError::Key)
+    pub fn withdraw_key(&self, kid: &str) -> Result<bool, KeyError> {
+        self.authority.keys.withdraw(kid).map_err(|_| KeyError)
     }
 
     /// The `kid` of the signing key.

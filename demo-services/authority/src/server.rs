@@ -93,6 +93,7 @@ pub(crate) fn router(authority: Shared) -> Router {
         .route("/control", post(control::control))
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
+        .route("/error", get(pages::error_code))
         .route(
             "/assets/authority.css",
             get(|| asset("text/css; charset=utf-8", pages::STYLE)),

@@ -7,8 +7,11 @@ const TENANT_ID: &str = "{tenantid}";
 
 /// Version of an access token. The API that it is for decides, never the client or the endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TokenVersion {
+#[non_exhaustive]
+pub enum TokenVersion {
+    /// 1.0, of which issuer, names of claims and key set are other ones.
     V1,
+    /// 2.0.
     V2,
 }
 

@@ -83,7 +83,7 @@ pub(super) fn words(command: &Command) -> String {
     match command {
         Command::Consent { app, consent } => match consent {
             Consent::Granted => format!("{app}: an administrator has consented for everybody."),
-            Consent::Required => format!("{app}: each user is asked for consent."),
+            Consent::Required => format!("{app}: each user is asked for what nobody has granted."),
         },
         Command::Counters {} | Command::Requests {} => "Nothing was changed.".to_owned(),
         Command::FailNext { endpoint, n: 0, .. } => {

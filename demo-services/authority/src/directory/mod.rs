@@ -101,6 +101,7 @@ pub struct Directory {
 /// Name and id of the tenant; both work in URLs.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Tenant {
     /// Directory (tenant) id.
     pub id: Uuid,
@@ -111,6 +112,7 @@ pub struct Tenant {
 /// A person who can sign in.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct User {
     /// Sign-in name, `alice@contoso.example`. Compared without regard to case.
     pub username: String,
@@ -219,6 +221,7 @@ fn version_2() -> u8 {
 /// Redirect URIs by the kind of client that owns them.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct RedirectUris {
     /// Single-page applications: public clients; the code is redeemed cross-origin.
     #[serde(default)]
@@ -315,7 +318,30 @@ pub enum Require {
     Mfa,
 }
 
+impl Tenant {
+    /// A tenant of this id and domain.
+    #[must_use]
+    pub fn new(id: Uuid, domain: impl Into<String>) -> Self {
+        Self {
+            id,
+            domain: domain.into(),
+        }
+    }
+}
+
 impl Directory {
+    /// A directory without users, applications and policies.
+    #[must_use]
+    pub fn new(tenant: Tenant) -> Self {
+        Self {
+            tenant,
+            users: Vec::new(),
+            apps: Vec::new(),
+            policies: Vec::new(),
+            auth_contexts: Vec::new(),
+        }
+    }
+
     /// The directory of the demo: users alice, bob and carol, and the four applications `spa-backend`, `middle-tier`,
     /// `downstream-api` and `daemon`. Their client secrets are made at random, here.
     #[must_use]
@@ -470,6 +496,30 @@ impl App {
 }
 
 impl User {
+    /// A user with nothing but a name and a password, and an object id that follows from the name.
+    #[must_use]
+    pub fn new(
+        username: impl Into<String>,
+        password: impl Into<SecretString>,
+        display_name: impl Into<String>,
+    ) -> Self {
+        let username = username.into();
+        Self {
+            oid: random::derived_guid("user", &username.to_ascii_lowercase()),
+            username,
+            password: password.into(),
+            otp: None,
+            display_name: display_name.into(),
+            given_name: None,
+            surname: None,
+            mail: None,
+            groups: Vec::new(),
+            roles: Vec::new(),
+            mfa: Mfa::NotRegistered,
+            profile: Profile::default(),
+        }
+    }
+
     /// The password.
     #[must_use]
     pub fn password(&self) -> &str {

@@ -70,8 +70,11 @@ pub(crate) async fn token(
         Err(refusal) => {
             tracing::info!(error = refusal.error, code = refusal.code, trace_id = %trace.trace_id, "token refused");
             requests::note(|request| request.refused(&refusal, trace));
-            let mut response =
-                (refusal.status, Json(refusal.body(trace, authority.now()))).into_response();
+            let mut response = (
+                refusal.status,
+                Json(refusal.body(trace, authority.now(), &authority.base)),
+            )
+                .into_response();
             if refusal.status == StatusCode::UNAUTHORIZED && used_basic {
                 response.headers_mut().insert(
                     header::WWW_AUTHENTICATE,

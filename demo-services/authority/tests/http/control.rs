@@ -161,6 +161,26 @@ async fn revoke_policy_and_skew_take_effect() {
 }
 
 #[tokio::test]
+async fn a_failure_that_cannot_be_as_told_is_refused() {
+    let authority = Harness::start().await;
+    let told = json!({ "do": "fail_next", "endpoint": "keys", "n": 1, "status": 200, "delay_ms": 20_000, "body": "{" });
+    assert_eq!(control(&authority, told.clone()).await.status, 200);
+    for (name, value) in [
+        ("status", json!(101)),
+        ("status", json!(42)),
+        ("status", json!(600)),
+        ("status", json!(null)),
+        ("delay_ms", json!(20_001)),
+    ] {
+        let mut other = told.clone();
+        other[name] = value;
+        let answer = control(&authority, other).await;
+        assert_eq!(answer.status, 400, "{name}");
+        assert!(answer.text.contains(name), "{}", answer.text);
+    }
+}
+
+#[tokio::test]
 async fn the_next_requests_fail_as_told_and_the_one_after_does_not() {
     let authority = Harness::start().await;
     control(&authority, json!({ "do": "fail_next", "endpoint": "token", "n": 2, "status": 503, "body": "{\"error\":\"temporarily_unavailable\"}", "retry_after": 7 })).await;

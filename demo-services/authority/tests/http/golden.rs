@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use local_authority::{Directory, OptionalClaim, TokenSpec};
+use local_authority::{Directory, OptionalClaim, TokenSpec, TokenVersion};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Browser, C1, DOWNSTREAM, Harness, START, claims};
@@ -336,58 +336,66 @@ async fn an_assertion_of_either_version_is_exchanged_if_it_is_of_one_piece() {
     let v1 = authority.running.issuer_v1();
     let v2 = authority.running.issuer().to_owned();
     let rows = [
-        ("v2.0", user(2), None),
-        ("v1.0, by URI", user(1), None),
-        ("v1.0, by client id", user(1).audience(MIDDLE_TIER), None),
+        ("v2.0", user(TokenVersion::V2), None),
+        ("v1.0, by URI", user(TokenVersion::V1), None),
+        (
+            "v1.0, by client id",
+            user(TokenVersion::V1).audience(MIDDLE_TIER),
+            None,
+        ),
         (
             "v1.0 from the issuer of v2.0",
-            user(1).issuer(&v2),
+            user(TokenVersion::V1).issuer(&v2),
             Some(50_013),
         ),
         (
             "v2.0 from the issuer of v1.0",
-            user(2).issuer(&v1),
+            user(TokenVersion::V2).issuer(&v1),
             Some(50_013),
         ),
         (
             "v1.0 that calls itself v2.0",
-            user(1).claim("ver", "2.0"),
+            user(TokenVersion::V1).claim("ver", "2.0"),
             Some(50_013),
         ),
         (
             "v2.0 that calls itself v1.0",
-            user(2).claim("ver", "1.0"),
+            user(TokenVersion::V2).claim("ver", "1.0"),
             Some(50_013),
         ),
-        ("no version", user(1).without("ver"), Some(50_013)),
+        (
+            "no version",
+            user(TokenVersion::V1).without("ver"),
+            Some(50_013),
+        ),
         (
             "an unknown version",
-            user(1).claim("ver", "3.0"),
+            user(TokenVersion::V1).claim("ver", "3.0"),
             Some(50_013),
         ),
         (
             "a version that is no text",
-            user(1).claim("ver", 1.0),
+            user(TokenVersion::V1).claim("ver", 1.0),
             Some(50_013),
         ),
         (
             "v2.0 for the URI",
-            user(2).audience("api://middle-tier"),
+            user(TokenVersion::V2).audience("api://middle-tier"),
             Some(500_131),
         ),
         (
             "v1.0 for another API",
-            user(1).audience("api://downstream-api"),
+            user(TokenVersion::V1).audience("api://downstream-api"),
             Some(500_131),
         ),
         (
             "v1.0 for the URI with a slash",
-            user(1).audience("api://middle-tier/"),
+            user(TokenVersion::V1).audience("api://middle-tier/"),
             Some(500_131),
         ),
         (
             "v1.0 of an application",
-            TokenSpec::app("daemon", "middle-tier").version(1),
+            TokenSpec::app("daemon", "middle-tier").version(TokenVersion::V1),
             Some(7_000_114),
         ),
     ];

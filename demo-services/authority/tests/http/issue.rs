@@ -1,7 +1,7 @@
 //! Tokens made to measure.
 
 use crate::harness::{Harness, START, claims};
-use local_authority::TokenSpec;
+use local_authority::{TokenSpec, TokenVersion};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -74,12 +74,12 @@ async fn a_version_is_chosen_whole() {
         ),
         (TokenSpec::user("alice", id.clone()), "1.0", &id),
         (
-            TokenSpec::user("alice", "middle-tier").version(2),
+            TokenSpec::user("alice", "middle-tier").version(TokenVersion::V2),
             "2.0",
             &id,
         ),
         (
-            TokenSpec::app("daemon", "downstream-api").version(1),
+            TokenSpec::app("daemon", "downstream-api").version(TokenVersion::V1),
             "1.0",
             "api://downstream-api",
         ),

@@ -96,6 +96,27 @@ async fn only_loopback_addresses_are_listened_on() {
 }
 
 #[tokio::test]
+async fn the_page_of_an_error_number_exists_and_shows_nothing_else() {
+    let authority = Harness::start().await;
+    let refused = authority.token(&[]).await.json();
+    let page = async |uri: &str| Answer::of(authority.http.get(uri).send().await.unwrap()).await;
+    let uri = refused["error_uri"].as_str().unwrap();
+    let known = page(uri).await;
+    let number = refused["error_codes"][0].to_string();
+    assert_eq!(known.status, 200);
+    assert!(
+        known.text.contains(&format!("AADSTS{number}")),
+        "{}",
+        known.text
+    );
+    for other in ["<script>", "-1", "4294967296"] {
+        let other = page(&uri.replace(&number, other)).await;
+        assert_eq!(other.status, 404);
+        assert!(!other.text.contains("<script>"));
+    }
+}
+
+#[tokio::test]
 async fn each_start_has_keys_of_its_own() {
     let (one, other) = (Harness::start().await, Harness::start().await);
     assert_ne!(one.running.kid(), other.running.kid());
