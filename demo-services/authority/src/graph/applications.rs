@@ -193,9 +193,11 @@ pub(super) fn find_mut<'a>(
 fn create(call: &Call<'_>) -> Answered {
     call.caller.require(WRITE)?;
     let mut body: Body = call.read()?;
-    let name = body.display_name.clone().ok_or_else(|| {
-        GraphError::bad("A value is required for property 'displayName' of resource 'Application'.")
-    })?;
+    if body.display_name.is_none() {
+        return Err(GraphError::bad(
+            "A value is required for property 'displayName' of resource 'Application'.",
+        ));
+    }
     let passwords = body.password_credentials.take().unwrap_or_default();
     let client_id = Uuid::new_v4();
     let mut secrets = Vec::new();
@@ -203,7 +205,8 @@ fn create(call: &Call<'_>) -> Answered {
         if directory.apps.len() >= MAX_APPLICATIONS {
             return Err(GraphError::quota("applications"));
         }
-        let mut app = App::new(name, client_id);
+        // Its name comes below, where it is told from the names of others.
+        let mut app = App::new(client_id.to_string(), client_id);
         app.consent = Consent::Required;
         app.registration.object_id = Some(Uuid::new_v4());
         app.registration.without_principal = true;
