@@ -291,6 +291,7 @@ fn apply(directory: &mut Directory, key: &Key, body: Body) -> Result<(), GraphEr
             }
         }
     }
+    let apis = directory.apps_and_graph();
     let app = find_mut(directory, key)?;
     if let Some(uris) = body.identifier_uris {
         app.identifier_uris = uris;
@@ -351,6 +352,8 @@ fn apply(directory: &mut Directory, key: &Key, body: Body) -> Result<(), GraphEr
         for resource in &required {
             list("requiredResourceAccess", &resource.resource_access)?;
         }
+        // Consent of the directory file is for what stood there, not for what is needed from now on.
+        app.write_grants_down(&apis);
         app.registration.required = Some(required);
     }
     if let Some(roles) = body.app_roles {
