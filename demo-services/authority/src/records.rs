@@ -240,7 +240,7 @@ impl Stores {
     /// Ends all sessions and grants of a user.
     pub(crate) fn revoke(&mut self, user: Uuid, now: u64) {
         let revocation = self.revocations.entry(user).or_default();
-        revocation.generation += 1;
+        revocation.generation = revocation.generation.saturating_add(1);
         revocation.at = now;
         self.revoked += 1;
     }
