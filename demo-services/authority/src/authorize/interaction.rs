@@ -158,10 +158,17 @@ pub(super) fn receive(
     let id = form.get("flow").unwrap_or_default().to_owned();
     let flow = {
         let mut stores = authority.stores();
+        // Whoever has signed out since, in another window, has left this one as well.
+        let signed_in = |flow: &Flow| {
+            flow.authentication.as_ref().is_none_or(|own| {
+                let mut sessions = stores.sessions.live(now);
+                sessions.any(|session| session.sid == own.sid)
+            })
+        };
         let waiting = stores
             .flows
             .get(&id, now)
-            .is_some_and(|flow| flow.waiting == page);
+            .is_some_and(|flow| flow.waiting == page && signed_in(flow));
         waiting.then(|| stores.flows.remove(&id, now)).flatten()
     };
     let Some(flow) = flow else {
