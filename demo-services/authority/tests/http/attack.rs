@@ -1077,6 +1077,32 @@ async fn a_session_value_that_was_planted_or_seen_before_is_worth_nothing_after_
 }
 
 #[tokio::test]
+async fn a_page_that_was_left_open_signs_nobody_in_after_a_sign_out() {
+    for (changes, path) in [(("prompt", "consent"), "consent"), (("claims", C1), "mfa")] {
+        for leave in [false, true] {
+            let authority = Harness::start().await;
+            let mut browser = Browser::default();
+            authority.code(&mut browser).await;
+            let page = authority.authorize(&browser, &[changes]).await;
+            if leave {
+                let url = authority.endpoint("oauth2/v2.0/logout");
+                let cookie = browser.cookie.take().unwrap();
+                let request = authority.http.get(url).header("cookie", cookie);
+                request.send().await.unwrap();
+            }
+            let form = [
+                ("flow", &*page.field("flow")),
+                ("accept", "1"),
+                ("code", "123456"),
+            ];
+            let answer = authority.submit(&mut browser, path, &form).await;
+            assert_eq!(answer.status, if leave { 400 } else { 303 }, "{path}");
+            assert_eq!(answer.text.contains("AADSTS50089"), leave);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_form_from_another_origin_moves_no_flow() {
     let authority = Harness::start().await;
     let mut browser = Browser::default();
