@@ -98,10 +98,10 @@ impl<V> Expiring<V> {
         self.entries.values().filter(live).map(|(_, value)| value)
     }
 
-    /// Removes every entry whose key begins so. How many there were.
-    pub(crate) fn remove_all(&mut self, prefix: &str, now: u64) -> usize {
-        let gone = |key: &&String| key.starts_with(prefix);
-        let keys: Vec<_> = self.entries.keys().filter(gone).cloned().collect();
+    /// Removes every entry whose key is of that kind. How many there were.
+    pub(crate) fn remove_all(&mut self, gone: impl Fn(&str) -> bool, now: u64) -> usize {
+        let keys = self.entries.keys().filter(|key| gone(key));
+        let keys: Vec<_> = keys.cloned().collect();
         keys.iter()
             .filter(|key| self.remove(key, now).is_some())
             .count()
@@ -161,7 +161,7 @@ mod tests {
         let mut live: Vec<_> = map.live(10).copied().collect();
         live.sort_unstable();
         assert_eq!(live, ["a 2", "b 1"]);
-        assert_eq!(map.remove_all("a ", 10), 1);
+        assert_eq!(map.remove_all(|key| key.starts_with("a "), 10), 1);
         assert_eq!(map.live(10).copied().collect::<Vec<_>>(), ["b 1"]);
     }
 

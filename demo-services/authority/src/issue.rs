@@ -189,7 +189,7 @@ impl Running {
         let directory = self.authority.directory();
         let resource = known_app(&directory, &spec.resource);
         let version = spec.version.unwrap_or_else(|| resource.token_version());
-        let (claims, record) = spec.claims(
+        let (claims, uti, record) = spec.claims(
             &directory,
             &resource,
             version,
@@ -210,12 +210,9 @@ impl Running {
         } else {
             key.sign(&header, &claims)
         };
-        if let Some(uti) = claims.get("uti").and_then(Value::as_str) {
+        if claims.get("uti").and_then(Value::as_str) == Some(uti.as_str()) {
             let now = self.authority.now();
-            self.authority
-                .stores()
-                .records
-                .insert(uti.to_owned(), record, now);
+            self.authority.stores().records.insert(uti, record, now);
         }
         token.expect("a key that was made here can sign")
     }
@@ -229,7 +226,7 @@ impl TokenSpec {
         version: TokenVersion,
         stamp: Stamp<'_>,
         generation: impl Fn(uuid::Uuid) -> u64,
-    ) -> (Map<String, Value>, Record) {
+    ) -> (Map<String, Value>, String, Record) {
         let may_call = |app: &&App| {
             app.delegated
                 .iter()
@@ -285,7 +282,7 @@ impl TokenSpec {
             subject,
             capabilities: &self.capabilities,
         };
-        let (mut claims, _) = token.claims(stamp);
+        let (mut claims, uti) = token.claims(stamp);
         if scopes.is_empty() {
             claims.remove("scp");
         }
@@ -314,6 +311,7 @@ impl TokenSpec {
         apply(&mut claims, self.claims.iter().cloned());
         (
             claims,
+            uti,
             Record {
                 resource: resource.client_id,
                 authentication,

@@ -192,7 +192,15 @@ impl Stores {
 
     /// Takes back all that a user has granted. On how many APIs that was, over all clients.
     pub(crate) fn withdraw_consents(&mut self, user: Uuid, now: u64) -> usize {
-        self.consents.remove_all(&format!("{user} "), now)
+        let prefix = format!("{user} ");
+        self.consents
+            .remove_all(|key| key.starts_with(&prefix), now)
+    }
+
+    /// Takes back all that users have granted to an application, and to others on it.
+    pub(crate) fn withdraw_consents_about(&mut self, app: Uuid, now: u64) {
+        let part = format!(" {app}");
+        self.consents.remove_all(|key| key.contains(&part), now);
     }
 
     /// Live sessions of a user.
@@ -232,7 +240,7 @@ impl Stores {
     /// Ends all sessions and grants of a user.
     pub(crate) fn revoke(&mut self, user: Uuid, now: u64) {
         let revocation = self.revocations.entry(user).or_default();
-        revocation.generation += 1;
+        revocation.generation = revocation.generation.saturating_add(1);
         revocation.at = now;
         self.revoked += 1;
     }

@@ -106,7 +106,11 @@ fn asked(directory: &Directory, request: &AuthorizeRequest) -> Vec<Asked> {
         .map(|api| Asked {
             client: resource.clone(),
             resource: api.clone(),
-            names: resource.permissions_on(api).map(str::to_owned).collect(),
+            names: resource
+                .permissions_on(api)
+                .filter(|name| !api.needs_admin(name))
+                .map(str::to_owned)
+                .collect(),
         });
     [own]
         .into_iter()

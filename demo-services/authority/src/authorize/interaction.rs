@@ -11,8 +11,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
 use uuid::Uuid;
 
-use super::{Origin, page, proceed, user};
+use super::request::redirect_uri_mismatch;
+use super::{Origin, page, proceed, registered, user};
 use crate::authority::{Authority, Shared};
+use crate::client;
 use crate::cookies;
 use crate::directory::{Directory, User};
 use crate::errors::{Refusal, Trace};
@@ -156,10 +158,17 @@ pub(super) fn receive(
     let id = form.get("flow").unwrap_or_default().to_owned();
     let flow = {
         let mut stores = authority.stores();
+        // Whoever has signed out since, in another window, has left this one as well.
+        let signed_in = |flow: &Flow| {
+            flow.authentication.as_ref().is_none_or(|own| {
+                let mut sessions = stores.sessions.live(now);
+                sessions.any(|session| session.sid == own.sid)
+            })
+        };
         let waiting = stores
             .flows
             .get(&id, now)
-            .is_some_and(|flow| flow.waiting == page);
+            .is_some_and(|flow| flow.waiting == page && signed_in(flow));
         waiting.then(|| stores.flows.remove(&id, now)).flatten()
     };
     let Some(flow) = flow else {
@@ -171,10 +180,23 @@ pub(super) fn receive(
         requests::note(|request| request.refused(&refusal, trace));
         return Err(pages::refused(StatusCode::BAD_REQUEST, &refusal, trace, now).into());
     };
-    requests::note(|request| {
-        request.client(&flow.request.client);
-        request.trace(flow.request.trace);
+    let request = &flow.request;
+    requests::note(|noted| {
+        noted.client(&request.client);
+        noted.trace(request.trace);
     });
+    // Where the answer may go is what the directory says now.
+    let id_of_client = request.client.client_id.to_string();
+    let still = client::find(&authority.directory(), &id_of_client).and_then(|client| {
+        let kind = registered(client, &request.reply.redirect_uri);
+        let same = kind == Some(request.kind);
+        same.then_some(()).ok_or_else(redirect_uri_mismatch)
+    });
+    if let Err(refusal) = still {
+        let trace = request.trace;
+        requests::note(|request| request.refused(&refusal, trace));
+        return Err(pages::refused(StatusCode::BAD_REQUEST, &refusal, trace, now).into());
+    }
     if form.get("cancel").is_some() {
         let refusal = Refusal::new(
             "access_denied",

@@ -77,13 +77,8 @@ impl AuthorizeRequest {
         let redirect_uri = form
             .get("redirect_uri")
             .ok_or_else(|| Rejected::Page(Refusal::missing("redirect_uri")))?;
-        let mismatch = || {
-            Rejected::Page(Refusal::invalid_request(
-                50_011,
-                "The redirect URI specified in the request does not match the redirect URIs configured for the application.",
-            ))
-        };
-        let kind = registered(client, redirect_uri).ok_or_else(mismatch)?;
+        let kind = registered(client, redirect_uri)
+            .ok_or_else(|| Rejected::Page(redirect_uri_mismatch()))?;
         let mut reply = Reply {
             redirect_uri: redirect_uri.to_owned(),
             mode: ResponseMode::Query,
@@ -176,6 +171,13 @@ fn mode(text: Option<&str>) -> Option<ResponseMode> {
         Some("form_post") => Some(ResponseMode::FormPost),
         Some(_) => None,
     }
+}
+
+pub(super) fn redirect_uri_mismatch() -> Refusal {
+    Refusal::invalid_request(
+        50_011,
+        "The redirect URI specified in the request does not match the redirect URIs configured for the application.",
+    )
 }
 
 fn unsupported(parameter: &str) -> Refusal {

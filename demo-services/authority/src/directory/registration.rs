@@ -363,13 +363,16 @@ impl Directory {
             .cloned()
     }
 
-    /// A name for an application that no other one has.
+    /// A name for an application that is no name, id or URI of another one: policies and commands go by any of these.
     pub(crate) fn unique_app_name(&self, display_name: &str, client_id: Uuid) -> String {
-        let taken = self
+        let graph = App::graph();
+        let mut others = self
             .apps
             .iter()
-            .any(|app| app.name == display_name && app.client_id != client_id);
-        if taken {
+            .chain([&graph])
+            .filter(|app| app.client_id != client_id);
+        // A policy on a deleted application keeps its id.
+        if form::guid(display_name).is_some() || others.any(|app| app.is(display_name)) {
             format!("{display_name} ({client_id})")
         } else {
             display_name.to_owned()

@@ -51,13 +51,10 @@ pub(super) fn redeem(request: &TokenRequest<'_>) -> Result<Value, Refusal> {
     if let Some(family) = code.redeemed {
         return Err(reused(request, family));
     }
-    let requested = match request.form.get("scope") {
-        None => code.request.requested.clone(),
-        Some(text) => within(
-            Requested::parse(request.directory, Some(text))?,
-            &code.request.requested,
-        )?,
-    };
+    // Read again in any case: the API may have changed since.
+    let original = &code.request.requested;
+    let scope = request.form.get("scope").unwrap_or(&original.text);
+    let requested = within(Requested::parse(request.directory, Some(scope))?, original)?;
     let demands = request
         .demands()?
         .with_capabilities(&code.request.demands.capabilities);

@@ -193,9 +193,11 @@ pub(super) fn find_mut<'a>(
 fn create(call: &Call<'_>) -> Answered {
     call.caller.require(WRITE)?;
     let mut body: Body = call.read()?;
-    let name = body.display_name.clone().ok_or_else(|| {
-        GraphError::bad("A value is required for property 'displayName' of resource 'Application'.")
-    })?;
+    if body.display_name.is_none() {
+        return Err(GraphError::bad(
+            "A value is required for property 'displayName' of resource 'Application'.",
+        ));
+    }
     let passwords = body.password_credentials.take().unwrap_or_default();
     let client_id = Uuid::new_v4();
     let mut secrets = Vec::new();
@@ -203,7 +205,8 @@ fn create(call: &Call<'_>) -> Answered {
         if directory.apps.len() >= MAX_APPLICATIONS {
             return Err(GraphError::quota("applications"));
         }
-        let mut app = App::new(name, client_id);
+        // Its name comes below, where it is told from the names of others.
+        let mut app = App::new(client_id.to_string(), client_id);
         app.consent = Consent::Required;
         app.registration.object_id = Some(Uuid::new_v4());
         app.registration.without_principal = true;
@@ -288,6 +291,7 @@ fn apply(directory: &mut Directory, key: &Key, body: Body) -> Result<(), GraphEr
             }
         }
     }
+    let apis = directory.apps_and_graph();
     let app = find_mut(directory, key)?;
     if let Some(uris) = body.identifier_uris {
         app.identifier_uris = uris;
@@ -348,6 +352,8 @@ fn apply(directory: &mut Directory, key: &Key, body: Body) -> Result<(), GraphEr
         for resource in &required {
             list("requiredResourceAccess", &resource.resource_access)?;
         }
+        // Consent of the directory file is for what stood there, not for what is needed from now on.
+        app.write_grants_down(&apis);
         app.registration.required = Some(required);
     }
     if let Some(roles) = body.app_roles {

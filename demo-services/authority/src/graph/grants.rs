@@ -82,6 +82,8 @@ pub(super) fn route(call: &Call<'_>, method: &Method, path: &[&str]) -> Answered
 
 /// `GET /servicePrincipals/{id}/oauth2PermissionGrants`.
 pub(super) fn of(call: &Call<'_>, key: &Key) -> Answered {
+    // Before it is looked up: who may not read is not told either what is there.
+    call.caller.require(READ)?;
     let client = service_principals::find(call.directory, key)?;
     list(call, &[client])
 }

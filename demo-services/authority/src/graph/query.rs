@@ -182,6 +182,9 @@ fn clause(text: &str) -> Option<(Clause, &str)> {
         None => (rest, false),
         Some(lambda) => {
             let (variable, body) = lambda.split_once(':')?;
+            if variable.trim().is_empty() {
+                return None;
+            }
             (body.trim_start().strip_prefix(variable.trim())?, true)
         }
     };

@@ -49,6 +49,9 @@ pub(super) fn route(
     list: &str,
     path: &[&str],
 ) -> Answered {
+    // Before it is looked up: who may neither read nor write is not told either what is there.
+    call.caller
+        .require(if method == Method::GET { READ } else { WRITE })?;
     let own = service_principals::find(call.directory, key)?.principal_id();
     let here = |assignment: &Assignment| {
         if list == "appRoleAssignments" {
@@ -60,7 +63,6 @@ pub(super) fn route(
     let set = "appRoleAssignments";
     match (method, path) {
         (&Method::GET, []) => {
-            call.caller.require(READ)?;
             let all = all(call.directory).into_iter().filter(here);
             let objects = all.map(|assignment| object(&assignment));
             call.many(
@@ -71,7 +73,6 @@ pub(super) fn route(
             )
         }
         (&Method::POST, []) => {
-            call.caller.require(WRITE)?;
             let body: Body = call.read()?;
             let created = call
                 .authority
@@ -79,7 +80,6 @@ pub(super) fn route(
             call.created(set, "appRoleAssignment", object(&created))
         }
         (&Method::DELETE, [assignment]) => {
-            call.caller.require(WRITE)?;
             let wanted = id(assignment)?;
             call.authority.change(|directory| {
                 let found = all(directory)

@@ -8,6 +8,8 @@ mod made;
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod attack;
+#[cfg(test)]
 mod authorize;
 #[cfg(test)]
 mod certificates;
