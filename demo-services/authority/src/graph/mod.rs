@@ -54,6 +54,8 @@ struct Call<'a> {
     /// As it stood when the request came in; changes are made on the directory of their own moment.
     directory: &'a Directory,
     caller: Caller,
+    /// As it was asked for: what is told leads back here.
+    path: &'a str,
     query: Query,
     headers: &'a HeaderMap,
     body: Result<Bytes, StatusCode>,
@@ -175,6 +177,7 @@ fn respond(
         authority,
         directory: &directory,
         caller,
+        path,
         query: Query::parse(query.unwrap_or_default())?,
         headers,
         body,
@@ -309,8 +312,9 @@ impl Call<'_> {
         format!("{}/v1.0/$metadata#{what}", self.authority.base)
     }
 
-    fn location(&self, path: &str) -> String {
-        format!("{}/v1.0/{path}", self.authority.base)
+    /// The URL that was asked for, without its query.
+    fn here(&self) -> String {
+        format!("{}{}", self.authority.base, self.path)
     }
 
     /// One object of the set `set`.
@@ -318,9 +322,10 @@ impl Call<'_> {
         Ok(Reply::Object(self.entity(set, kind, object)?))
     }
 
+    /// An object that is now in the list of the path, which is of the set `set`.
     fn created(&self, set: &str, kind: &str, object: Value) -> Answered {
         let id = object.get("id").and_then(Value::as_str).unwrap_or_default();
-        let location = self.location(&format!("{set}/{id}"));
+        let location = format!("{}/{id}", self.here());
         Ok(Reply::Created(location, self.entity(set, kind, object)?))
     }
 
@@ -355,12 +360,12 @@ impl Call<'_> {
         let (values, next) = self.query.page(values);
         let mut answer = json!({ "@odata.context": self.context(set), "value": values });
         if let (Some(next), Value::Object(answer)) = (next, &mut answer) {
-            answer.insert("@odata.nextLink".to_owned(), self.next(set, next).into());
+            answer.insert("@odata.nextLink".to_owned(), self.next(next).into());
         }
         Ok(Reply::Object(answer))
     }
 
-    fn next(&self, set: &str, skip: usize) -> String {
-        format!("{}?{}", self.location(set), self.query.following(skip))
+    fn next(&self, skip: usize) -> String {
+        format!("{}?{}", self.here(), self.query.following(skip))
     }
 }

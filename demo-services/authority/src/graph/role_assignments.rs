@@ -70,6 +70,15 @@ pub(super) fn route(
                 &["appRoleId", "resourceId"],
             )
         }
+        (&Method::GET, [assignment]) => {
+            call.caller.require(READ)?;
+            let wanted = id(assignment)?;
+            let found = all(call.directory)
+                .into_iter()
+                .find(|known| known.id == wanted && here(known))
+                .ok_or_else(|| GraphError::not_found(assignment))?;
+            call.one(set, "appRoleAssignment", object(&found))
+        }
         (&Method::POST, []) => {
             call.caller.require(WRITE)?;
             let body: Body = call.read()?;

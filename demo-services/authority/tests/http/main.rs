@@ -24,6 +24,8 @@ mod graph;
 #[cfg(test)]
 mod graph_guard;
 #[cfg(test)]
+mod graph_links;
+#[cfg(test)]
 mod graph_me;
 #[cfg(test)]
 mod graph_policies;
