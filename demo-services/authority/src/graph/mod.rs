@@ -16,8 +16,8 @@ mod service_principals;
 mod token;
 
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{RawQuery, State};
-use axum::middleware;
+use axum::extract::{RawQuery, Request, State};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Json, Router};
@@ -73,6 +73,29 @@ pub(crate) fn routes(authority: &Shared) -> Router<Shared> {
     Router::new()
         .route("/v1.0/me", any(serve).layer(metered))
         .route("/v1.0/{*path}", any(serve))
+        .route_layer(middleware::from_fn(cross_origin))
+}
+
+/// No cookie counts here, so that any origin may ask, as with Graph; and every answer can be read, also one that fails on demand. It
+/// stands outside of the meter: a preflight is no request of its client.
+async fn cross_origin(request: Request, next: Next) -> Response {
+    let mut response = if *request.method() == Method::OPTIONS {
+        preflight()
+    } else {
+        next.run(request).await
+    };
+    for (name, value) in [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            "Location, Retry-After, WWW-Authenticate, request-id, client-request-id",
+        ),
+    ] {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    response
 }
 
 async fn serve(
@@ -87,20 +110,16 @@ async fn serve(
         .get("client-request-id")
         .and_then(|value| value.to_str().ok());
     let trace = Trace::new(id);
-    let mut response = if method == Method::OPTIONS {
-        preflight()
-    } else {
-        let body = body.map_err(|rejection| rejection.status());
-        let answered = respond(
-            &authority,
-            &method,
-            uri.path(),
-            query.as_deref(),
-            &headers,
-            body,
-        );
-        finish(&authority, &method, answered, trace)
-    };
+    let body = body.map_err(|rejection| rejection.status());
+    let answered = respond(
+        &authority,
+        &method,
+        uri.path(),
+        query.as_deref(),
+        &headers,
+        body,
+    );
+    let mut response = finish(&authority, &method, answered, trace);
     let headers = response.headers_mut();
     no_store(headers);
     for (name, id) in [
@@ -110,16 +129,6 @@ async fn serve(
         if let Ok(value) = HeaderValue::try_from(id.to_string()) {
             headers.insert(HeaderName::from_static(name), value);
         }
-    }
-    // No cookie counts here, so that any origin may ask, as with Graph.
-    for (name, value) in [
-        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
-        (
-            header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            "Location, WWW-Authenticate, request-id, client-request-id",
-        ),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
     }
     response
 }

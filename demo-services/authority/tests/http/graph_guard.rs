@@ -291,10 +291,27 @@ async fn a_script_of_any_origin_may_call_and_read_the_challenge() {
 async fn me_is_counted_and_fails_on_demand() {
     let authority = Harness::start().await;
     let token = authority.running.issue(spec());
+    let url = format!("{}/v1.0/me", authority.running.url());
+    let ask = async |method: &str| {
+        let request = authority.http.request(method.parse().unwrap(), &url);
+        let request = request.header("origin", "https://spa.example");
+        let request = if method == "OPTIONS" {
+            request
+                .header("access-control-request-method", "GET")
+                .header("access-control-request-headers", "authorization")
+        } else {
+            request.bearer_auth(&token)
+        };
+        let answer = Answer::of(request.send().await.unwrap()).await;
+        assert_eq!(answer.headers["access-control-allow-origin"], "*");
+        answer
+    };
     authority
         .running
         .fail_next(Endpoint::Me, 1, Fault::status(503).with_retry_after(3));
-    let answer = authority.graph(&token, "GET", "me", None).await;
+    // A script's question whether it may ask is none of its requests.
+    assert_eq!(ask("OPTIONS").await.status, 204);
+    let answer = ask("GET").await;
     assert_eq!(
         (
             answer.status,
@@ -302,6 +319,7 @@ async fn me_is_counted_and_fails_on_demand() {
         ),
         (503, "3")
     );
-    assert_eq!(authority.graph(&token, "GET", "me", None).await.status, 200);
+    assert_eq!(ask("OPTIONS").await.status, 204);
+    assert_eq!(ask("GET").await.status, 200);
     assert_eq!(authority.running.counters().me, 2);
 }
