@@ -248,13 +248,14 @@ fn update(call: &Call<'_>, key: &Key) -> Answered {
 
 fn delete(call: &Call<'_>, key: &Key) -> Answered {
     call.caller.require(WRITE)?;
-    call.authority.change(|directory| {
+    let client_id = call.authority.change(|directory| {
         let app = find(directory, key)?;
         let (name, client_id) = (app.name.clone(), app.client_id);
         directory.unname(&name, client_id);
         directory.apps.retain(|app| app.client_id != client_id);
-        Ok::<_, GraphError>(())
+        Ok::<_, GraphError>(client_id)
     })?;
+    call.authority.end_app(client_id);
     Ok(Reply::Done)
 }
 

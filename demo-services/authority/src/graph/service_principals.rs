@@ -120,7 +120,7 @@ fn create(call: &Call<'_>) -> Answered {
 
 fn delete(call: &Call<'_>, key: &Key) -> Answered {
     call.caller.require(WRITE)?;
-    call.authority.change(|directory| {
+    let client_id = call.authority.change(|directory| {
         let client_id = find(directory, key)?.client_id;
         let apps = directory.apps_and_graph();
         let app = directory
@@ -145,8 +145,9 @@ fn delete(call: &Call<'_>, key: &Key) -> Answered {
             user.roles
                 .retain(|permission| resource.permission(permission).is_none());
         }
-        Ok::<_, GraphError>(())
+        Ok::<_, GraphError>(client_id)
     })?;
+    call.authority.end_app(client_id);
     Ok(Reply::Done)
 }
 

@@ -34,6 +34,8 @@ mod graph_registration;
 #[cfg(test)]
 mod graph_story;
 #[cfg(test)]
+mod graph_unregistered;
+#[cfg(test)]
 mod issue;
 #[cfg(test)]
 mod on_behalf_of;
