@@ -271,7 +271,8 @@ fn apply(directory: &mut Directory, key: &Key, body: Body) -> Result<(), GraphEr
             return Err(GraphError::read_only(name));
         }
     }
-    let client_id = find(directory, key)?.client_id;
+    let before = find(directory, key)?.clone();
+    let client_id = before.client_id;
     if let Some(name) = &body.display_name {
         rename(directory, key, name)?;
     }
@@ -370,6 +371,7 @@ fn apply(directory: &mut Directory, key: &Key, body: Body) -> Result<(), GraphEr
             "Property api.requestedAccessTokenVersion is invalid: it must be 2 for this signInAudience.",
         ));
     }
+    directory.follow(&before);
     Ok(())
 }
 
@@ -746,7 +748,7 @@ fn required(apps: &[App], app: &App) -> Vec<RequiredResource> {
     let needs = |api: &App| {
         let scopes = api.permission_scopes();
         let scopes = scopes.iter().filter(|scope| {
-            app.permissions_on(api)
+            app.held_on(api)
                 .any(|name| scope.value.as_deref() == Some(name))
         });
         let roles = api.roles();

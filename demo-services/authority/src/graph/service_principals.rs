@@ -135,7 +135,7 @@ fn delete(call: &Call<'_>, key: &Key) -> Answered {
         app.registration.without_principal = true;
         let resource = app.clone();
         for client in &mut directory.apps {
-            if client.permissions_on(&resource).next().is_some() {
+            if client.held_on(&resource).next().is_some() {
                 client.write_grants_down(&apps);
             }
             let permissions = &mut client.app_permissions;

@@ -30,6 +30,8 @@ mod graph_me;
 #[cfg(test)]
 mod graph_policies;
 #[cfg(test)]
+mod graph_references;
+#[cfg(test)]
 mod graph_registration;
 #[cfg(test)]
 mod graph_story;
