@@ -32,6 +32,7 @@ use crate::directory::Directory;
 use crate::errors::{Trace, no_store};
 use crate::form;
 use crate::meter::{Endpoint, meter};
+use crate::requests;
 use error::GraphError;
 use query::Query;
 use token::Caller;
@@ -119,6 +120,10 @@ async fn serve(
         &headers,
         body,
     );
+    requests::note(|request| {
+        request.trace(trace);
+        request.error = answered.as_ref().err().map(|error| error.code);
+    });
     let mut response = finish(&authority, &method, answered, trace);
     let headers = response.headers_mut();
     no_store(headers);
