@@ -49,6 +49,13 @@ pub(super) fn route(
     list: &str,
     path: &[&str],
 ) -> Answered {
+    // Before anything is looked up: whoever may not ask does not learn what there is.
+    match (method, path) {
+        (&Method::GET, [] | [_]) => call.caller.require(READ)?,
+        (&Method::POST, []) | (&Method::DELETE, [_]) => call.caller.require(WRITE)?,
+        (_, [] | [_]) => return Err(wrong_method()),
+        (_, [_, other, ..]) => return Err(super::no_segment(other)),
+    }
     let own = service_principals::find(call.directory, key)?.principal_id();
     let here = |assignment: &Assignment| {
         if list == "appRoleAssignments" {
@@ -60,7 +67,6 @@ pub(super) fn route(
     let set = "appRoleAssignments";
     match (method, path) {
         (&Method::GET, []) => {
-            call.caller.require(READ)?;
             let all = all(call.directory).into_iter().filter(here);
             let objects = all.map(|assignment| object(&assignment));
             call.many(
@@ -71,7 +77,6 @@ pub(super) fn route(
             )
         }
         (&Method::GET, [assignment]) => {
-            call.caller.require(READ)?;
             let wanted = id(assignment)?;
             let found = all(call.directory)
                 .into_iter()
@@ -80,7 +85,6 @@ pub(super) fn route(
             call.one(set, "appRoleAssignment", object(&found))
         }
         (&Method::POST, []) => {
-            call.caller.require(WRITE)?;
             let body: Body = call.read()?;
             let created = call
                 .authority
@@ -88,7 +92,6 @@ pub(super) fn route(
             call.created(set, "appRoleAssignment", object(&created))
         }
         (&Method::DELETE, [assignment]) => {
-            call.caller.require(WRITE)?;
             let wanted = id(assignment)?;
             call.authority.change(|directory| {
                 let found = all(directory)
@@ -102,8 +105,7 @@ pub(super) fn route(
             })?;
             Ok(Reply::Done)
         }
-        (_, [] | [_]) => Err(wrong_method()),
-        (_, [other, ..]) => Err(super::no_segment(other)),
+        _ => Err(wrong_method()),
     }
 }
 

@@ -323,3 +323,33 @@ async fn me_is_counted_and_fails_on_demand() {
     assert_eq!(ask("GET").await.status, 200);
     assert_eq!(authority.running.counters().me, 2);
 }
+
+#[tokio::test]
+async fn whoever_may_not_ask_does_not_learn_what_there_is() {
+    let authority = Harness::start().await;
+    let known = format!("servicePrincipals(appId='{}')", authority.id("daemon"));
+    let unknown = "servicePrincipals/0d1c0000-0000-4000-8000-000000000001".to_owned();
+    let one = "0d1c0000-0000-4000-8000-000000000002";
+    let nobody = authority.graph_token("alice", &["User.Read"]);
+    let body = json!({ "principalId": one, "resourceId": one, "appRoleId": one });
+    for (method, path, body) in [
+        ("GET", "oauth2PermissionGrants".to_owned(), None),
+        ("GET", "appRoleAssignments".to_owned(), None),
+        ("GET", format!("appRoleAssignments/{one}"), None),
+        ("POST", "appRoleAssignedTo".to_owned(), Some(body)),
+        ("DELETE", format!("appRoleAssignedTo/{one}"), None),
+    ] {
+        for principal in [&known, &unknown] {
+            let path = format!("{principal}/{path}");
+            let answer = authority.graph(&nobody, method, &path, body.clone()).await;
+            assert_eq!(answer.status, 403, "{method} {path}: {}", answer.text);
+        }
+        let path = format!("{unknown}/{path}");
+        authority.admin(method, &path, body, 404).await;
+    }
+    for path in ["appRoleAssignments", "oauth2PermissionGrants"] {
+        let path = format!("{known}/{path}");
+        authority.admin("GET", &path, None, 200).await;
+        authority.admin("PUT", &path, None, 405).await;
+    }
+}
