@@ -24,7 +24,7 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::authority::{Authority, Shared};
@@ -274,7 +274,7 @@ fn id(segment: &str) -> Result<Uuid, GraphError> {
 
 impl Call<'_> {
     /// The body as a JSON object.
-    fn object(&self) -> Result<serde_json::Map<String, Value>, GraphError> {
+    fn object(&self) -> Result<Map<String, Value>, GraphError> {
         let body = self.body.as_ref().map_err(|status| {
             let code = if *status == StatusCode::PAYLOAD_TOO_LARGE {
                 "RequestEntityTooLarge"
@@ -371,12 +371,18 @@ impl Call<'_> {
                 values.push(self.query.select(object, kind)?);
             }
         }
+        let count = self.query.counts().then_some(values.len());
         let (values, next) = self.query.page(values);
-        let mut answer = json!({ "@odata.context": self.context(set), "value": values });
-        if let (Some(next), Value::Object(answer)) = (next, &mut answer) {
+        let mut answer = Map::new();
+        answer.insert("@odata.context".to_owned(), self.context(set).into());
+        if let Some(count) = count {
+            answer.insert("@odata.count".to_owned(), count.into());
+        }
+        if let Some(next) = next {
             answer.insert("@odata.nextLink".to_owned(), self.next(next).into());
         }
-        Ok(Reply::Object(answer))
+        answer.insert("value".to_owned(), values.into());
+        Ok(Reply::Object(answer.into()))
     }
 
     fn next(&self, skip: usize) -> String {

@@ -1,5 +1,7 @@
 //! The links that Graph gives lead where they say: the next page of the same list, and the object that was made.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use crate::graph::{ADMIN, GRAPH, text};
@@ -151,4 +153,63 @@ async fn made(authority: &Harness, path: &str, body: Value) -> Value {
     let there = follow(authority, link.as_str()).await;
     assert_eq!(there, answer.json(), "{path}");
     there
+}
+
+#[tokio::test]
+async fn a_list_has_pages_of_100_unless_told_otherwise() {
+    let authority = Harness::with(|directory| {
+        for index in 0..101 {
+            let id = uuid::Uuid::from_u128(0xa_0000 + index);
+            let app = local_authority::App::new(format!("app {index}"), id);
+            directory.apps.push(app);
+        }
+    })
+    .await;
+    let many = authority.directory.apps.len();
+    for list in ["applications", "servicePrincipals"] {
+        let page = authority.admin("GET", list, None, 200).await;
+        assert_eq!(page["value"].as_array().unwrap().len(), 100, "{list}");
+        let ids: HashSet<String> = all_pages(&authority, list)
+            .await
+            .iter()
+            .map(|entry| text(entry, "id"))
+            .collect();
+        // Graph has a service principal and no application.
+        assert_eq!(ids.len(), many + usize::from(list == "servicePrincipals"));
+    }
+    let page = authority
+        .admin("GET", "applications?$top=999", None, 200)
+        .await;
+    assert_eq!(page["value"].as_array().unwrap().len(), many);
+    assert!(page.get("@odata.nextLink").is_none());
+}
+
+#[tokio::test]
+async fn a_count_is_of_all_that_matches_and_stands_on_the_first_page() {
+    let authority = Harness::start().await;
+    let many = authority.directory.apps.len();
+    let get = async |query: &str| {
+        let path = format!("applications?{query}");
+        authority.admin("GET", &path, None, 200).await
+    };
+    assert_eq!(get("$count=true").await["@odata.count"], many);
+    let first = get("$count=true&$top=1").await;
+    assert_eq!(first["@odata.count"], many);
+    let second = follow(&authority, &text(&first, "@odata.nextLink")).await;
+    assert!(second.get("@odata.count").is_none());
+    let one = get("$count=true&$filter=displayName%20eq%20'daemon'").await;
+    assert_eq!(one["@odata.count"], 1);
+    for without in ["$count=false", "$top=1"] {
+        assert!(
+            get(without).await.get("@odata.count").is_none(),
+            "{without}"
+        );
+    }
+    for bad in [
+        "applications?$count=yes",
+        "applications?$count=",
+        "me?$count=true",
+    ] {
+        authority.admin("GET", bad, None, 400).await;
+    }
 }
