@@ -17,6 +17,12 @@ const WRITE: &[&str] = &["Policy.ReadWrite.ConditionalAccess"];
 /// Entra's limit.
 const MAX_POLICIES: usize = 195;
 const MAX_LIST: usize = 100;
+/// Seconds.
+const DAY: u64 = 86_400;
+const HOUR: u64 = 3600;
+/// Longest sign-in frequency in days, and in hours (`signInFrequencySessionControl` resource type).
+const MOST_DAYS: u64 = 365;
+const MOST_HOURS: u64 = 23;
 
 /// Graph's `conditionalAccessPolicy` in a request.
 #[derive(Deserialize)]
@@ -410,11 +416,12 @@ fn frequency(asked: Frequency) -> Result<u64, GraphError> {
         ));
     }
     let (unit, most) = match asked.r#type {
-        Unit::Days => (86_400, 365),
-        Unit::Hours => (3600, 23),
+        Unit::Days => (DAY, MOST_DAYS),
+        Unit::Hours => (HOUR, MOST_HOURS),
     };
-    if (1..=most).contains(&asked.value) {
-        Ok(u64::from(asked.value) * unit)
+    let value = u64::from(asked.value);
+    if (1..=most).contains(&value) {
+        Ok(value * unit)
     } else {
         Err(invalid("sessionControls.signInFrequency.value"))
     }
@@ -476,7 +483,7 @@ fn object(directory: &Directory, policy: &Policy) -> Value {
             "customAuthenticationFactors": [],
             "termsOfUse": [],
         },
-        "sessionControls": policy.sign_in_frequency.map(told_frequency),
+        "sessionControls": policy.sign_in_frequency.and_then(told_frequency),
     })
 }
 
@@ -496,14 +503,18 @@ fn ids(directory: &Directory, names: &[String]) -> (Vec<String>, Vec<String>) {
     (users, groups)
 }
 
-/// Whole days or hours, at least one.
-fn told_frequency(seconds: u64) -> Value {
-    let (value, unit) = if seconds >= 86_400 && seconds.is_multiple_of(86_400) {
-        (seconds / 86_400, "days")
-    } else {
-        ((seconds / 3600).clamp(1, 23), "hours")
+/// The session control in Graph's words, which are 1 to 365 days or 1 to 23 hours; `None` where they cannot say it.
+fn told_frequency(seconds: u64) -> Option<Value> {
+    let whole = |unit: u64, most: u64| {
+        let value = seconds / unit;
+        (seconds.is_multiple_of(unit) && (1..=most).contains(&value)).then_some(value)
     };
-    json!({
+    let (value, unit) = match (whole(DAY, MOST_DAYS), whole(HOUR, MOST_HOURS)) {
+        (Some(days), _) => (days, "days"),
+        (None, Some(hours)) => (hours, "hours"),
+        (None, None) => return None,
+    };
+    Some(json!({
         "signInFrequency": {
             "value": value,
             "type": unit,
@@ -511,7 +522,7 @@ fn told_frequency(seconds: u64) -> Value {
             "authenticationType": "primaryAndSecondaryAuthentication",
             "frequencyInterval": "timeBased",
         },
-    })
+    }))
 }
 
 fn contexts(call: &Call<'_>, method: &Method, path: &[&str]) -> Answered {
@@ -656,6 +667,29 @@ fn context_object(context: &AuthContext) -> Value {
 mod tests {
     use super::*;
     use serde_json::Map;
+
+    #[test]
+    fn a_frequency_is_told_only_if_it_can_be_told_as_it_is() {
+        let told = |seconds| {
+            told_frequency(seconds).map(|told| {
+                let told = &told["signInFrequency"];
+                let read: Frequency = serde_json::from_value(told.clone()).unwrap();
+                assert_eq!(frequency(read).unwrap(), seconds);
+                format!("{} {}", told["value"], told["type"].as_str().unwrap())
+            })
+        };
+        for (seconds, text) in [
+            (HOUR, "1 hours"),
+            (23 * HOUR, "23 hours"),
+            (DAY, "1 days"),
+            (365 * DAY, "365 days"),
+        ] {
+            assert_eq!(told(seconds).as_deref(), Some(text));
+        }
+        for seconds in [0, 45, HOUR - 1, HOUR + 1, 25 * HOUR, DAY + 1, 366 * DAY] {
+            assert_eq!(told(seconds), None, "{seconds}");
+        }
+    }
 
     #[test]
     fn a_policy_of_the_file_can_be_told_and_read_again() {
