@@ -1,4 +1,4 @@
-//! `/v1.0/identity/conditionalAccess`: policies and authentication contexts.
+//! `/v1.0/identity/conditionalAccess`: policies.
 
 use http::Method;
 use serde::Deserialize;
@@ -7,13 +7,13 @@ use uuid::Uuid;
 
 use super::body::{self, short};
 use super::error::GraphError;
-use super::{Answered, Call, Reply, dates, id, organization, wrong_method};
-use crate::directory::registration::{AuthContext, PolicyRegistration};
+use super::{Answered, Call, Reply, contexts, dates, id, organization, wrong_method};
+use crate::directory::registration::PolicyRegistration;
 use crate::directory::{Directory, Policy, Require, Target, is_auth_context};
 use crate::form;
 
-const READ: &[&str] = &["Policy.Read.All", "Policy.ReadWrite.ConditionalAccess"];
-const WRITE: &[&str] = &["Policy.ReadWrite.ConditionalAccess"];
+pub(super) const READ: &[&str] = &["Policy.Read.All", "Policy.ReadWrite.ConditionalAccess"];
+pub(super) const WRITE: &[&str] = &["Policy.ReadWrite.ConditionalAccess"];
 /// Entra's limit.
 const MAX_POLICIES: usize = 195;
 const MAX_LIST: usize = 100;
@@ -117,23 +117,10 @@ enum Unit {
     Hours,
 }
 
-/// Graph's `authenticationContextClassReference` in a request.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-struct ContextBody {
-    id: Option<String>,
-    #[serde(deserialize_with = "body::given")]
-    display_name: Option<String>,
-    #[serde(deserialize_with = "body::nullable")]
-    description: Option<Option<String>>,
-    #[serde(deserialize_with = "body::given")]
-    is_available: Option<bool>,
-}
-
 pub(super) fn route(call: &Call<'_>, method: &Method, path: &[&str]) -> Answered {
     match path {
         ["policies", rest @ ..] => policies(call, method, rest),
-        ["authenticationContextClassReferences", rest @ ..] => contexts(call, method, rest),
+        ["authenticationContextClassReferences", rest @ ..] => contexts::route(call, method, rest),
         [other, ..] => Err(super::no_segment(other)),
         [] => Err(super::no_segment("conditionalAccess")),
     }
@@ -523,144 +510,6 @@ fn told_frequency(seconds: u64) -> Option<Value> {
             "frequencyInterval": "timeBased",
         },
     }))
-}
-
-fn contexts(call: &Call<'_>, method: &Method, path: &[&str]) -> Answered {
-    const SET: &str = "identity/conditionalAccess/authenticationContextClassReferences";
-    const KIND: &str = "authenticationContextClassReference";
-    match (method, path) {
-        (&Method::GET, []) => {
-            call.caller.require(READ)?;
-            let objects = known_contexts(call.directory);
-            let objects = objects.iter().map(context_object);
-            call.many(SET, KIND, objects, &["id", "displayName"])
-        }
-        (&Method::POST, []) => {
-            call.caller.require(WRITE)?;
-            let body: ContextBody = call.read()?;
-            let key = body.id.clone().unwrap_or_default();
-            let created = call.authority.change(|directory| {
-                let known = known_contexts(directory);
-                if known.iter().any(|context| context.id == key) {
-                    return Err(GraphError::conflict("The id is already in use."));
-                }
-                set_context(directory, &key, body)
-            })?;
-            call.created(SET, KIND, context_object(&created))
-        }
-        (&Method::GET, [key]) => {
-            call.caller.require(READ)?;
-            let contexts = known_contexts(call.directory);
-            let context = contexts.iter().find(|context| context.id == *key);
-            let context = context.ok_or_else(|| GraphError::not_found(key))?;
-            call.one(SET, KIND, context_object(context))
-        }
-        (&Method::PUT | &Method::PATCH, [key]) => {
-            call.caller.require(WRITE)?;
-            let body: ContextBody = call.read()?;
-            if body.id.as_ref().is_some_and(|id| id != key) {
-                return Err(GraphError::read_only("id"));
-            }
-            call.authority
-                .change(|directory| set_context(directory, key, body))?;
-            Ok(Reply::Done)
-        }
-        (&Method::DELETE, [key]) => {
-            call.caller.require(WRITE)?;
-            call.authority.change(|directory| {
-                let used = directory
-                    .policies
-                    .iter()
-                    .any(|policy| policy.protects_context(key));
-                if used {
-                    return Err(GraphError::bad(
-                        "The authentication context is used by a policy.",
-                    ));
-                }
-                let before = directory.auth_contexts.len();
-                directory.auth_contexts.retain(|context| context.id != *key);
-                if directory.auth_contexts.len() == before {
-                    return Err(GraphError::not_found(key));
-                }
-                Ok(())
-            })?;
-            Ok(Reply::Done)
-        }
-        (_, [] | [_]) => Err(wrong_method()),
-        (_, [_, other, ..]) => Err(super::no_segment(other)),
-    }
-}
-
-/// Those that Graph was told about, and those that policies name.
-fn known_contexts(directory: &Directory) -> Vec<AuthContext> {
-    let mut known = directory.auth_contexts.clone();
-    for target in directory.policies.iter().flat_map(Policy::targets) {
-        let Target::AuthContext(id) = target else {
-            continue;
-        };
-        if !known.iter().any(|context| context.id == *id) {
-            known.push(AuthContext {
-                id: id.clone(),
-                display_name: id.clone(),
-                description: None,
-                available: true,
-            });
-        }
-    }
-    known
-}
-
-/// Makes it if it is not there.
-fn set_context(
-    directory: &mut Directory,
-    key: &str,
-    body: ContextBody,
-) -> Result<AuthContext, GraphError> {
-    const RESOURCE: &str = "AuthenticationContextClassReference";
-    if !is_auth_context(key) {
-        return Err(GraphError::invalid_value("id", RESOURCE));
-    }
-    let known = known_contexts(directory);
-    let mut context = match (
-        known.iter().find(|context| context.id == key),
-        &body.display_name,
-    ) {
-        (Some(known), _) => known.clone(),
-        (None, Some(name)) => AuthContext {
-            id: key.to_owned(),
-            display_name: name.clone(),
-            description: None,
-            available: false,
-        },
-        (None, None) => {
-            return Err(GraphError::bad(
-                "A value is required for property 'displayName' of resource 'AuthenticationContextClassReference'.",
-            ));
-        }
-    };
-    if let Some(name) = body.display_name {
-        if name.trim().is_empty() {
-            return Err(GraphError::invalid_value("displayName", RESOURCE));
-        }
-        context.display_name = name;
-    }
-    context.description = body.description.unwrap_or(context.description);
-    context.available = body.is_available.unwrap_or(context.available);
-    short(&context.display_name, 256, "displayName", RESOURCE)?;
-    let description = context.description.as_deref().unwrap_or_default();
-    short(description, 1024, "description", RESOURCE)?;
-    directory.auth_contexts.retain(|known| known.id != key);
-    directory.auth_contexts.push(context.clone());
-    Ok(context)
-}
-
-fn context_object(context: &AuthContext) -> Value {
-    json!({
-        "id": context.id,
-        "displayName": context.display_name,
-        "description": context.description,
-        "isAvailable": context.available,
-    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod applications;
 mod body;
 mod conditional_access;
+mod contexts;
 mod credentials;
 mod dates;
 mod error;
