@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use crate::admin::Sessions;
 use crate::changes::{Changes, LockedStores, Watched};
@@ -172,6 +173,13 @@ impl Authority {
         self.stores().withdraw_consents(user.oid, now);
         tracing::info!("consents of a user withdrawn");
         true
+    }
+
+    /// After the end of an application, or of its service principal.
+    pub(crate) fn end_app(&self, client_id: Uuid) {
+        let now = self.now();
+        self.stores().end_app(client_id, now);
+        tracing::info!("what an application was granted has ended with it");
     }
 
     /// Whether the user exists.

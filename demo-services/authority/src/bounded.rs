@@ -98,10 +98,11 @@ impl<V> Expiring<V> {
         self.entries.values().filter(live).map(|(_, value)| value)
     }
 
-    /// Removes every entry whose key is of that kind. How many there were.
-    pub(crate) fn remove_all(&mut self, gone: impl Fn(&str) -> bool, now: u64) -> usize {
-        let keys = self.entries.keys().filter(|key| gone(key));
-        let keys: Vec<_> = keys.cloned().collect();
+    /// Removes every entry that is `gone`. How many of them had not expired.
+    pub(crate) fn remove_where(&mut self, now: u64, gone: impl Fn(&str, &V) -> bool) -> usize {
+        let gone = |(key, (_, value)): &(&String, &(u64, V))| gone(key, value);
+        let entries = self.entries.iter().filter(gone);
+        let keys: Vec<_> = entries.map(|(key, _)| key.clone()).collect();
         keys.iter()
             .filter(|key| self.remove(key, now).is_some())
             .count()
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_live_is_listed_and_what_begins_alike_goes_together() {
+    fn what_is_live_is_listed_and_what_is_alike_goes_together() {
         let mut map = Expiring::new(10, 8);
         for (key, now) in [("a 1", 0), ("a 2", 5), ("b 1", 5)] {
             map.insert(key.into(), key, now);
@@ -161,7 +162,8 @@ mod tests {
         let mut live: Vec<_> = map.live(10).copied().collect();
         live.sort_unstable();
         assert_eq!(live, ["a 2", "b 1"]);
-        assert_eq!(map.remove_all(|key| key.starts_with("a "), 10), 1);
+        assert_eq!(map.remove_where(10, |key, _| key.starts_with("a ")), 1);
+        assert_eq!(map.remove_where(10, |_, value| *value == "a 2"), 0);
         assert_eq!(map.live(10).copied().collect::<Vec<_>>(), ["b 1"]);
     }
 

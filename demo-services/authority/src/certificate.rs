@@ -14,6 +14,8 @@ use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
+use crate::calendar;
+
 /// The line with which a certificate in PEM (RFC 7468) begins.
 pub(crate) const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 
@@ -112,7 +114,13 @@ impl Certificate {
 
 /// The first certificate of a PEM file, alone: a chain and above all a private key stay in the file.
 pub(crate) fn first(file: &[u8]) -> Result<String, BadCertificate> {
-    let der = CertificateDer::from_pem_slice(file).map_err(|_| BadCertificate::Pem)?;
+    CertificateDer::from_pem_slice(file)
+        .map(|der| pem(&der))
+        .map_err(|_| BadCertificate::Pem)
+}
+
+/// A certificate's DER as PEM text, in lines of 64 letters (RFC 7468 section 3).
+pub(crate) fn pem(der: &[u8]) -> String {
     let mut text = format!("{BEGIN}\n");
     let mut encoded = STANDARD.encode(der);
     while encoded.len() > 64 {
@@ -123,7 +131,7 @@ pub(crate) fn first(file: &[u8]) -> Result<String, BadCertificate> {
     }
     text.push_str(&encoded);
     text.push_str("\n-----END CERTIFICATE-----\n");
-    Ok(text)
+    text
 }
 
 struct Fields<'a> {
@@ -226,12 +234,7 @@ impl<'a> Der<'a> {
         };
         let (month, day) = (next()?, next()?);
         let (hour, minute, second) = (next()?, next()?, next()?);
-        let real = (1..=12).contains(&month)
-            && (1..=31).contains(&day)
-            && hour < 24
-            && minute < 60
-            && second < 60;
-        real.then(|| days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second)
+        calendar::seconds((year, month, day), (hour, minute, second))
     }
 }
 
@@ -239,15 +242,6 @@ fn digits(text: &str) -> Option<i64> {
     text.bytes()
         .all(|byte| byte.is_ascii_digit())
         .then(|| text.parse().ok())?
-}
-
-/// Days from 1970 to a date, by Howard Hinnant's `days_from_civil` (for years after 0).
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
 /// Certificates for the tests of this crate.
@@ -279,7 +273,7 @@ pub(crate) mod made {
             params.not_after = rcgen::date_time_ymd(to, 1, 1);
             let private = rcgen::KeyPair::try_from(private.as_ref()).unwrap();
             let der = params.self_signed(&private).unwrap().der().to_vec();
-            let pem = pem("CERTIFICATE", &der);
+            let pem = one_line("CERTIFICATE", &der);
             Self { pem, der, key }
         }
 
@@ -297,7 +291,7 @@ pub(crate) mod made {
     }
 
     /// In one line, so that `first` has something to do.
-    pub(crate) fn pem(label: &str, der: &[u8]) -> String {
+    pub(crate) fn one_line(label: &str, der: &[u8]) -> String {
         let text = STANDARD.encode(der);
         format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
     }
@@ -306,7 +300,7 @@ pub(crate) mod made {
     pub(crate) fn elliptic() -> String {
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
         let certificate = CertificateParams::default().self_signed(&key).unwrap();
-        first(pem("CERTIFICATE", certificate.der()).as_bytes()).unwrap()
+        first(one_line("CERTIFICATE", certificate.der()).as_bytes()).unwrap()
     }
 
     /// RSA with 1024 bits, as no library here makes it any more.
@@ -329,7 +323,7 @@ pub(crate) mod made {
 mod tests {
     use std::sync::LazyLock;
 
-    use super::made::{Made, WEAK, elliptic, pem};
+    use super::made::{Made, WEAK, elliptic, one_line};
     use super::*;
     use crate::clock;
 
@@ -379,15 +373,15 @@ mod tests {
             (String::new(), BadCertificate::Pem),
             ("certs/middle.pem".to_owned(), BadCertificate::Pem),
             (BEGIN.to_owned(), BadCertificate::Pem),
-            (pem("CERTIFICATE", b"junk"), BadCertificate::X509),
+            (one_line("CERTIFICATE", b"junk"), BadCertificate::X509),
             (
-                pem("CERTIFICATE", &[&MADE.der[..], b"x"].concat()),
+                one_line("CERTIFICATE", &[&MADE.der[..], b"x"].concat()),
                 BadCertificate::X509,
             ),
-            (pem("PUBLIC KEY", &MADE.der), BadCertificate::Pem),
+            (one_line("PUBLIC KEY", &MADE.der), BadCertificate::Pem),
             (format!("{}{}", MADE.pem, MADE.pem), BadCertificate::More),
             (
-                format!("{}{}", MADE.pem, pem("PRIVATE KEY", b"x")),
+                format!("{}{}", MADE.pem, one_line("PRIVATE KEY", b"x")),
                 BadCertificate::More,
             ),
             (WEAK.to_owned(), BadCertificate::Key),
@@ -399,7 +393,7 @@ mod tests {
 
     #[test]
     fn of_a_file_only_the_first_certificate_is_taken() {
-        let secret = pem("PRIVATE KEY", b"secret");
+        let secret = one_line("PRIVATE KEY", b"secret");
         let file = format!("# ours\n{secret}{}{WEAK}", MADE.pem);
         let text = first(file.as_bytes()).unwrap();
         let certificate = Certificate::parse(&text).unwrap();
@@ -428,6 +422,7 @@ mod tests {
             (UTC_TIME, "20000229000000Z", None),
             (UTC_TIME, "701301000000Z", None),
             (UTC_TIME, "700100000000Z", None),
+            (UTC_TIME, "700229000000Z", None),
             (UTC_TIME, "700101240000Z", None),
             (UTC_TIME, "7001010000Z", None),
             (UTC_TIME, "700101000000+0000", None),

@@ -252,10 +252,8 @@ impl TokenSpec {
         });
         let scopes = self.scopes.as_ref().unwrap_or(&resource.scopes);
         let granted = || {
-            client
-                .app_permissions
-                .iter()
-                .filter_map(|permission| resource.permission(permission))
+            resource
+                .roles_among(&client.app_permissions)
                 .map(str::to_owned)
                 .collect()
         };

@@ -73,6 +73,7 @@ mod admin;
 mod authority;
 mod authorize;
 mod bounded;
+mod calendar;
 mod certificate;
 mod changes;
 mod client;

@@ -192,15 +192,25 @@ impl Stores {
 
     /// Takes back all that a user has granted. On how many APIs that was, over all clients.
     pub(crate) fn withdraw_consents(&mut self, user: Uuid, now: u64) -> usize {
-        let prefix = format!("{user} ");
+        let user = format!("{user} ");
         self.consents
-            .remove_all(|key| key.starts_with(&prefix), now)
+            .remove_where(now, |key, _| key.starts_with(&user))
     }
 
-    /// Takes back all that users have granted to an application, and to others on it.
-    pub(crate) fn withdraw_consents_about(&mut self, app: Uuid, now: u64) {
-        let part = format!(" {app}");
-        self.consents.remove_all(|key| key.contains(&part), now);
+    /// Ends what was granted to an application and what was granted on it: when its service principal is made again, it begins with
+    /// nothing. Access tokens live on.
+    pub(crate) fn end_app(&mut self, app: Uuid, now: u64) {
+        let id = app.to_string();
+        self.consents.remove_where(now, |key, _| {
+            // The user stands first.
+            key.split(' ').skip(1).any(|part| part == id)
+        });
+        self.families
+            .remove_where(now, |_, family| family.client == app);
+        self.codes
+            .remove_where(now, |_, code| code.request.client.client_id == app);
+        self.flows
+            .remove_where(now, |_, flow| flow.request.client.client_id == app);
     }
 
     /// Live sessions of a user.
@@ -420,6 +430,40 @@ mod tests {
         ] {
             assert!(stores.consented(other, 1).is_empty());
         }
+    }
+
+    #[test]
+    fn the_end_of_an_application_is_no_others() {
+        let id = Uuid::from_u128;
+        let grant = |user, client, resource| Grant {
+            user: id(user),
+            client: id(client),
+            resource: id(resource),
+        };
+        let mut stores = Stores::new();
+        let proven = authentication(&stores);
+        let gone = [grant(1, 2, 3), grant(9, 2, 4), grant(1, 5, 2)];
+        let stay = [grant(2, 5, 3), grant(1, 5, 3)];
+        for grant in gone.iter().chain(&stay) {
+            stores.consent(*grant, BTreeSet::from(["a".to_owned()]), 0);
+        }
+        let mut family = |client| {
+            let proven = proven.clone();
+            stores
+                .found_family(id(client), RedirectKind::Web, proven, 0)
+                .0
+        };
+        let (theirs, others) = (family(2), family(5));
+        stores.end_app(id(2), 1);
+        assert!(
+            gone.iter()
+                .all(|grant| stores.consented(*grant, 1).is_empty())
+        );
+        assert!(
+            stay.iter()
+                .all(|grant| stores.consented(*grant, 1).len() == 1)
+        );
+        assert!(stores.family(&theirs, 1).is_err() && stores.family(&others, 1).is_ok());
     }
 
     #[test]

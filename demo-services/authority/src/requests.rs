@@ -8,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::{Method, StatusCode, header};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -63,13 +64,13 @@ pub struct RecentRequest {
     pub pkce: bool,
     /// Status of the answer; `None` if the client went away before there was one.
     pub status: Option<u16>,
-    /// `error` of the answer, also where it went back to the client in a redirect.
+    /// `error` of the answer, also where it went back to the client in a redirect; of Graph, `error.code`.
     pub error: Option<&'static str>,
     /// AADSTS number of the answer.
     pub aadsts: Option<u32>,
     /// The answer's error in words, `AADSTS...: ...`, without its ids.
     pub description: Option<String>,
-    /// Trace id of the answer.
+    /// Trace id of the answer; of Graph, `request-id`.
     pub trace_id: Option<Uuid>,
     /// Correlation id: the client's `client-request-id` if it sent a GUID.
     pub correlation_id: Option<Uuid>,
@@ -108,11 +109,7 @@ impl RecentRequest {
     /// What an authorization or token request says of itself.
     pub(crate) fn form(&mut self, directory: &Directory, form: &Form) {
         let sent = |name: &str| form.get(name).is_some();
-        let id = form.get("client_id").and_then(form::guid);
-        self.client = id.map(|id| {
-            let app = directory.apps.iter().find(|app| app.client_id == id);
-            app.map_or_else(|| id.to_string(), |app| app.name.clone())
-        });
+        self.client = client_named(directory, form.get("client_id"));
         self.grant_type = one_of(
             form.get("grant_type"),
             &[
@@ -142,6 +139,15 @@ impl RecentRequest {
         self.pkce = sent("code_challenge") || sent("code_verifier");
     }
 
+    /// What a token that this authority has signed says of its client and its user.
+    pub(crate) fn token(&mut self, directory: &Directory, claims: &Map<String, Value>) {
+        let text = |name: &str| claims.get(name).and_then(Value::as_str);
+        self.client = client_named(directory, text("azp").or(text("appid")));
+        let oid = text("oid").and_then(form::guid);
+        let user = directory.users.iter().find(|user| Some(user.oid) == oid);
+        self.user = user.map(|user| user.username.clone());
+    }
+
     pub(crate) fn client(&mut self, app: &App) {
         self.client = Some(app.name.clone());
     }
@@ -161,6 +167,13 @@ impl RecentRequest {
         self.description = Some(refusal.sentence());
         self.trace(trace);
     }
+}
+
+/// The name of the client of this id, or the id where the directory does not know it.
+fn client_named(directory: &Directory, id: Option<&str>) -> Option<String> {
+    let id = id.and_then(form::guid)?;
+    let app = directory.apps.iter().find(|app| app.client_id == id);
+    Some(app.map_or_else(|| id.to_string(), |app| app.name.clone()))
 }
 
 /// Adds to the record of the request that this task answers; does nothing elsewhere.

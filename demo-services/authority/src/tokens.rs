@@ -249,8 +249,7 @@ impl IdToken<'_> {
 
 /// The app roles of an application that a user has.
 fn roles<'a>(user: &'a User, app: &App) -> Vec<&'a str> {
-    let roles = user.roles.iter();
-    roles.filter_map(|role| app.permission(role)).collect()
+    app.roles_among(&user.roles).collect()
 }
 
 /// A subject that differs from application to application (OpenID Connect Core 8.1).
@@ -483,6 +482,7 @@ mod tests {
         assert_ne!(plain["sub"], user_token(&directory, &[], &[])["sub"]);
         // Roles of the client itself, not those of an API.
         directory.apps[0].identifier_uris = vec!["api://spa-backend".into()];
+        directory.apps[0].app_roles = vec!["Editor".into()];
         directory.users[0].roles = vec![
             "api://downstream-api/Task.Run".into(),
             "api://spa-backend/Editor".into(),

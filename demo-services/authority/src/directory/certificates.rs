@@ -78,7 +78,7 @@ mod tests {
     use std::sync::LazyLock;
 
     use super::*;
-    use crate::certificate::made::{Made, WEAK, elliptic, pem};
+    use crate::certificate::made::{Made, WEAK, elliptic, one_line};
 
     static MADE: LazyLock<Made> = LazyLock::new(|| Made::between(2020, 2060));
 
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn a_path_is_relative_to_the_file_and_only_the_certificate_is_kept() {
         let folder = Folder::new();
-        let secret = pem("PRIVATE KEY", b"secret");
+        let secret = one_line("PRIVATE KEY", b"secret");
         folder.write("certs/middle.pem", &format!("{secret}{}", MADE.pem));
         let directory = folder.load("\"certs/middle.pem\"").unwrap();
         let [text] = directory.apps[0].certificates.as_slice() else {
@@ -153,7 +153,7 @@ mod tests {
                 "entry 2: stands twice",
             ),
             (
-                format!("'''{}{}'''", MADE.pem, pem("PRIVATE KEY", b"x")),
+                format!("'''{}{}'''", MADE.pem, one_line("PRIVATE KEY", b"x")),
                 "entry 1: more than one",
             ),
         ] {
@@ -168,8 +168,8 @@ mod tests {
         let folder = Folder::new();
         folder.write("weak.pem", WEAK);
         folder.write("elliptic.pem", &elliptic());
-        folder.write("key.pem", &pem("PRIVATE KEY", b"secret"));
-        folder.write("junk.pem", &pem("CERTIFICATE", b"junk"));
+        folder.write("key.pem", &one_line("PRIVATE KEY", b"secret"));
+        folder.write("junk.pem", &one_line("CERTIFICATE", b"junk"));
         folder.write("long.pem", &"x".repeat(64 * 1024 + 1));
         for (file, why) in [
             ("missing.pem", "cannot be read"),

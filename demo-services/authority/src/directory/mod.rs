@@ -5,6 +5,7 @@ mod graph_app;
 mod parse;
 mod policies;
 mod profile;
+mod references;
 pub(crate) mod registration;
 mod validate;
 
@@ -458,13 +459,6 @@ impl App {
     pub(crate) fn permission<'a>(&self, permission: &'a str) -> Option<&'a str> {
         let (resource, name) = permission.rsplit_once('/')?;
         self.is_resource(resource).then_some(name)
-    }
-
-    /// The short names of this client's delegated permissions on `resource`.
-    pub(crate) fn permissions_on(&self, resource: &App) -> impl Iterator<Item = &str> {
-        self.delegated
-            .iter()
-            .filter_map(|permission| resource.permission(permission))
     }
 
     /// Version of the access tokens for this API.

@@ -395,10 +395,10 @@ impl Directory {
     pub(crate) fn settle(&mut self) {
         let apps = self.apps_and_graph();
         let ids: BTreeSet<Uuid> = apps.iter().map(|app| app.client_id).collect();
-        let resolves = |permission: &String, exposed: fn(&App) -> &Vec<String>| {
+        let resolves = |permission: &String, has: fn(&App, &str) -> bool| {
             apps.iter().any(|app| {
                 app.permission(permission)
-                    .is_some_and(|name| exposed(app).iter().any(|known| known == name))
+                    .is_some_and(|name| has(app, name))
             })
         };
         for app in &mut self.apps {
@@ -406,9 +406,9 @@ impl Directory {
                 app.delegated = delegated(&apps, required);
             }
             app.delegated
-                .retain(|permission| resolves(permission, |app| &app.scopes));
+                .retain(|permission| resolves(permission, App::has_scope));
             app.app_permissions
-                .retain(|permission| resolves(permission, |app| &app.app_roles));
+                .retain(|permission| resolves(permission, App::has_role));
             app.known_client_applications.retain(|id| ids.contains(id));
             app.pre_authorized.retain(|id| ids.contains(id));
             let registration = &mut app.registration;
@@ -422,7 +422,7 @@ impl Directory {
         }
         for user in &mut self.users {
             user.roles
-                .retain(|permission| resolves(permission, |app| &app.app_roles));
+                .retain(|permission| resolves(permission, App::has_role));
         }
     }
 }
@@ -444,7 +444,7 @@ impl App {
             return grants;
         }
         for api in apps {
-            let scopes: Vec<String> = self.permissions_on(api).map(str::to_owned).collect();
+            let scopes: Vec<String> = self.held_on(api).map(str::to_owned).collect();
             let known = grants
                 .iter_mut()
                 .find(|grant| grant.resource == api.client_id && grant.principal.is_none());

@@ -74,7 +74,7 @@ impl Directory {
             .try_for_each(|otp| secret(otp, &key("otp")))?;
         check(!user.oid.is_nil(), key("oid"), "the nil GUID")?;
         for role in &user.roles {
-            self.validate_reference(role, key("roles"), |app| &app.app_roles)?;
+            self.validate_reference(role, key("roles"), App::has_role)?;
         }
         Ok(())
     }
@@ -157,10 +157,10 @@ impl Directory {
             )?;
         }
         for permission in &app.delegated {
-            self.validate_reference(permission, key("delegated"), |app| &app.scopes)?;
+            self.validate_reference(permission, key("delegated"), App::has_scope)?;
         }
         for permission in &app.app_permissions {
-            self.validate_reference(permission, key("app_permissions"), |app| &app.app_roles)?;
+            self.validate_reference(permission, key("app_permissions"), App::has_role)?;
         }
         Ok(())
     }
@@ -205,12 +205,12 @@ impl Directory {
         &self,
         permission: &str,
         key: String,
-        exposed: impl Fn(&App) -> &Vec<String>,
+        has: fn(&App, &str) -> bool,
     ) -> Checked {
         let graph = App::graph();
         let known = self.apps.iter().chain([&graph]).any(|app| {
             app.permission(permission)
-                .is_some_and(|name| exposed(app).iter().any(|known| known == name))
+                .is_some_and(|name| has(app, name))
         });
         check(known, key, format!("no application exposes `{permission}`"))
     }

@@ -25,10 +25,9 @@ pub(super) fn grant(request: &TokenRequest<'_>) -> Result<Value, Refusal> {
         ));
     }
     let client = request.client.app;
-    let roles = client
-        .app_permissions
-        .iter()
-        .filter_map(|permission| requested.resource.permission(permission))
+    let roles = requested
+        .resource
+        .roles_among(&client.app_permissions)
         .map(str::to_owned)
         .collect();
     let demands = request.demands()?;

@@ -1,4 +1,4 @@
-//! `/v1.0/identity/conditionalAccess`: policies and authentication contexts.
+//! `/v1.0/identity/conditionalAccess`: policies.
 
 use http::Method;
 use serde::Deserialize;
@@ -7,16 +7,22 @@ use uuid::Uuid;
 
 use super::body::{self, short};
 use super::error::GraphError;
-use super::{Answered, Call, Reply, dates, id, organization, wrong_method};
-use crate::directory::registration::{AuthContext, PolicyRegistration};
+use super::{Answered, Call, Reply, contexts, dates, id, organization, wrong_method};
+use crate::directory::registration::PolicyRegistration;
 use crate::directory::{Directory, Policy, Require, Target, is_auth_context};
 use crate::form;
 
-const READ: &[&str] = &["Policy.Read.All", "Policy.ReadWrite.ConditionalAccess"];
-const WRITE: &[&str] = &["Policy.ReadWrite.ConditionalAccess"];
+pub(super) const READ: &[&str] = &["Policy.Read.All", "Policy.ReadWrite.ConditionalAccess"];
+pub(super) const WRITE: &[&str] = &["Policy.ReadWrite.ConditionalAccess"];
 /// Entra's limit.
 const MAX_POLICIES: usize = 195;
 const MAX_LIST: usize = 100;
+/// Seconds.
+const DAY: u64 = 86_400;
+const HOUR: u64 = 3600;
+/// Longest sign-in frequency in days, and in hours (`signInFrequencySessionControl` resource type).
+const MOST_DAYS: u64 = 365;
+const MOST_HOURS: u64 = 23;
 
 /// Graph's `conditionalAccessPolicy` in a request.
 #[derive(Deserialize)]
@@ -111,23 +117,10 @@ enum Unit {
     Hours,
 }
 
-/// Graph's `authenticationContextClassReference` in a request.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-struct ContextBody {
-    id: Option<String>,
-    #[serde(deserialize_with = "body::given")]
-    display_name: Option<String>,
-    #[serde(deserialize_with = "body::nullable")]
-    description: Option<Option<String>>,
-    #[serde(deserialize_with = "body::given")]
-    is_available: Option<bool>,
-}
-
 pub(super) fn route(call: &Call<'_>, method: &Method, path: &[&str]) -> Answered {
     match path {
         ["policies", rest @ ..] => policies(call, method, rest),
-        ["authenticationContextClassReferences", rest @ ..] => contexts(call, method, rest),
+        ["authenticationContextClassReferences", rest @ ..] => contexts::route(call, method, rest),
         [other, ..] => Err(super::no_segment(other)),
         [] => Err(super::no_segment("conditionalAccess")),
     }
@@ -410,11 +403,12 @@ fn frequency(asked: Frequency) -> Result<u64, GraphError> {
         ));
     }
     let (unit, most) = match asked.r#type {
-        Unit::Days => (86_400, 365),
-        Unit::Hours => (3600, 23),
+        Unit::Days => (DAY, MOST_DAYS),
+        Unit::Hours => (HOUR, MOST_HOURS),
     };
-    if (1..=most).contains(&asked.value) {
-        Ok(u64::from(asked.value) * unit)
+    let value = u64::from(asked.value);
+    if (1..=most).contains(&value) {
+        Ok(value * unit)
     } else {
         Err(invalid("sessionControls.signInFrequency.value"))
     }
@@ -476,7 +470,7 @@ fn object(directory: &Directory, policy: &Policy) -> Value {
             "customAuthenticationFactors": [],
             "termsOfUse": [],
         },
-        "sessionControls": policy.sign_in_frequency.map(told_frequency),
+        "sessionControls": policy.sign_in_frequency.and_then(told_frequency),
     })
 }
 
@@ -496,14 +490,18 @@ fn ids(directory: &Directory, names: &[String]) -> (Vec<String>, Vec<String>) {
     (users, groups)
 }
 
-/// Whole days or hours, at least one.
-fn told_frequency(seconds: u64) -> Value {
-    let (value, unit) = if seconds >= 86_400 && seconds.is_multiple_of(86_400) {
-        (seconds / 86_400, "days")
-    } else {
-        ((seconds / 3600).clamp(1, 23), "hours")
+/// The session control in Graph's words, which are 1 to 365 days or 1 to 23 hours; `None` where they cannot say it.
+fn told_frequency(seconds: u64) -> Option<Value> {
+    let whole = |unit: u64, most: u64| {
+        let value = seconds / unit;
+        (seconds.is_multiple_of(unit) && (1..=most).contains(&value)).then_some(value)
     };
-    json!({
+    let (value, unit) = match (whole(DAY, MOST_DAYS), whole(HOUR, MOST_HOURS)) {
+        (Some(days), _) => (days, "days"),
+        (None, Some(hours)) => (hours, "hours"),
+        (None, None) => return None,
+    };
+    Some(json!({
         "signInFrequency": {
             "value": value,
             "type": unit,
@@ -511,151 +509,36 @@ fn told_frequency(seconds: u64) -> Value {
             "authenticationType": "primaryAndSecondaryAuthentication",
             "frequencyInterval": "timeBased",
         },
-    })
-}
-
-fn contexts(call: &Call<'_>, method: &Method, path: &[&str]) -> Answered {
-    const SET: &str = "identity/conditionalAccess/authenticationContextClassReferences";
-    const KIND: &str = "authenticationContextClassReference";
-    match (method, path) {
-        (&Method::GET, []) => {
-            call.caller.require(READ)?;
-            let objects = known_contexts(call.directory);
-            let objects = objects.iter().map(context_object);
-            call.many(SET, KIND, objects, &["id", "displayName"])
-        }
-        (&Method::POST, []) => {
-            call.caller.require(WRITE)?;
-            let body: ContextBody = call.read()?;
-            let key = body.id.clone().unwrap_or_default();
-            let created = call.authority.change(|directory| {
-                let known = known_contexts(directory);
-                if known.iter().any(|context| context.id == key) {
-                    return Err(GraphError::conflict("The id is already in use."));
-                }
-                set_context(directory, &key, body)
-            })?;
-            call.created(SET, KIND, context_object(&created))
-        }
-        (&Method::GET, [key]) => {
-            call.caller.require(READ)?;
-            let contexts = known_contexts(call.directory);
-            let context = contexts.iter().find(|context| context.id == *key);
-            let context = context.ok_or_else(|| GraphError::not_found(key))?;
-            call.one(SET, KIND, context_object(context))
-        }
-        (&Method::PUT | &Method::PATCH, [key]) => {
-            call.caller.require(WRITE)?;
-            let body: ContextBody = call.read()?;
-            if body.id.as_ref().is_some_and(|id| id != key) {
-                return Err(GraphError::read_only("id"));
-            }
-            call.authority
-                .change(|directory| set_context(directory, key, body))?;
-            Ok(Reply::Done)
-        }
-        (&Method::DELETE, [key]) => {
-            call.caller.require(WRITE)?;
-            call.authority.change(|directory| {
-                let used = directory
-                    .policies
-                    .iter()
-                    .any(|policy| policy.protects_context(key));
-                if used {
-                    return Err(GraphError::bad(
-                        "The authentication context is used by a policy.",
-                    ));
-                }
-                let before = directory.auth_contexts.len();
-                directory.auth_contexts.retain(|context| context.id != *key);
-                if directory.auth_contexts.len() == before {
-                    return Err(GraphError::not_found(key));
-                }
-                Ok(())
-            })?;
-            Ok(Reply::Done)
-        }
-        (_, [] | [_]) => Err(wrong_method()),
-        (_, [_, other, ..]) => Err(super::no_segment(other)),
-    }
-}
-
-/// Those that Graph was told about, and those that policies name.
-fn known_contexts(directory: &Directory) -> Vec<AuthContext> {
-    let mut known = directory.auth_contexts.clone();
-    for target in directory.policies.iter().flat_map(Policy::targets) {
-        let Target::AuthContext(id) = target else {
-            continue;
-        };
-        if !known.iter().any(|context| context.id == *id) {
-            known.push(AuthContext {
-                id: id.clone(),
-                display_name: id.clone(),
-                description: None,
-                available: true,
-            });
-        }
-    }
-    known
-}
-
-/// Makes it if it is not there.
-fn set_context(
-    directory: &mut Directory,
-    key: &str,
-    body: ContextBody,
-) -> Result<AuthContext, GraphError> {
-    const RESOURCE: &str = "AuthenticationContextClassReference";
-    if !is_auth_context(key) {
-        return Err(GraphError::invalid_value("id", RESOURCE));
-    }
-    let known = known_contexts(directory);
-    let mut context = match (
-        known.iter().find(|context| context.id == key),
-        &body.display_name,
-    ) {
-        (Some(known), _) => known.clone(),
-        (None, Some(name)) => AuthContext {
-            id: key.to_owned(),
-            display_name: name.clone(),
-            description: None,
-            available: false,
-        },
-        (None, None) => {
-            return Err(GraphError::bad(
-                "A value is required for property 'displayName' of resource 'AuthenticationContextClassReference'.",
-            ));
-        }
-    };
-    if let Some(name) = body.display_name {
-        if name.trim().is_empty() {
-            return Err(GraphError::invalid_value("displayName", RESOURCE));
-        }
-        context.display_name = name;
-    }
-    context.description = body.description.unwrap_or(context.description);
-    context.available = body.is_available.unwrap_or(context.available);
-    short(&context.display_name, 256, "displayName", RESOURCE)?;
-    let description = context.description.as_deref().unwrap_or_default();
-    short(description, 1024, "description", RESOURCE)?;
-    directory.auth_contexts.retain(|known| known.id != key);
-    directory.auth_contexts.push(context.clone());
-    Ok(context)
-}
-
-fn context_object(context: &AuthContext) -> Value {
-    json!({
-        "id": context.id,
-        "displayName": context.display_name,
-        "description": context.description,
-        "isAvailable": context.available,
-    })
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::Map;
+
+    #[test]
+    fn a_frequency_is_told_only_if_it_can_be_told_as_it_is() {
+        let told = |seconds| {
+            told_frequency(seconds).map(|told| {
+                let told = &told["signInFrequency"];
+                let read: Frequency = serde_json::from_value(told.clone()).unwrap();
+                assert_eq!(frequency(read).unwrap(), seconds);
+                format!("{} {}", told["value"], told["type"].as_str().unwrap())
+            })
+        };
+        for (seconds, text) in [
+            (HOUR, "1 hours"),
+            (23 * HOUR, "23 hours"),
+            (DAY, "1 days"),
+            (365 * DAY, "365 days"),
+        ] {
+            assert_eq!(told(seconds).as_deref(), Some(text));
+        }
+        for seconds in [0, 45, HOUR - 1, HOUR + 1, 25 * HOUR, DAY + 1, 366 * DAY] {
+            assert_eq!(told(seconds), None, "{seconds}");
+        }
+    }
 
     #[test]
     fn a_policy_of_the_file_can_be_told_and_read_again() {

@@ -10,6 +10,7 @@ use super::body::short;
 use super::dates;
 use super::error::GraphError;
 use super::{Answered, Call, Key, Reply, applications};
+use crate::certificate;
 use crate::directory::App;
 use crate::directory::registration::CredentialName;
 use crate::random;
@@ -184,22 +185,12 @@ fn one_key(
     Ok((name, certificate))
 }
 
-/// PEM (RFC 7468) of DER in base64; what the certificate says is for the directory's rules to check.
+/// PEM of DER in base64; what the certificate says is for the directory's rules to check.
 fn pem(base64: &str) -> Option<String> {
     let der = STANDARD.decode(base64).ok()?;
     // A certificate is a SEQUENCE with a length of two octets or more.
-    if der.len() > MAX_CERTIFICATE || !der.starts_with(&[0x30, 0x82]) {
-        return None;
-    }
-    let mut text = "-----BEGIN CERTIFICATE-----\n".to_owned();
-    for (index, letter) in STANDARD.encode(der).chars().enumerate() {
-        if index > 0 && index % 64 == 0 {
-            text.push('\n');
-        }
-        text.push(letter);
-    }
-    text.push_str("\n-----END CERTIFICATE-----\n");
-    Some(text)
+    let plausible = der.len() <= MAX_CERTIFICATE && der.starts_with(&[0x30, 0x82]);
+    plausible.then(|| certificate::pem(&der))
 }
 
 fn date(text: Option<&str>, property: &str) -> Result<Option<u64>, GraphError> {

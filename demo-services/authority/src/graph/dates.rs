@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::clock;
+use crate::{calendar, clock};
 
 /// Seconds since 1970 as Graph writes them.
 pub(super) fn text(seconds: u64) -> String {
@@ -30,21 +30,10 @@ pub(super) fn parse(text: &str) -> Option<u64> {
     };
     let mut fields = whole.splitn(3, ':').map(|field| number(field, 2));
     let (hour, minute, second) = (fields.next()??, fields.next()??, fields.next()??);
-    let valid = (1970..=9999).contains(&year)
-        && (1..=12).contains(&month)
-        && (1..=length(year, month)).contains(&day)
-        && hour < 24
-        && minute < 60
-        && second < 60;
-    if !valid {
-        return None;
-    }
-    let days: u64 = (1970..year).map(days_of).sum::<u64>()
-        + (1..month).map(|month| length(year, month)).sum::<u64>()
-        + day
-        - 1;
-    let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
-    seconds.checked_add_signed(-offset)
+    let seconds = calendar::seconds((year, month, day), (hour, minute, second))?;
+    seconds
+        .checked_sub(offset)
+        .and_then(|seconds| u64::try_from(seconds).ok())
 }
 
 fn offset(zone: &str) -> Option<i64> {
@@ -54,31 +43,13 @@ fn offset(zone: &str) -> Option<i64> {
     let (sign, rest) = zone.split_at_checked(1)?;
     let (hours, minutes) = rest.split_once(':')?;
     let seconds = number(hours, 2)? * 3600 + number(minutes, 2)? * 60;
-    let seconds = i64::try_from(seconds).ok()?;
     Some(if sign == "-" { -seconds } else { seconds })
 }
 
-fn number(text: &str, longest: usize) -> Option<u64> {
+fn number(text: &str, longest: usize) -> Option<i64> {
     let plain =
         !text.is_empty() && text.len() <= longest && text.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| text.parse().ok()).flatten()
-}
-
-fn is_leap(year: u64) -> bool {
-    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-}
-
-fn days_of(year: u64) -> u64 {
-    if is_leap(year) { 366 } else { 365 }
-}
-
-fn length(year: u64, month: u64) -> u64 {
-    match month {
-        2 if is_leap(year) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
 }
 
 #[cfg(test)]
@@ -100,6 +71,7 @@ mod tests {
             "2026-02-29T00:00:00Z",
             "2026-11-22T24:00:00Z",
             "1970-01-01T00:00:00+01:00",
+            "1969-12-31T23:59:59Z",
             "x-1-1T0:0:0Z",
             "2026-11-22T03:49:26",
         ] {

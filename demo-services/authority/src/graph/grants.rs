@@ -45,7 +45,10 @@ struct Change {
 
 pub(super) fn route(call: &Call<'_>, method: &Method, path: &[&str]) -> Answered {
     match (method, path) {
-        (&Method::GET, []) => list(call, &call.directory.apps),
+        (&Method::GET, []) => {
+            call.caller.require(READ)?;
+            list(call, &call.directory.apps)
+        }
         (&Method::POST, []) => create(call),
         (&Method::GET, [key]) => {
             call.caller.require(READ)?;
@@ -82,14 +85,12 @@ pub(super) fn route(call: &Call<'_>, method: &Method, path: &[&str]) -> Answered
 
 /// `GET /servicePrincipals/{id}/oauth2PermissionGrants`.
 pub(super) fn of(call: &Call<'_>, key: &Key) -> Answered {
-    // Before it is looked up: who may not read is not told either what is there.
     call.caller.require(READ)?;
     let client = service_principals::find(call.directory, key)?;
     list(call, &[client])
 }
 
 fn list(call: &Call<'_>, clients: &[App]) -> Answered {
-    call.caller.require(READ)?;
     let apps = call.directory.apps_and_graph();
     let objects = clients
         .iter()

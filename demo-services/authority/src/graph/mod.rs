@@ -3,6 +3,7 @@
 mod applications;
 mod body;
 mod conditional_access;
+mod contexts;
 mod credentials;
 mod dates;
 mod error;
@@ -16,15 +17,15 @@ mod service_principals;
 mod token;
 
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{RawQuery, State};
-use axum::middleware;
+use axum::extract::{RawQuery, Request, State};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Json, Router};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::authority::{Authority, Shared};
@@ -32,6 +33,7 @@ use crate::directory::Directory;
 use crate::errors::{Trace, no_store};
 use crate::form;
 use crate::meter::{Endpoint, meter};
+use crate::requests;
 use error::GraphError;
 use query::Query;
 use token::Caller;
@@ -54,6 +56,8 @@ struct Call<'a> {
     /// As it stood when the request came in; changes are made on the directory of their own moment.
     directory: &'a Directory,
     caller: Caller,
+    /// As it was asked for: what is told leads back here.
+    path: &'a str,
     query: Query,
     headers: &'a HeaderMap,
     body: Result<Bytes, StatusCode>,
@@ -71,6 +75,29 @@ pub(crate) fn routes(authority: &Shared) -> Router<Shared> {
     Router::new()
         .route("/v1.0/me", any(serve).layer(metered))
         .route("/v1.0/{*path}", any(serve))
+        .route_layer(middleware::from_fn(cross_origin))
+}
+
+/// No cookie counts here, so that any origin may ask, as with Graph; and every answer can be read, also one that fails on demand. It
+/// stands outside of the meter: a preflight is no request of its client.
+async fn cross_origin(request: Request, next: Next) -> Response {
+    let mut response = if *request.method() == Method::OPTIONS {
+        preflight()
+    } else {
+        next.run(request).await
+    };
+    for (name, value) in [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            "Location, Retry-After, WWW-Authenticate, request-id, client-request-id",
+        ),
+    ] {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    response
 }
 
 async fn serve(
@@ -85,20 +112,20 @@ async fn serve(
         .get("client-request-id")
         .and_then(|value| value.to_str().ok());
     let trace = Trace::new(id);
-    let mut response = if method == Method::OPTIONS {
-        preflight()
-    } else {
-        let body = body.map_err(|rejection| rejection.status());
-        let answered = respond(
-            &authority,
-            &method,
-            uri.path(),
-            query.as_deref(),
-            &headers,
-            body,
-        );
-        finish(&authority, &method, answered, trace)
-    };
+    let body = body.map_err(|rejection| rejection.status());
+    let answered = respond(
+        &authority,
+        &method,
+        uri.path(),
+        query.as_deref(),
+        &headers,
+        body,
+    );
+    requests::note(|request| {
+        request.trace(trace);
+        request.error = answered.as_ref().err().map(|error| error.code);
+    });
+    let mut response = finish(&authority, &method, answered, trace);
     let headers = response.headers_mut();
     no_store(headers);
     for (name, id) in [
@@ -108,16 +135,6 @@ async fn serve(
         if let Ok(value) = HeaderValue::try_from(id.to_string()) {
             headers.insert(HeaderName::from_static(name), value);
         }
-    }
-    // No cookie counts here, so that any origin may ask, as with Graph.
-    for (name, value) in [
-        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
-        (
-            header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            "Location, WWW-Authenticate, request-id, client-request-id",
-        ),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
     }
     response
 }
@@ -175,6 +192,7 @@ fn respond(
         authority,
         directory: &directory,
         caller,
+        path,
         query: Query::parse(query.unwrap_or_default())?,
         headers,
         body,
@@ -257,7 +275,7 @@ fn id(segment: &str) -> Result<Uuid, GraphError> {
 
 impl Call<'_> {
     /// The body as a JSON object.
-    fn object(&self) -> Result<serde_json::Map<String, Value>, GraphError> {
+    fn object(&self) -> Result<Map<String, Value>, GraphError> {
         let body = self.body.as_ref().map_err(|status| {
             let code = if *status == StatusCode::PAYLOAD_TOO_LARGE {
                 "RequestEntityTooLarge"
@@ -309,8 +327,9 @@ impl Call<'_> {
         format!("{}/v1.0/$metadata#{what}", self.authority.base)
     }
 
-    fn location(&self, path: &str) -> String {
-        format!("{}/v1.0/{path}", self.authority.base)
+    /// The URL that was asked for, without its query.
+    fn here(&self) -> String {
+        format!("{}{}", self.authority.base, self.path)
     }
 
     /// One object of the set `set`.
@@ -318,9 +337,10 @@ impl Call<'_> {
         Ok(Reply::Object(self.entity(set, kind, object)?))
     }
 
+    /// An object that is now in the list of the path, which is of the set `set`.
     fn created(&self, set: &str, kind: &str, object: Value) -> Answered {
         let id = object.get("id").and_then(Value::as_str).unwrap_or_default();
-        let location = self.location(&format!("{set}/{id}"));
+        let location = format!("{}/{id}", self.here());
         Ok(Reply::Created(location, self.entity(set, kind, object)?))
     }
 
@@ -352,15 +372,21 @@ impl Call<'_> {
                 values.push(self.query.select(object, kind)?);
             }
         }
+        let count = self.query.counts().then_some(values.len());
         let (values, next) = self.query.page(values);
-        let mut answer = json!({ "@odata.context": self.context(set), "value": values });
-        if let (Some(next), Value::Object(answer)) = (next, &mut answer) {
-            answer.insert("@odata.nextLink".to_owned(), self.next(set, next).into());
+        let mut answer = Map::new();
+        answer.insert("@odata.context".to_owned(), self.context(set).into());
+        if let Some(count) = count {
+            answer.insert("@odata.count".to_owned(), count.into());
         }
-        Ok(Reply::Object(answer))
+        if let Some(next) = next {
+            answer.insert("@odata.nextLink".to_owned(), self.next(next).into());
+        }
+        answer.insert("value".to_owned(), values.into());
+        Ok(Reply::Object(answer.into()))
     }
 
-    fn next(&self, set: &str, skip: usize) -> String {
-        format!("{}?{}", self.location(set), self.query.following(skip))
+    fn next(&self, skip: usize) -> String {
+        format!("{}?{}", self.here(), self.query.following(skip))
     }
 }

@@ -1,4 +1,4 @@
-//! The part of OData's query options that is understood: `$select`, `$top`, `$skiptoken`, and `$filter` with `eq` and `and`.
+//! The part of OData's query options that is understood: `$select`, `$top`, `$skiptoken`, `$count`, and `$filter` with `eq` and `and`.
 
 use serde_json::{Map, Value};
 
@@ -7,6 +7,8 @@ use crate::form::Form;
 
 /// Most clauses of a filter.
 const MAX_CLAUSES: usize = 10;
+/// Graph's default for directory objects.
+const PAGE: usize = 100;
 
 #[derive(Default)]
 pub(super) struct Query {
@@ -14,6 +16,8 @@ pub(super) struct Query {
     filter: Vec<Clause>,
     top: Option<usize>,
     skip: usize,
+    /// Whether the number of all objects is wanted as well.
+    count: bool,
     /// As it came in, without `$skiptoken`.
     text: Vec<(String, String)>,
 }
@@ -60,8 +64,13 @@ impl Query {
                     query.top = Some(top);
                 }
                 "$skiptoken" => query.skip = number()?,
-                // Nothing here depends on them.
-                "$count" | "client-request-id" => {}
+                "$count" => {
+                    query.count = value.parse().map_err(|_| {
+                        GraphError::protocol("Invalid value for query option '$count'.")
+                    })?;
+                }
+                // Nothing here depends on it.
+                "client-request-id" => {}
                 _ => {
                     return Err(GraphError::protocol(format!(
                         "The query option '{name}' is not supported."
@@ -78,7 +87,7 @@ impl Query {
     }
 
     pub(super) fn is_plain(&self) -> bool {
-        self.filter.is_empty() && self.top.is_none() && self.skip == 0
+        self.filter.is_empty() && self.top.is_none() && self.skip == 0 && !self.count
     }
 
     /// The chosen properties of an object; `kind` is its type's name.
@@ -143,16 +152,17 @@ impl Query {
             .finish()
     }
 
+    /// Whether the page is to say how many objects there are: only the first one does.
+    pub(super) fn counts(&self) -> bool {
+        self.count && self.skip == 0
+    }
+
     /// One page, and where the next one begins.
     pub(super) fn page(&self, mut values: Vec<Value>) -> (Vec<Value>, Option<usize>) {
         let mut rest = values.split_off(self.skip.min(values.len()));
-        let next = self
-            .top
-            .filter(|top| rest.len() > *top)
-            .map(|top| self.skip + top);
-        if let Some(top) = self.top {
-            rest.truncate(top);
-        }
+        let size = self.top.unwrap_or(PAGE);
+        let next = (rest.len() > size).then(|| self.skip.saturating_add(size));
+        rest.truncate(size);
         (rest, next)
     }
 }
@@ -279,6 +289,15 @@ mod tests {
         assert_eq!(page("$top=2"), (vec![json!(0), json!(1)], Some(2)));
         assert_eq!(page("$top=2&$skiptoken=4"), (vec![json!(4)], None));
         assert_eq!(page("$skiptoken=9"), (Vec::new(), None));
+        let many: Vec<Value> = (0..201).map(Value::from).collect();
+        let sizes = |text: &str| {
+            let (page, next) = Query::parse(text).unwrap().page(many.clone());
+            (page.len(), next)
+        };
+        assert_eq!(sizes(""), (100, Some(100)));
+        assert_eq!(sizes("$skiptoken=100"), (100, Some(200)));
+        assert_eq!(sizes("$skiptoken=200"), (1, None));
+        assert_eq!(sizes("$top=201"), (201, None));
         assert!(Query::parse("$top=0").is_err() && Query::parse("$expand=owners").is_err());
     }
 

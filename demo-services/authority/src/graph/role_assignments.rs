@@ -49,9 +49,13 @@ pub(super) fn route(
     list: &str,
     path: &[&str],
 ) -> Answered {
-    // Before it is looked up: who may neither read nor write is not told either what is there.
-    call.caller
-        .require(if method == Method::GET { READ } else { WRITE })?;
+    // Before anything is looked up: whoever may not ask does not learn what there is.
+    match (method, path) {
+        (&Method::GET, [] | [_]) => call.caller.require(READ)?,
+        (&Method::POST, []) | (&Method::DELETE, [_]) => call.caller.require(WRITE)?,
+        (_, [] | [_]) => return Err(wrong_method()),
+        (_, [_, other, ..]) => return Err(super::no_segment(other)),
+    }
     let own = service_principals::find(call.directory, key)?.principal_id();
     let here = |assignment: &Assignment| {
         if list == "appRoleAssignments" {
@@ -71,6 +75,14 @@ pub(super) fn route(
                 objects,
                 &["appRoleId", "resourceId"],
             )
+        }
+        (&Method::GET, [assignment]) => {
+            let wanted = id(assignment)?;
+            let found = all(call.directory)
+                .into_iter()
+                .find(|known| known.id == wanted && here(known))
+                .ok_or_else(|| GraphError::not_found(assignment))?;
+            call.one(set, "appRoleAssignment", object(&found))
         }
         (&Method::POST, []) => {
             let body: Body = call.read()?;
@@ -93,8 +105,7 @@ pub(super) fn route(
             })?;
             Ok(Reply::Done)
         }
-        (_, [] | [_]) => Err(wrong_method()),
-        (_, [other, ..]) => Err(super::no_segment(other)),
+        _ => Err(wrong_method()),
     }
 }
 

@@ -135,7 +135,7 @@ fn delete(call: &Call<'_>, key: &Key) -> Answered {
         app.registration.without_principal = true;
         let resource = app.clone();
         for client in &mut directory.apps {
-            if client.permissions_on(&resource).next().is_some() {
+            if client.held_on(&resource).next().is_some() {
                 client.write_grants_down(&apps);
             }
             let permissions = &mut client.app_permissions;
@@ -147,9 +147,7 @@ fn delete(call: &Call<'_>, key: &Key) -> Answered {
         }
         Ok::<_, GraphError>(client_id)
     })?;
-    call.authority
-        .stores()
-        .withdraw_consents_about(client_id, call.now);
+    call.authority.end_app(client_id);
     Ok(Reply::Done)
 }
 

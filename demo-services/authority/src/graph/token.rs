@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::error::GraphError;
 use crate::authority::Authority;
 use crate::directory::{Directory, GRAPH};
+use crate::requests;
 
 /// The bearer of a good token.
 pub(super) struct Caller {
@@ -49,6 +50,7 @@ impl Caller {
             .keys
             .open(token)
             .ok_or_else(|| invalid("Access token validation failure. Invalid signature."))?;
+        requests::note(|request| request.token(directory, &claims));
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
         let number = |name: &str| claims.get(name).and_then(Value::as_u64);
         let version_1 = authority.issuer.strip_suffix("v2.0");

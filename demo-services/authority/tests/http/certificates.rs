@@ -1,7 +1,7 @@
 //! Clients that prove themselves with a certificate, in each grant.
 
 use local_authority::TokenSpec;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Answer, Browser, Changes, Harness, REDIRECT, START, claims};
 use crate::made::{Made, TYPE};
@@ -211,6 +211,39 @@ async fn a_public_client_shows_no_certificate() {
             None => assert_eq!(azpacr(&answer), "2"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_certificate_that_graph_was_given_proves_the_client_until_it_is_taken_back() {
+    let authority = Harness::start().await;
+    let (made, other) = (Made::new(), Made::new());
+    let (id, endpoint) = (authority.id("daemon"), endpoint(&authority));
+    let path = format!("applications(appId='{id}')");
+    let ask = async |made: &Made| {
+        let assertion = made.assertion(&id, &endpoint, START);
+        client_credentials(&authority, &assertion, &[]).await
+    };
+    let set = async |keys: Value| {
+        let body = Some(json!({ "keyCredentials": keys }));
+        authority.admin("PATCH", &path, body, 204).await;
+    };
+    let told = async || authority.admin("GET", &path, None, 200).await["keyCredentials"].clone();
+    let key = |made: &Made| json!({ "type": "AsymmetricX509Cert", "usage": "Verify", "key": made.base64() });
+    assert_eq!(ask(&made).await.error_code(), 700_027);
+    set(json!([key(&made)])).await;
+    assert_eq!(azpacr(&ask(&made).await), "2");
+    assert_eq!(ask(&other).await.error_code(), 700_027);
+    // One takes the place of another: what is told of the first keeps it without its key.
+    let first = told().await[0].clone();
+    assert_eq!(first["key"], Value::Null);
+    set(json!([first, key(&other)])).await;
+    assert_eq!(azpacr(&ask(&made).await), "2");
+    assert_eq!(azpacr(&ask(&other).await), "2");
+    set(json!([told().await[1]])).await;
+    assert_eq!(ask(&made).await.error_code(), 700_027);
+    assert_eq!(azpacr(&ask(&other).await), "2");
+    set(json!([])).await;
+    assert_eq!(ask(&other).await.error_code(), 700_027);
 }
 
 #[tokio::test]

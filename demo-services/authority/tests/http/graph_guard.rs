@@ -291,10 +291,27 @@ async fn a_script_of_any_origin_may_call_and_read_the_challenge() {
 async fn me_is_counted_and_fails_on_demand() {
     let authority = Harness::start().await;
     let token = authority.running.issue(spec());
+    let url = format!("{}/v1.0/me", authority.running.url());
+    let ask = async |method: &str| {
+        let request = authority.http.request(method.parse().unwrap(), &url);
+        let request = request.header("origin", "https://spa.example");
+        let request = if method == "OPTIONS" {
+            request
+                .header("access-control-request-method", "GET")
+                .header("access-control-request-headers", "authorization")
+        } else {
+            request.bearer_auth(&token)
+        };
+        let answer = Answer::of(request.send().await.unwrap()).await;
+        assert_eq!(answer.headers["access-control-allow-origin"], "*");
+        answer
+    };
     authority
         .running
         .fail_next(Endpoint::Me, 1, Fault::status(503).with_retry_after(3));
-    let answer = authority.graph(&token, "GET", "me", None).await;
+    // A script's question whether it may ask is none of its requests.
+    assert_eq!(ask("OPTIONS").await.status, 204);
+    let answer = ask("GET").await;
     assert_eq!(
         (
             answer.status,
@@ -302,6 +319,37 @@ async fn me_is_counted_and_fails_on_demand() {
         ),
         (503, "3")
     );
-    assert_eq!(authority.graph(&token, "GET", "me", None).await.status, 200);
+    assert_eq!(ask("OPTIONS").await.status, 204);
+    assert_eq!(ask("GET").await.status, 200);
     assert_eq!(authority.running.counters().me, 2);
+}
+
+#[tokio::test]
+async fn whoever_may_not_ask_does_not_learn_what_there_is() {
+    let authority = Harness::start().await;
+    let known = format!("servicePrincipals(appId='{}')", authority.id("daemon"));
+    let unknown = "servicePrincipals/0d1c0000-0000-4000-8000-000000000001".to_owned();
+    let one = "0d1c0000-0000-4000-8000-000000000002";
+    let nobody = authority.graph_token("alice", &["User.Read"]);
+    let body = json!({ "principalId": one, "resourceId": one, "appRoleId": one });
+    for (method, path, body) in [
+        ("GET", "oauth2PermissionGrants".to_owned(), None),
+        ("GET", "appRoleAssignments".to_owned(), None),
+        ("GET", format!("appRoleAssignments/{one}"), None),
+        ("POST", "appRoleAssignedTo".to_owned(), Some(body)),
+        ("DELETE", format!("appRoleAssignedTo/{one}"), None),
+    ] {
+        for principal in [&known, &unknown] {
+            let path = format!("{principal}/{path}");
+            let answer = authority.graph(&nobody, method, &path, body.clone()).await;
+            assert_eq!(answer.status, 403, "{method} {path}: {}", answer.text);
+        }
+        let path = format!("{unknown}/{path}");
+        authority.admin(method, &path, body, 404).await;
+    }
+    for path in ["appRoleAssignments", "oauth2PermissionGrants"] {
+        let path = format!("{known}/{path}");
+        authority.admin("GET", &path, None, 200).await;
+        authority.admin("PUT", &path, None, 405).await;
+    }
 }

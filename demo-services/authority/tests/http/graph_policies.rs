@@ -196,6 +196,38 @@ async fn a_policy_on_a_context_that_graph_made() {
 }
 
 #[tokio::test]
+async fn a_frequency_that_graph_has_no_words_for_is_not_told_and_survives_a_change() {
+    let authority = Harness::with(|directory| {
+        let policy = directory.policy_mut(crate::harness::MFA_POLICY).unwrap();
+        policy.sign_in_frequency = Some(45);
+    })
+    .await;
+    let id = authority
+        .directory
+        .policy(crate::harness::MFA_POLICY)
+        .unwrap()
+        .id;
+    let path = format!("{POLICIES}/{id}");
+    let told = async || authority.admin("GET", &path, None, 200).await["sessionControls"].clone();
+    let assertion = authority
+        .running
+        .issue(TokenSpec::user("alice", "middle-tier").mfa());
+    let exchange = async || authority.on_behalf_of(&assertion, &[]).await;
+    authority.clock.advance(46);
+    assert_eq!(told().await, Value::Null);
+    assert_eq!(exchange().await.error_code(), 70_043);
+    let change = async |body: Value| {
+        authority.admin("PATCH", &path, Some(body), 204).await;
+    };
+    change(json!({ "displayName": "other" })).await;
+    assert_eq!(exchange().await.error_code(), 70_043);
+    change(json!({ "sessionControls": { "signInFrequency": { "value": 1, "type": "hours" } } }))
+        .await;
+    assert_eq!(told().await["signInFrequency"]["value"], 1);
+    assert_eq!(exchange().await.status, 200);
+}
+
+#[tokio::test]
 async fn contexts_are_c1_to_c99_and_stay_while_a_policy_uses_them() {
     let authority = Harness::start().await;
     let one = |id: &str| format!("{CONTEXTS}/{id}");

@@ -26,13 +26,19 @@ mod graph;
 #[cfg(test)]
 mod graph_guard;
 #[cfg(test)]
+mod graph_links;
+#[cfg(test)]
 mod graph_me;
 #[cfg(test)]
 mod graph_policies;
 #[cfg(test)]
+mod graph_references;
+#[cfg(test)]
 mod graph_registration;
 #[cfg(test)]
 mod graph_story;
+#[cfg(test)]
+mod graph_unregistered;
 #[cfg(test)]
 mod issue;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::admin::Admin;
+use crate::graph::GRAPH;
 use crate::harness::{Answer, Browser, C1, CHALLENGE, DOWNSTREAM, Harness, MIDDLE, VERIFIER};
 use local_authority::{Consent, Endpoint, Fault, Mfa, Policy, RecentRequest, TokenSpec};
 use serde_json::{Value, json};
@@ -18,6 +19,76 @@ async fn control(authority: &Harness, command: Value) -> Answer {
 
 fn last(authority: &Harness) -> RecentRequest {
     authority.running.requests().pop().unwrap()
+}
+
+#[tokio::test]
+async fn a_request_to_graph_is_on_record_with_who_asked_and_what_came_of_it() {
+    let authority = Harness::start().await;
+    let user = || {
+        TokenSpec::user("alice", GRAPH)
+            .client("spa-backend")
+            .scopes(["User.Read"])
+    };
+    let (alice, client) = (Some("alice@contoso.example"), Some("spa-backend"));
+    let refused = Some("InvalidAuthenticationToken");
+    for (spec, method, who, status, error) in [
+        (user(), "GET", (client, alice), 200, None),
+        (
+            user().version(local_authority::TokenVersion::V1),
+            "GET",
+            (client, alice),
+            200,
+            None,
+        ),
+        (
+            user(),
+            "DELETE",
+            (client, alice),
+            405,
+            Some("Request_BadRequest"),
+        ),
+        (
+            user().scopes(["openid"]),
+            "GET",
+            (client, alice),
+            403,
+            Some("Authorization_RequestDenied"),
+        ),
+        (user().expires_in(-1), "GET", (client, alice), 401, refused),
+        (user().without("uti"), "GET", (client, alice), 401, refused),
+        // What somebody else has signed says nothing about who asks.
+        (user().foreign_key(), "GET", (None, None), 401, refused),
+        (
+            TokenSpec::app("daemon", GRAPH),
+            "GET",
+            (Some("daemon"), None),
+            400,
+            Some("BadRequest"),
+        ),
+    ] {
+        let token = authority.running.issue(spec);
+        let answer = authority.graph(&token, method, "me", None).await;
+        let asked = last(&authority);
+        assert_eq!((asked.endpoint, asked.path.as_str()), ("graph", "/v1.0/me"));
+        assert_eq!(
+            (asked.client.as_deref(), asked.user.as_deref()),
+            who,
+            "{status} {error:?}"
+        );
+        assert_eq!((asked.status, asked.error), (Some(status), error));
+        assert_eq!(answer.status, status);
+        for (id, header) in [
+            (asked.trace_id, "request-id"),
+            (asked.correlation_id, "client-request-id"),
+        ] {
+            assert_eq!(
+                id.unwrap().to_string(),
+                answer.headers[header].to_str().unwrap()
+            );
+        }
+        let text = serde_json::to_string(&asked).unwrap();
+        assert!(!text.contains(&token), "{text}");
+    }
 }
 
 #[tokio::test]

@@ -425,6 +425,26 @@ async fn a_code_for_what_is_not_there_is_damage() {
 }
 
 #[tokio::test]
+async fn a_deleted_application_leaves_nothing_behind() {
+    let place = Place::with(|directory| {
+        directory.app_mut("spa-backend").unwrap().consent = Consent::Required;
+    });
+    let authority = place.start().await;
+    let client = authority.id("spa-backend");
+    let mut browser = Browser::default();
+    let page = authority.authorize(&browser, &[]).await;
+    let page = authority.sign_in(&mut browser, &page, "alice").await;
+    let answer = authority.accept(&mut browser, &page).await;
+    let code = answer.parameters()["code"].clone();
+    assert_eq!(authority.redeem(&code, &[]).await.status, 200);
+    let written = || fs::read_to_string(place.file()).unwrap();
+    assert!(written().contains(&client));
+    let path = format!("applications(appId='{client}')");
+    authority.admin("DELETE", &path, None, 204).await;
+    assert!(!written().contains(&client));
+}
+
+#[tokio::test]
 async fn another_directory_is_refused_until_it_is_put_back() {
     let mut place = Place::new();
     place.start().await.running.shutdown().await;
