@@ -14,7 +14,7 @@ use crate::keys::{KeyRing, Owner};
 use crate::meter::Meter;
 use crate::records::{Record, Stores};
 use crate::requests::Recent;
-use crate::state::Saving;
+use crate::saving::Saving;
 use crate::tokens::{AccessToken, Stamp, Subject};
 use crate::version::TokenVersion;
 

@@ -99,6 +99,7 @@ mod random;
 mod records;
 mod requests;
 mod running;
+mod saving;
 mod scopes;
 mod server;
 mod state;

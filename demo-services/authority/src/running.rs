@@ -22,8 +22,9 @@ use crate::meter::{Counters, Endpoint, Fault, Meter};
 use crate::random;
 use crate::records::Stores;
 use crate::requests::{Recent, RecentRequest};
+use crate::saving::saving;
 use crate::server;
-use crate::state::{self, Opened, Restored, StateError};
+use crate::state::{Opened, Restored, StateError};
 use crate::version::TokenVersion;
 
 /// Starts local authorities.
@@ -202,7 +203,7 @@ impl LocalAuthority {
                 (directory, keys, Stores::new())
             }
         };
-        let (saved, saving) = state::saving();
+        let (saved, saving) = saving();
         let mut hosts: Vec<String> = ["localhost", "127.0.0.1", "[::1]"]
             .iter()
             .map(|name| format!("{name}:{port}"))
