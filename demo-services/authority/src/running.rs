@@ -158,7 +158,8 @@ impl Options {
     ///
     /// What an answer tells is on disk before the answer leaves. What is changed through [`Running`] is written at once, but not
     /// waited for; [`Running::shutdown`] waits. While the file cannot be written, `/readyz` answers 503 and requests go on from
-    /// memory. A crash between the write and the answer spends the code or refresh token of that request, as a lost answer does.
+    /// memory; it is tried again at each change, and after 1, 2, 4 seconds and so on, at least twice a minute. A write that takes longer than
+    /// 5 seconds counts as failed until it ends: answers no longer wait. `/healthz`, `/readyz` and `/assets` never do. A crash between the write and the answer spends the code or refresh token of that request, as a lost answer does.
     ///
     /// The file is JSON with passwords, secrets, keys and tokens as they are, readable and writable by its owner alone (on Unix). It is
     /// replaced as a whole, by way of `FILE.tmp`; `FILE.lock` keeps a second authority away. Where there is no such file this is

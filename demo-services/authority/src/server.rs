@@ -91,6 +91,12 @@ pub(crate) fn router(authority: Shared) -> Router {
         .merge(graph::routes(&authority))
         .merge(admin::routes())
         .route("/control", post(control::control))
+        .fallback(|| async { pages::nothing_here() })
+        .layer(middleware::from_fn_with_state(
+            authority.clone(),
+            state::on_disk_first,
+        ))
+        // These tell of nothing, and must speak when the disk does not.
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         .route(
@@ -101,11 +107,6 @@ pub(crate) fn router(authority: Shared) -> Router {
             "/assets/form-post.js",
             get(|| asset("text/javascript; charset=utf-8", pages::FORM_POST_SCRIPT)),
         )
-        .fallback(|| async { pages::nothing_here() })
-        .layer(middleware::from_fn_with_state(
-            authority.clone(),
-            state::on_disk_first,
-        ))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(
             authority.clone(),
@@ -206,4 +207,70 @@ pub(crate) fn is_own_origin(authority: &Authority, origin: &HeaderValue) -> bool
             .or_else(|| origin.strip_prefix("https://"))
     });
     host.is_some_and(|host| is_own_host(authority, host))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicI64;
+
+    use axum::body::Body;
+    use tokio::time::timeout;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::changes::{Changes, Watched};
+    use crate::clock::ManualClock;
+    use crate::keys::KeyRing;
+    use crate::records::Stores;
+    use crate::saving::{Saved, saving};
+
+    /// An authority whose state file nobody writes, though there is a change.
+    fn unsaved() -> (Shared, Saved) {
+        let (changes, (saved, saving)) = (Changes::default(), saving());
+        let authority = Authority {
+            base: "http://localhost:8080".into(),
+            issuer: String::new(),
+            hosts: vec!["localhost:8080".into()],
+            keys: KeyRing::new(Vec::new(), &changes),
+            meter: Default::default(),
+            recent: Default::default(),
+            admin: Default::default(),
+            control_token: None,
+            directory: Watched::new(Arc::new(Directory::demo()), &changes),
+            stores: Mutex::new(Stores::new()),
+            changes,
+            saving: Some(saving),
+            clock: Box::new(ManualClock::at(0)),
+            skew: AtomicI64::new(0),
+        };
+        authority.set_policy("Step-up for c1", false);
+        (Arc::new(authority), saved)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn probes_and_assets_do_not_wait_for_the_disk_and_all_else_does() {
+        let (authority, _saved) = unsaved();
+        let router = router(authority);
+        for (path, waits) in [
+            ("/healthz", false),
+            ("/readyz", false),
+            ("/assets/authority.css", false),
+            ("/assets/form-post.js", false),
+            ("/assets/nothing", true),
+            ("/contoso.example/discovery/v2.0/keys", true),
+            ("/admin", true),
+        ] {
+            let mut request = Request::new(Body::empty());
+            *request.uri_mut() = path.parse().unwrap();
+            let host = HeaderValue::from_static("localhost:8080");
+            request.headers_mut().insert(header::HOST, host);
+            let answer = router.clone().oneshot(request);
+            let answer = timeout(Duration::from_secs(20), answer).await;
+            assert_eq!(answer.is_err(), waits, "{path}");
+            if let Ok(Ok(answer)) = answer {
+                assert_eq!(answer.status(), StatusCode::OK, "{path}");
+            }
+        }
+    }
 }

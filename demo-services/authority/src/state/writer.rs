@@ -7,8 +7,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{sleep, timeout};
 
 use crate::changes::Changes;
 use crate::saving::{Progress, Saved};
@@ -16,6 +16,9 @@ use crate::saving::{Progress, Saved};
 /// From a failed write to the next one, if no change comes first. Each further pause is twice as long, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A write that takes longer has failed for all who wait for it, though it may yet come to an end.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Writes the state as it is. Blocks.
 type Write = dyn Fn() -> io::Result<()> + Send + Sync;
@@ -27,6 +30,16 @@ pub(crate) struct Writer {
     path: PathBuf,
     write: Arc<Write>,
 }
+
+/// A write under way.
+struct Writing {
+    /// Changes up to this one are in it.
+    attempted: u64,
+    task: JoinHandle<io::Result<()>>,
+}
+
+/// It has taken longer than [`PATIENCE`], and goes on.
+struct Late;
 
 enum Woken {
     Change,
@@ -47,38 +60,80 @@ impl Writer {
     /// Writes after each change, and a last time when `stop` is there if anything is left. Changes during a write share the next.
     ///
     /// After a failure it does not wait for a change: whoever asks for readiness would send none.
-    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) {
+    pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
         let mut changes = self.changes.subscribe();
         let mut stop = pin!(stop);
         let mut pause = FIRST_PAUSE;
         loop {
-            let Progress { attempted, failed } = self.saved.progress();
+            let Progress {
+                attempted, failed, ..
+            } = self.saved.progress();
             let woken = tokio::select! {
                 _ = changes.wait_for(|count| *count > attempted) => Woken::Change,
                 () = sleep(pause), if failed => Woken::Pause,
                 () = &mut stop => Woken::Stop,
             };
             let stopping = matches!(woken, Woken::Stop);
-            if !stopping || failed || self.changes.count() > attempted {
-                // Told in the log and by readyz.
-                let written = self.write().await;
-                pause = match (written, woken) {
-                    (Ok(()), _) => FIRST_PAUSE,
-                    (Err(_), Woken::Pause) => (pause * 2).min(LONGEST_PAUSE),
-                    (Err(_), _) => pause,
-                };
+            if stopping && !failed && self.changes.count() <= attempted {
+                return;
             }
+            let mut writing = self.begin();
+            let mut written = self.end_in_time(&mut writing).await;
             if stopping {
                 return;
             }
+            if let Err(Late) = written {
+                // Nothing else can be written while this one may be.
+                written = tokio::select! {
+                    result = self.end(&mut writing) => Ok(result),
+                    () = &mut stop => return,
+                };
+            }
+            pause = match (written, woken) {
+                (Ok(Ok(())), _) => FIRST_PAUSE,
+                (_, Woken::Pause) => (pause * 2).min(LONGEST_PAUSE),
+                _ => pause,
+            };
         }
     }
 
-    pub(super) async fn write(&mut self) -> io::Result<()> {
+    /// Writes the state once, for whoever must know how that ends.
+    pub(super) async fn write(&self) -> io::Result<()> {
+        let mut writing = self.begin();
+        let written = self.end_in_time(&mut writing).await;
+        written.unwrap_or_else(|Late| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn begin(&self) -> Writing {
         // Before anything is read: what is counted by now is in what is read then.
         let attempted = self.changes.count();
         let write = self.write.clone();
-        let written = spawn_blocking(move || write()).await;
+        Writing {
+            attempted,
+            task: spawn_blocking(move || write()),
+        }
+    }
+
+    async fn end_in_time(&self, writing: &mut Writing) -> Result<io::Result<()>, Late> {
+        if let Ok(result) = timeout(PATIENCE, self.end(writing)).await {
+            return Ok(result);
+        }
+        let progress = self.saved.progress();
+        if !progress.failed {
+            let (seconds, path) = (PATIENCE.as_secs(), self.path.display());
+            tracing::error!(seconds, %path, "writing the state takes too long; a restart would go back to what the file holds");
+        }
+        self.saved.tell(Progress {
+            failed: true,
+            hangs: true,
+            ..progress
+        });
+        Err(Late)
+    }
+
+    /// Tells in the log, to readyz and to all who wait how the write ended.
+    async fn end(&self, writing: &mut Writing) -> io::Result<()> {
+        let written = (&mut writing.task).await;
         let result = written.unwrap_or_else(|error| Err(error.into()));
         let failed = self.saved.progress().failed;
         let path = self.path.display();
@@ -90,8 +145,9 @@ impl Writer {
             _ => {}
         }
         self.saved.tell(Progress {
-            attempted,
+            attempted: writing.attempted,
             failed: result.is_err(),
+            hangs: false,
         });
         result
     }
@@ -103,7 +159,7 @@ mod tests {
     use std::sync::Mutex;
 
     use tokio::sync::mpsc;
-    use tokio::time::{Instant, timeout};
+    use tokio::time::{Instant, advance};
 
     use super::*;
     use crate::changes::Watched;
@@ -122,6 +178,10 @@ mod tests {
     }
 
     fn scene() -> Scene {
+        scene_until(pending())
+    }
+
+    fn scene_until(stop: impl Future<Output = ()> + Send + 'static) -> Scene {
         let (changes, (saved, saving)) = (Changes::default(), saving());
         let (begin, began) = mpsc::unbounded_channel();
         let (answers, told) = std::sync::mpsc::channel();
@@ -132,7 +192,7 @@ mod tests {
             told.lock().unwrap().recv().unwrap_or(Ok(()))
         };
         let writer = Writer::new(changes.clone(), saved, "state".into(), Arc::new(write));
-        tokio::spawn(writer.run(pending()));
+        tokio::spawn(writer.run(stop));
         Scene {
             changes,
             saving,
@@ -203,5 +263,50 @@ mod tests {
         assert_eq!(scene.began.recv().await.unwrap(), first);
         scene.saving.reached(2).await;
         assert!(scene.saving.is_well());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_hangs_holds_nobody_for_longer_than_five_seconds() {
+        let mut scene = scene();
+        mark(&scene.changes);
+        scene.began.recv().await.unwrap();
+        let held = async |scene: &Scene, count| {
+            timeout(Duration::ZERO, scene.saving.reached(count))
+                .await
+                .is_err()
+        };
+        // The clock stands still while the write is under way, but for this.
+        advance(PATIENCE - Duration::from_millis(1)).await;
+        assert!(held(&scene, 1).await && scene.saving.is_well());
+        advance(Duration::from_millis(1)).await;
+        scene.saving.reached(1).await;
+        assert!(!scene.saving.is_well());
+        // Nor does a later change wait, and no second write begins beside the first.
+        mark(&scene.changes);
+        scene.saving.reached(2).await;
+        advance(LONGEST_PAUSE * 2).await;
+        assert!(scene.began.is_empty());
+        // When it ends after all, what has changed since is written, and waited for, as ever.
+        scene.answer(Ok(()));
+        scene.began.recv().await.unwrap();
+        assert!(held(&scene, 2).await && scene.saving.is_well());
+        scene.answer(Ok(()));
+        scene.saving.reached(2).await;
+        assert!(scene.saving.is_well());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_hangs_does_not_hold_the_end() {
+        let (end, told) = tokio::sync::oneshot::channel::<()>();
+        let mut scene = scene_until(async move {
+            let _ = told.await;
+        });
+        mark(&scene.changes);
+        scene.began.recv().await.unwrap();
+        advance(PATIENCE).await;
+        scene.saving.reached(1).await;
+        drop(end);
+        scene.saving.gone().await;
+        scene.answer(Ok(()));
     }
 }
