@@ -40,6 +40,11 @@ impl Made {
         }
     }
 
+    /// The certificate as Graph takes it.
+    pub(crate) fn base64(&self) -> String {
+        STANDARD.encode(&self.der)
+    }
+
     /// PS256, as MSAL signs today.
     pub(crate) fn assertion(&self, client: &str, audience: &str, now: u64) -> String {
         let header = json!({ "typ": "JWT", "alg": "PS256", "x5t#S256": self.thumbprint });
