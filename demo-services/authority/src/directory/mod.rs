@@ -5,6 +5,7 @@ mod graph_app;
 mod parse;
 mod policies;
 mod profile;
+mod registered;
 pub(crate) mod registration;
 mod validate;
 
@@ -47,6 +48,7 @@ pub(crate) const GRAPH: Uuid = Uuid::from_u128(0x0000_0003_0000_0000_c000_0000_0
 /// groups = ["staff"]                          # names, for policies
 /// roles = ["api://my-api/Admin"]
 /// mfa = "registered"                          # or "not_registered" (default): AADSTS50079
+/// profile = { job_title = "Analyst" }         # and others, for Graph: `Profile`
 ///
 /// [[apps]]
 /// name = "my-api"
@@ -93,8 +95,8 @@ pub struct Directory {
     /// Conditional Access.
     #[serde(default)]
     pub policies: Vec<Policy>,
-    /// Authentication contexts that Graph has been told about.
-    #[serde(default)]
+    /// Authentication contexts that Graph has been told about; not in the file.
+    #[serde(skip)]
     pub(crate) auth_contexts: Vec<registration::AuthContext>,
 }
 
@@ -208,7 +210,8 @@ pub struct App {
     /// Client ids that may use this API's scopes without the user's consent.
     #[serde(default)]
     pub pre_authorized: Vec<Uuid>,
-    #[serde(default)]
+    /// Not in the file.
+    #[serde(skip)]
     pub(crate) registration: registration::Registration,
 }
 

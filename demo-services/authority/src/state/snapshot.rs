@@ -391,6 +391,20 @@ mod tests {
                 |json| json["directory"]["apps"][0]["delegated"] = json!(["api://gone/x"]),
                 "delegated",
             ),
+            (
+                |json| {
+                    let grant = json!({ "id": Uuid::nil(), "resource": Uuid::nil(), "principal": null, "scopes": [] });
+                    json["directory"]["apps"][0]["registration"]["grants"] = json!([grant]);
+                },
+                "grants",
+            ),
+            (
+                |json| {
+                    let context = json!({ "id": "c100", "display_name": "hunter2", "description": null, "available": true });
+                    json["directory"]["auth_contexts"] = json!([context]);
+                },
+                "c1 to c99",
+            ),
             (|json| json["keys"] = json!([]), "no signing key"),
             (|json| json["keys"][0] = "hunter2".into(), "not an RSA key"),
             (
