@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Map, Value};
 
 use crate::admin::Sessions;
-use crate::changes::{Changes, LockedStores, Watched};
+use crate::changes::{Changes, LockedStores, Swapped};
 use crate::clock::Clock;
 use crate::directory::{Consent, Directory, DirectoryError, Mfa, Policy};
 use crate::errors::Refusal;
@@ -36,7 +36,7 @@ pub(crate) struct Authority {
     pub(crate) recent: Recent,
     pub(crate) admin: Mutex<Sessions>,
     pub(crate) control_token: Option<String>,
-    pub(crate) directory: Watched<Arc<Directory>>,
+    pub(crate) directory: Swapped<Directory>,
     pub(crate) stores: Mutex<Stores>,
     /// Counts for keys, directory and stores together.
     pub(crate) changes: Changes,
@@ -72,7 +72,7 @@ impl Authority {
 
     /// The directory as it stands now. A request works on one snapshot.
     pub(crate) fn directory(&self) -> Arc<Directory> {
-        self.directory.read().clone()
+        self.directory.read()
     }
 
     /// The stores. Never held across an await or a signature.
@@ -81,27 +81,34 @@ impl Authority {
         LockedStores::new(stores, &self.changes)
     }
 
-    /// Changes the directory, or nothing of it: `change` works on a copy, which must keep all rules of a directory.
+    /// Changes the directory, or nothing of it: `change` works on a copy, which must keep all rules of a directory. Nobody waits for that
+    /// but who changes it as well.
     pub(crate) fn change<T, E: From<DirectoryError>>(
         &self,
         change: impl FnOnce(&mut Directory) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut directory = self.directory.write();
-        let mut changed = Directory::clone(&directory);
-        let done = change(&mut changed)?;
-        changed.settle();
-        changed.validate()?;
-        *directory = Arc::new(changed);
-        Ok(done)
+        self.directory.change(|directory| {
+            let done = change(directory)?;
+            directory.settle();
+            directory.validate()?;
+            Ok(done)
+        })
+    }
+
+    /// A change that can break no rule. Whether there was something to change.
+    fn set(&self, change: impl FnOnce(&mut Directory) -> Option<()>) -> bool {
+        self.directory
+            .change(|directory| change(directory).ok_or(()))
+            .is_ok()
     }
 
     /// Whether the policy exists.
     pub(crate) fn set_policy(&self, name: &str, enabled: bool) -> bool {
-        let mut directory = self.directory.write();
-        let changed = Arc::make_mut(&mut directory)
-            .policy_mut(name)
-            .map(|policy| policy.enabled = enabled);
-        changed.is_some()
+        self.set(|directory| {
+            directory
+                .policy_mut(name)
+                .map(|policy| policy.enabled = enabled)
+        })
     }
 
     /// Adds a policy, or puts it in the place of the one of that name.
@@ -121,13 +128,11 @@ impl Authority {
 
     /// Whether the policy was there.
     pub(crate) fn remove_policy(&self, name: &str) -> bool {
-        let mut directory = self.directory.write();
-        let Some(id) = directory.policy(name).map(|policy| policy.id) else {
-            return false;
-        };
-        let policies = &mut Arc::make_mut(&mut directory).policies;
-        policies.retain(|policy| policy.id != id);
-        true
+        self.set(|directory| {
+            let id = directory.policy(name)?.id;
+            directory.policies.retain(|policy| policy.id != id);
+            Some(())
+        })
     }
 
     /// Registers a user's second factor, with this code if one is given, or takes it away.
@@ -155,11 +160,7 @@ impl Authority {
 
     /// Whether the application exists.
     pub(crate) fn set_consent(&self, app: &str, consent: Consent) -> bool {
-        let mut directory = self.directory.write();
-        let changed = Arc::make_mut(&mut directory)
-            .app_mut(app)
-            .map(|app| app.consent = consent);
-        changed.is_some()
+        self.set(|directory| directory.app_mut(app).map(|app| app.consent = consent))
     }
 
     /// Takes back what a user has granted to applications. Whether the user exists.

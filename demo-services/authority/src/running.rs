@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::admin::Sessions;
 use crate::authority::{Authority, Shared};
-use crate::changes::{Changes, Watched};
+use crate::changes::{Changes, Swapped};
 use crate::clock::{Clock, SystemClock};
 use crate::directory::{Consent, Directory, DirectoryError, Mfa, Policy, is_loopback};
 use crate::keys::{KeyRing, SigningKey};
@@ -225,7 +225,7 @@ impl LocalAuthority {
                 Control::Generated => Some(random::secret()),
                 Control::Given(token) => Some(token),
             },
-            directory: Watched::new(Arc::new(directory), &changes),
+            directory: Swapped::new(directory, &changes),
             stores: Mutex::new(stores),
             changes,
             saving: opened.is_some().then_some(saving),

@@ -219,7 +219,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::changes::{Changes, Watched};
+    use crate::changes::{Changes, Swapped};
     use crate::clock::ManualClock;
     use crate::keys::KeyRing;
     use crate::records::Stores;
@@ -237,7 +237,7 @@ mod tests {
             recent: Default::default(),
             admin: Default::default(),
             control_token: None,
-            directory: Watched::new(Arc::new(Directory::demo()), &changes),
+            directory: Swapped::new(Directory::demo(), &changes),
             stores: Mutex::new(Stores::new()),
             changes,
             saving: Some(saving),

@@ -109,7 +109,7 @@ async fn act(
         Err(reason) => Notice::failed(reason),
         Ok(command) => {
             let words = form::words(&command);
-            match control::run(&authority, command) {
+            match control::run(&authority, command).await {
                 Ok(_) => Notice::done(words),
                 Err((_, reason)) => Notice::failed(reason),
             }
