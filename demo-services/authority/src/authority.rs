@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_lc_rs::error::Unspecified;
 use serde_json::{Map, Value};
 
 use crate::admin::Sessions;
@@ -185,6 +186,16 @@ impl Authority {
         self.stores().revoke(user.oid, now);
         tracing::info!("sessions of a user revoked");
         true
+    }
+
+    /// The `kid` of a new key that signs from now on.
+    pub(crate) fn rotate_keys(&self) -> Result<String, Unspecified> {
+        self.keys.rotate(self.clock.now())
+    }
+
+    /// Whether the key was published.
+    pub(crate) fn withdraw_key(&self, kid: &str) -> Result<bool, Unspecified> {
+        self.keys.withdraw(kid, self.clock.now())
     }
 
     /// Signs an access token and puts it on record.

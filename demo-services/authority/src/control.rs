@@ -230,7 +230,7 @@ fn carry_out(authority: &Authority, command: Command) -> Result<Value, Refused> 
         Command::Requests {} => Ok(json!({ "requests": authority.recent.all() })),
         Command::Require { policy } => kept(authority.require(policy)),
         Command::Revoke { user } => done(authority.revoke(&user), "no such user"),
-        Command::RotateKeys {} => match authority.keys.rotate() {
+        Command::RotateKeys {} => match authority.rotate_keys() {
             Ok(kid) => Ok(json!({ "done": true, "kid": kid })),
             Err(_) => Err(no_key()),
         },
@@ -248,7 +248,7 @@ fn carry_out(authority: &Authority, command: Command) -> Result<Value, Refused> 
         Command::WithdrawConsent { user } => {
             done(authority.withdraw_consent(&user), "no such user")
         }
-        Command::WithdrawKey { kid } => match authority.keys.withdraw(&kid) {
+        Command::WithdrawKey { kid } => match authority.withdraw_key(&kid) {
             Ok(found) => done(found, "no such key"),
             Err(_) => Err(no_key()),
         },

@@ -200,7 +200,8 @@ impl LocalAuthority {
                 stores,
             }) => (directory, KeyRing::new(keys, &changes), stores),
             None => {
-                let keys = KeyRing::generate(&changes).map_err(|_| StartError::Key)?;
+                let keys = KeyRing::generate(options.clock.now(), &changes)
+                    .map_err(|_| StartError::Key)?;
                 (directory, keys, Stores::new())
             }
         };
@@ -436,7 +437,7 @@ impl Running {
     ///
     /// When no key could be made.
     pub fn rotate_keys(&self) -> Result<String, StartError> {
-        self.authority.keys.rotate().map_err(|_| StartError::Key)
+        self.authority.rotate_keys().map_err(|_| StartError::Key)
     }
 
     /// Takes a key out of the published set. Whether it was there.
@@ -446,8 +447,7 @@ impl Running {
     /// When it was the signing key and no new one could be made.
     pub fn withdraw_key(&self, kid: &str) -> Result<bool, StartError> {
         self.authority
-            .keys
-            .withdraw(kid)
+            .withdraw_key(kid)
             .map_err(|_| StartError::Key)
     }
 

@@ -187,7 +187,7 @@ fn keys(authority: &Authority) -> Vec<KeyRow> {
     let published = authority.keys.published();
     let rows = published.iter().enumerate().map(|(index, key)| KeyRow {
         kid: key.kid().to_owned(),
-        age: span(key.age()),
+        age: span(authority.clock.now().saturating_sub(key.made())),
         signs: index == 0,
     });
     rows.collect()

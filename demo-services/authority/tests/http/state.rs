@@ -9,6 +9,7 @@ use local_authority::{
 };
 use serde_json::{Value, json};
 
+use crate::admin::Admin;
 use crate::graph_story::{CALLBACK, Registered, page, register};
 use crate::harness::{Answer, Browser, Harness, MFA_POLICY, START, claims};
 use crate::made::{Made, TYPE};
@@ -226,6 +227,29 @@ async fn keys_and_records_survive_so_that_an_old_token_is_still_an_assertion() {
 }
 
 #[tokio::test]
+async fn keys_keep_their_age() {
+    let place = Place::new();
+    let ages = async |authority: &Harness| {
+        let page = Admin::open(authority).await.page(authority).await.text;
+        let ages = page.split("data-label=\"Age\">").skip(1);
+        let ages = ages.map(|rest| rest.split('<').next().unwrap().to_owned());
+        ages.collect::<Vec<_>>()
+    };
+    let before = place.start().await;
+    assert_eq!(ages(&before).await, ["0 s"]);
+    place.clock.advance(3 * 86_400);
+    // What is published outlives the skew, and so does its age.
+    before.running.skew(86_400);
+    before.running.rotate_keys().unwrap();
+    before.running.skew(0);
+    place.clock.advance(60);
+    assert_eq!(ages(&before).await, ["60 s", "3 days"]);
+    before.running.shutdown().await;
+    place.clock.advance(60);
+    assert_eq!(ages(&place.start().await).await, ["2 min", "3 days"]);
+}
+
+#[tokio::test]
 async fn consent_survives() {
     let place = Place::with(|directory| {
         directory.app_mut("spa-backend").unwrap().consent = Consent::Required;
@@ -388,7 +412,7 @@ async fn each_damage_is_refused_with_the_file_untouched() {
         ("not hunter2".to_owned(), "not JSON"),
         (good.replace("\"version\":1", "\"version\":2"), "version 2"),
         (
-            good.replace("\"keys\":[\"", "\"keys\":[\"AAAA"),
+            good.replace("\"pkcs8\":\"", "\"pkcs8\":\"AAAA"),
             "signing key",
         ),
         (
