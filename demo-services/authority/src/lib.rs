@@ -67,7 +67,8 @@
 //!
 //! # Randomness, time, memory
 //!
-//! Time comes from a [`Clock`]. Every store is bounded and expires; at capacity the oldest entry goes.
+//! Time comes from a [`Clock`]. Every store is bounded and its entries expire; at capacity the oldest entry goes. What stays for good is how
+//! often and when a user's sessions were revoked: one entry for each such user of the directory.
 
 mod admin;
 mod authority;
