@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aws_lc_rs::error::Unspecified;
 use serde_json::{Map, Value};
 
-use crate::admin::Sessions;
+use crate::admin_sessions::Sessions;
 use crate::changes::{Changes, LockedStores, Swapped};
 use crate::clock::Clock;
 use crate::directory::{Consent, Directory, DirectoryError, Mfa, Policy};

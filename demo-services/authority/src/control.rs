@@ -17,8 +17,8 @@ use tokio::task::spawn_blocking;
 
 use crate::authority::{Authority, Shared};
 use crate::directory::{Consent, DirectoryError, Mfa, Policy};
+use crate::hosts;
 use crate::meter::{Endpoint, Fault};
-use crate::server;
 
 /// One command.
 #[derive(Deserialize)]
@@ -119,7 +119,7 @@ fn check(
     }
     if !headers
         .get(header::ORIGIN)
-        .is_none_or(|origin| server::is_own_origin(authority, origin))
+        .is_none_or(|origin| hosts::is_own_origin(authority, origin))
     {
         return Err((StatusCode::FORBIDDEN, "foreign origin"));
     }

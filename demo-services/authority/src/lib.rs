@@ -71,7 +71,9 @@
 //! often and when a user's sessions were revoked: one entry for each such user of the directory.
 
 mod admin;
+mod admin_sessions;
 mod authority;
+mod authorization;
 mod authorize;
 mod bounded;
 mod certificate;
@@ -88,15 +90,19 @@ mod errors;
 mod form;
 mod grants;
 mod graph;
+mod hosts;
 mod issue;
 mod key_certificate;
 mod keys;
+mod known;
 mod login_hint;
 mod logout;
 mod meter;
+mod metering;
 mod pages;
 mod policy;
 mod random;
+mod recording;
 mod records;
 mod requests;
 mod running;

@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use url::Url;
 use uuid::Uuid;
 
-use crate::admin::Sessions;
+use crate::admin_sessions::Sessions;
 use crate::authority::{Authority, Shared};
 use crate::changes::{Changes, Swapped};
 use crate::clock::{Clock, SystemClock};

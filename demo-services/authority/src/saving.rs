@@ -40,22 +40,23 @@ impl Saving {
         !gone && !self.0.borrow().failed
     }
 
-    /// Returns when there is no writer any more.
-    #[cfg(test)]
-    pub(crate) async fn gone(&self) {
-        let _ = self.0.clone().wait_for(|_| false).await;
-    }
-
-    /// Returns when [`is_well`](Self::is_well) would say so.
-    #[cfg(test)]
-    pub(crate) async fn well(&self) {
-        let _ = self.0.clone().wait_for(|progress| !progress.failed).await;
-    }
-
     /// Returns once changes up to `count` are on disk, or could not be written in time: then requests go on from memory.
     pub(crate) async fn reached(&self, count: u64) {
         let reached = |progress: &Progress| progress.attempted >= count || progress.hangs;
         // Without a writer nothing would come of waiting.
         let _ = self.0.clone().wait_for(reached).await;
+    }
+}
+
+#[cfg(test)]
+impl Saving {
+    /// Returns when there is no writer any more.
+    pub(crate) async fn gone(&self) {
+        let _ = self.0.clone().wait_for(|_| false).await;
+    }
+
+    /// Returns when [`is_well`](Self::is_well) would say so.
+    pub(crate) async fn well(&self) {
+        let _ = self.0.clone().wait_for(|progress| !progress.failed).await;
     }
 }

@@ -6,7 +6,7 @@ use askama::Template;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::sessions::Notice;
+use crate::admin_sessions::Notice;
 use crate::authority::Authority;
 use crate::clock;
 use crate::directory::{App, Consent, Directory, Mfa, Policy, Require, Target, User};

@@ -17,12 +17,13 @@ use crate::cookies;
 use crate::directory::{Directory, User};
 use crate::errors::{Refusal, Trace};
 use crate::form::Form;
+use crate::hosts;
+use crate::known::Known;
 use crate::pages;
 use crate::policy::Authentication;
 use crate::random;
 use crate::records::{Attempt, Flow, Guess, MAX_TRIES, Waiting};
 use crate::requests;
-use crate::server::{self, Known};
 
 const WRONG_CODE: &str = "That code is not right.";
 
@@ -274,7 +275,7 @@ fn failed(
 fn is_own_form(authority: &Authority, headers: &HeaderMap) -> bool {
     let own_origin = headers
         .get(header::ORIGIN)
-        .is_none_or(|origin| server::is_own_origin(authority, origin));
+        .is_none_or(|origin| hosts::is_own_origin(authority, origin));
     let own_site = headers
         .get("sec-fetch-site")
         .is_none_or(|site| site == "same-origin");

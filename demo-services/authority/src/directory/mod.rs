@@ -393,12 +393,6 @@ impl Directory {
     pub fn policy_mut(&mut self, name: &str) -> Option<&mut Policy> {
         self.policies.iter_mut().find(|policy| policy.is(name))
     }
-
-    /// Whether `segment`, the first of a request's path, names this tenant.
-    pub(crate) fn is_tenant(&self, segment: &str) -> bool {
-        segment.eq_ignore_ascii_case(&self.tenant.domain)
-            || form::guid(segment) == Some(self.tenant.id)
-    }
 }
 
 impl App {

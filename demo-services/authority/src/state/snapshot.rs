@@ -168,7 +168,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::authorize::{AuthorizeRequest, RedirectKind};
+    use crate::authorization::{AuthorizeRequest, RedirectKind};
     use crate::errors::Trace;
     use crate::form::Form;
     use crate::policy::Authentication;
