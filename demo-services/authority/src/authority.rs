@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_lc_rs::error::Unspecified;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::admin::Sessions;
-use crate::changes::{Changes, LockedStores, Watched};
+use crate::admin_sessions::Sessions;
+use crate::changes::{Changes, LockedStores, Swapped};
 use crate::clock::Clock;
 use crate::directory::{Consent, Directory, DirectoryError, Mfa, Policy};
 use crate::errors::Refusal;
@@ -15,7 +16,7 @@ use crate::keys::{KeyRing, Owner};
 use crate::meter::Meter;
 use crate::records::{Record, Stores};
 use crate::requests::Recent;
-use crate::state::Saving;
+use crate::saving::Saving;
 use crate::tokens::{AccessToken, Stamp, Subject};
 use crate::version::TokenVersion;
 
@@ -37,7 +38,7 @@ pub(crate) struct Authority {
     pub(crate) recent: Recent,
     pub(crate) admin: Mutex<Sessions>,
     pub(crate) control_token: Option<String>,
-    pub(crate) directory: Watched<Arc<Directory>>,
+    pub(crate) directory: Swapped<Directory>,
     pub(crate) stores: Mutex<Stores>,
     /// Counts for keys, directory and stores together.
     pub(crate) changes: Changes,
@@ -73,7 +74,7 @@ impl Authority {
 
     /// The directory as it stands now. A request works on one snapshot.
     pub(crate) fn directory(&self) -> Arc<Directory> {
-        self.directory.read().clone()
+        self.directory.read()
     }
 
     /// The stores. Never held across an await or a signature.
@@ -82,27 +83,34 @@ impl Authority {
         LockedStores::new(stores, &self.changes)
     }
 
-    /// Changes the directory, or nothing of it: `change` works on a copy, which must keep all rules of a directory.
+    /// Changes the directory, or nothing of it: `change` works on a copy, which must keep all rules of a directory. Nobody waits for that
+    /// but who changes it as well.
     pub(crate) fn change<T, E: From<DirectoryError>>(
         &self,
         change: impl FnOnce(&mut Directory) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut directory = self.directory.write();
-        let mut changed = Directory::clone(&directory);
-        let done = change(&mut changed)?;
-        changed.settle();
-        changed.validate()?;
-        *directory = Arc::new(changed);
-        Ok(done)
+        self.directory.change(|directory| {
+            let done = change(directory)?;
+            directory.settle();
+            directory.validate()?;
+            Ok(done)
+        })
+    }
+
+    /// A change that can break no rule. Whether there was something to change.
+    fn set(&self, change: impl FnOnce(&mut Directory) -> Option<()>) -> bool {
+        self.directory
+            .change(|directory| change(directory).ok_or(()))
+            .is_ok()
     }
 
     /// Whether the policy exists.
     pub(crate) fn set_policy(&self, name: &str, enabled: bool) -> bool {
-        let mut directory = self.directory.write();
-        let changed = Arc::make_mut(&mut directory)
-            .policy_mut(name)
-            .map(|policy| policy.enabled = enabled);
-        changed.is_some()
+        self.set(|directory| {
+            directory
+                .policy_mut(name)
+                .map(|policy| policy.enabled = enabled)
+        })
     }
 
     /// Adds a policy, or puts it in the place of the one of that name.
@@ -122,13 +130,11 @@ impl Authority {
 
     /// Whether the policy was there.
     pub(crate) fn remove_policy(&self, name: &str) -> bool {
-        let mut directory = self.directory.write();
-        let Some(id) = directory.policy(name).map(|policy| policy.id) else {
-            return false;
-        };
-        let policies = &mut Arc::make_mut(&mut directory).policies;
-        policies.retain(|policy| policy.id != id);
-        true
+        self.set(|directory| {
+            let id = directory.policy(name)?.id;
+            directory.policies.retain(|policy| policy.id != id);
+            Some(())
+        })
     }
 
     /// Registers a user's second factor, with this code if one is given, or takes it away.
@@ -156,11 +162,7 @@ impl Authority {
 
     /// Whether the application exists.
     pub(crate) fn set_consent(&self, app: &str, consent: Consent) -> bool {
-        let mut directory = self.directory.write();
-        let changed = Arc::make_mut(&mut directory)
-            .app_mut(app)
-            .map(|app| app.consent = consent);
-        changed.is_some()
+        self.set(|directory| directory.app_mut(app).map(|app| app.consent = consent))
     }
 
     /// Takes back what a user has granted to applications. Whether the user exists.
@@ -192,6 +194,16 @@ impl Authority {
         self.stores().revoke(user.oid, now);
         tracing::info!("sessions of a user revoked");
         true
+    }
+
+    /// The `kid` of a new key that signs from now on.
+    pub(crate) fn rotate_keys(&self) -> Result<String, Unspecified> {
+        self.keys.rotate(self.clock.now())
+    }
+
+    /// Whether the key was published.
+    pub(crate) fn withdraw_key(&self, kid: &str) -> Result<bool, Unspecified> {
+        self.keys.withdraw(kid, self.clock.now())
     }
 
     /// Signs an access token and puts it on record.

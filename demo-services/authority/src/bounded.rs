@@ -5,15 +5,26 @@ use std::collections::{HashMap, VecDeque};
 /// Key, second of expiry, value: an entry outside of its map.
 pub(crate) type Entry<V> = (String, u64, V);
 
-/// Entries live for a fixed time; at capacity the oldest goes first.
+/// Entries live for a fixed time; at capacity the one that was put in first goes first.
 pub(crate) struct Expiring<V> {
-    entries: HashMap<String, (u64, V)>,
-    /// Keys in order of insertion, which is the order of expiry as well. Removed keys stay until they reach the front or are swept.
-    order: VecDeque<String>,
+    entries: HashMap<String, Kept<V>>,
+    /// Insertions in their order, which is that of expiry as well, unless the clock goes back: then what has expired may stay longer, until
+    /// those before it have expired or the room is needed. An insertion whose key was removed or put in again stays until it reaches the
+    /// front or is swept.
+    order: VecDeque<(u64, String)>,
+    /// Number of the next insertion.
+    next: u64,
     lifetime: u64,
     capacity: usize,
     /// How often an entry was put in, taken out, or handed out to be changed.
     changes: u64,
+}
+
+struct Kept<V> {
+    expires: u64,
+    /// Number of its insertion.
+    number: u64,
+    value: V,
 }
 
 impl<V> Expiring<V> {
@@ -21,6 +32,7 @@ impl<V> Expiring<V> {
         Self {
             entries: HashMap::new(),
             order: VecDeque::new(),
+            next: 0,
             lifetime,
             capacity,
             changes: 0,
@@ -38,11 +50,9 @@ impl<V> Expiring<V> {
                 continue;
             }
             self.make_room(now);
-            let entry = (expires.min(latest), value);
-            if self.entries.insert(key.clone(), entry).is_some() {
+            if !self.put(key, expires.min(latest), value) {
                 return None;
             }
-            self.order.push_back(key);
         }
         Some(self)
     }
@@ -51,7 +61,7 @@ impl<V> Expiring<V> {
     pub(crate) fn entries(&self) -> impl Iterator<Item = Entry<&V>> {
         self.entries
             .iter()
-            .map(|(key, (expires, value))| (key.clone(), *expires, value))
+            .map(|(key, kept)| (key.clone(), kept.expires, &kept.value))
     }
 
     pub(crate) fn changes(&self) -> u64 {
@@ -60,47 +70,56 @@ impl<V> Expiring<V> {
 
     pub(crate) fn insert(&mut self, key: String, value: V, now: u64) {
         self.changes += 1;
+        // What it takes the place of needs no room.
+        self.entries.remove(&key);
         self.make_room(now);
-        if self
-            .entries
-            .insert(key.clone(), (now.saturating_add(self.lifetime), value))
-            .is_none()
-        {
-            self.order.push_back(key);
-        }
+        self.put(key, now.saturating_add(self.lifetime), value);
+    }
+
+    /// Whether the key is a new one.
+    fn put(&mut self, key: String, expires: u64, value: V) -> bool {
+        let number = self.next;
+        self.next += 1;
+        self.order.push_back((number, key.clone()));
+        let kept = Kept {
+            expires,
+            number,
+            value,
+        };
+        self.entries.insert(key, kept).is_none()
     }
 
     pub(crate) fn get(&self, key: &str, now: u64) -> Option<&V> {
         self.entries
             .get(key)
-            .filter(|(expires, _)| *expires > now)
-            .map(|(_, value)| value)
+            .filter(|kept| kept.expires > now)
+            .map(|kept| &kept.value)
     }
 
     pub(crate) fn get_mut(&mut self, key: &str, now: u64) -> Option<&mut V> {
-        let (_, value) = self
+        let kept = self
             .entries
             .get_mut(key)
-            .filter(|(expires, _)| *expires > now)?;
+            .filter(|kept| kept.expires > now)?;
         self.changes += 1;
-        Some(value)
+        Some(&mut kept.value)
     }
 
     pub(crate) fn remove(&mut self, key: &str, now: u64) -> Option<V> {
-        let (expires, value) = self.entries.remove(key)?;
+        let kept = self.entries.remove(key)?;
         self.changes += 1;
-        (expires > now).then_some(value)
+        (kept.expires > now).then_some(kept.value)
     }
 
     /// What is not expired, in no order.
     pub(crate) fn live(&self, now: u64) -> impl Iterator<Item = &V> {
-        let live = move |(expires, _): &&(u64, V)| *expires > now;
-        self.entries.values().filter(live).map(|(_, value)| value)
+        let live = move |kept: &&Kept<V>| kept.expires > now;
+        self.entries.values().filter(live).map(|kept| &kept.value)
     }
 
     /// Removes every entry that is `gone`. How many of them had not expired.
     pub(crate) fn remove_where(&mut self, now: u64, gone: impl Fn(&str, &V) -> bool) -> usize {
-        let gone = |(key, (_, value)): &(&String, &(u64, V))| gone(key, value);
+        let gone = |(key, kept): &(&String, &Kept<V>)| gone(key, &kept.value);
         let entries = self.entries.iter().filter(gone);
         let keys: Vec<_> = entries.map(|(key, _)| key.clone()).collect();
         keys.iter()
@@ -112,7 +131,7 @@ impl<V> Expiring<V> {
     pub(crate) fn is_expired(&self, key: &str, now: u64) -> bool {
         self.entries
             .get(key)
-            .is_some_and(|(expires, _)| *expires <= now)
+            .is_some_and(|kept| kept.expires <= now)
     }
 
     /// An expired entry stays for one more lifetime, so that it can be told from an unknown one.
@@ -121,20 +140,21 @@ impl<V> Expiring<V> {
     }
 
     fn make_room(&mut self, now: u64) {
-        while let Some(front) = self.order.front() {
-            let keep = self
-                .entries
-                .get(front)
-                .is_some_and(|(expires, _)| !self.is_forgotten(*expires, now));
-            if keep && self.entries.len() < self.capacity {
-                break;
+        while let Some((number, key)) = self.order.front() {
+            let kept = self.entries.get(key).filter(|kept| kept.number == *number);
+            if let Some(kept) = kept {
+                if !self.is_forgotten(kept.expires, now) && self.entries.len() < self.capacity {
+                    break;
+                }
+                self.entries.remove(key);
             }
-            self.entries.remove(front);
             self.order.pop_front();
         }
         if self.order.len() > self.capacity.saturating_mul(2) {
             let entries = &self.entries;
-            self.order.retain(|key| entries.contains_key(key));
+            self.order.retain(|(number, key)| {
+                entries.get(key).is_some_and(|kept| kept.number == *number)
+            });
         }
     }
 }
@@ -178,6 +198,36 @@ mod tests {
     }
 
     #[test]
+    fn what_is_put_in_again_is_the_youngest() {
+        for removed in [false, true] {
+            let mut map = Expiring::new(10, 2);
+            map.insert("a".into(), 1, 0);
+            map.insert("b".into(), 2, 0);
+            if removed {
+                map.remove("a", 0);
+            }
+            map.insert("a".into(), 3, 0);
+            assert!(map.get("b", 0).is_some(), "there was room");
+            map.insert("c".into(), 4, 0);
+            let values = ["a", "b", "c"].map(|key| map.get(key, 0).copied());
+            assert_eq!(values, [Some(3), None, Some(4)], "{removed}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_breaks_no_bound() {
+        let mut map = Expiring::new(10, 2);
+        map.insert("late".into(), (), 1000);
+        map.insert("early".into(), (), 0);
+        assert!(map.get("early", 9).is_some() && map.get("early", 10).is_none());
+        map.insert("next".into(), (), 50);
+        assert!(map.get("late", 50).is_none() && map.get("next", 50).is_some());
+        assert_eq!(map.entries.len(), 1);
+        map.insert("last".into(), (), 51);
+        assert!(map.get("next", 51).is_some() && map.get("last", 51).is_some());
+    }
+
+    #[test]
     fn neither_insertion_nor_removal_grows_the_map() {
         let mut map = Expiring::new(10, 8);
         for index in 0..1000 {
@@ -185,6 +235,7 @@ mod tests {
             if index % 2 == 0 {
                 map.remove(&format!("{index}"), 0);
             }
+            map.insert("again".into(), (), 0);
         }
         assert!(map.entries.len() <= 8 && map.order.len() <= 17);
     }

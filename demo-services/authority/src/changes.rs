@@ -1,7 +1,7 @@
 //! Counting the changes of what may outlive the process, so that whoever writes it down can tell old from new.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::watch;
 
@@ -80,6 +80,37 @@ impl<T> Drop for Writing<'_, T> {
     }
 }
 
+/// A value that is replaced as a whole. Readers wait for a swap, never for the making of the new value.
+pub(crate) struct Swapped<T> {
+    value: Watched<Arc<T>>,
+    /// Held by whoever makes the next value, so that no change is lost.
+    writer: Mutex<()>,
+}
+
+impl<T: Clone> Swapped<T> {
+    pub(crate) fn new(value: T, changes: &Changes) -> Self {
+        Self {
+            value: Watched::new(Arc::new(value), changes),
+            writer: Mutex::new(()),
+        }
+    }
+
+    pub(crate) fn read(&self) -> Arc<T> {
+        self.value.read().clone()
+    }
+
+    /// Puts a changed copy in the place of the value, or nothing on an error.
+    pub(crate) fn change<D, E>(&self, change: impl FnOnce(&mut T) -> Result<D, E>) -> Result<D, E> {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = T::clone(&self.read());
+        let done = change(&mut changed)?;
+        let old = std::mem::replace(&mut *self.value.write(), Arc::new(changed));
+        // Here, where nobody waits for the lock.
+        drop(old);
+        Ok(done)
+    }
+}
+
 /// The locked stores. They know themselves whether they were changed: most requests only read.
 pub(crate) struct LockedStores<'a> {
     stores: MutexGuard<'a, Stores>,
@@ -121,8 +152,6 @@ impl Drop for LockedStores<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
     use crate::records::Guess;
 
@@ -134,6 +163,43 @@ mod tests {
         assert_eq!(changes.count(), 0);
         *value.write() = 2;
         assert_eq!((*value.read(), changes.count()), (2, 1));
+    }
+
+    #[test]
+    fn a_value_can_be_read_while_the_next_one_is_made() {
+        let changes = Changes::default();
+        let value = Swapped::new(1, &changes);
+        let done = value.change(|next| {
+            *next = 2;
+            Ok::<_, ()>((*value.read(), changes.count()))
+        });
+        assert_eq!(done, Ok((1, 0)));
+        assert_eq!((*value.read(), changes.count()), (2, 1));
+        let refused = value.change(|next| {
+            *next = 3;
+            Err::<(), _>("no")
+        });
+        assert_eq!(refused, Err("no"));
+        assert_eq!((*value.read(), changes.count()), (2, 1));
+    }
+
+    #[test]
+    fn no_change_is_lost_to_another() {
+        let value = Swapped::new(0, &Changes::default());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..250 {
+                        let add = |next: &mut i32| {
+                            *next += 1;
+                            Ok::<_, ()>(())
+                        };
+                        value.change(add).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(*value.read(), 1000);
     }
 
     #[test]

@@ -13,11 +13,12 @@ use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
+use tokio::task::spawn_blocking;
 
 use crate::authority::{Authority, Shared};
 use crate::directory::{Consent, DirectoryError, Mfa, Policy};
+use crate::hosts;
 use crate::meter::{Endpoint, Fault};
-use crate::server;
 
 /// One command.
 #[derive(Deserialize)]
@@ -87,7 +88,7 @@ pub(crate) async fn control(
         return refuse(status, reason);
     }
     match serde_json::from_slice(&body) {
-        Ok(command) => match run(&authority, command) {
+        Ok(command) => match run(&authority, command).await {
             Ok(answer) => Json(answer).into_response(),
             Err((status, reason)) => refuse(status, &reason),
         },
@@ -118,7 +119,7 @@ fn check(
     }
     if !headers
         .get(header::ORIGIN)
-        .is_none_or(|origin| server::is_own_origin(authority, origin))
+        .is_none_or(|origin| hosts::is_own_origin(authority, origin))
     {
         return Err((StatusCode::FORBIDDEN, "foreign origin"));
     }
@@ -162,8 +163,17 @@ fn is_loopback_host(name: &[u8]) -> bool {
     })
 }
 
-/// What `POST /control` and the admin page do.
-pub(crate) fn run(authority: &Authority, command: Command) -> Result<Value, Refused> {
+/// What `POST /control` and the admin page do. Apart from the runtime's threads: to make a key takes its time.
+pub(crate) async fn run(authority: &Shared, command: Command) -> Result<Value, Refused> {
+    let authority = authority.clone();
+    let ran = spawn_blocking(move || carry_out(&authority, command)).await;
+    ran.unwrap_or_else(|_| {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Err((status, "the command was not carried out".to_owned()))
+    })
+}
+
+fn carry_out(authority: &Authority, command: Command) -> Result<Value, Refused> {
     let done = |done: bool, missing: &str| {
         if done {
             Ok(json!({ "done": true }))
@@ -220,7 +230,7 @@ pub(crate) fn run(authority: &Authority, command: Command) -> Result<Value, Refu
         Command::Requests {} => Ok(json!({ "requests": authority.recent.all() })),
         Command::Require { policy } => kept(authority.require(policy)),
         Command::Revoke { user } => done(authority.revoke(&user), "no such user"),
-        Command::RotateKeys {} => match authority.keys.rotate() {
+        Command::RotateKeys {} => match authority.rotate_keys() {
             Ok(kid) => Ok(json!({ "done": true, "kid": kid })),
             Err(_) => Err(no_key()),
         },
@@ -238,7 +248,7 @@ pub(crate) fn run(authority: &Authority, command: Command) -> Result<Value, Refu
         Command::WithdrawConsent { user } => {
             done(authority.withdraw_consent(&user), "no such user")
         }
-        Command::WithdrawKey { kid } => match authority.keys.withdraw(&kid) {
+        Command::WithdrawKey { kid } => match authority.withdraw_key(&kid) {
             Ok(found) => done(found, "no such key"),
             Err(_) => Err(no_key()),
         },

@@ -10,8 +10,9 @@ use crate::authority::{Authority, Shared};
 use crate::directory::Directory;
 use crate::errors::{Refusal, Trace};
 use crate::form::Form;
+use crate::hosts::is_own_host;
+use crate::known::Known;
 use crate::requests;
-use crate::server::{Known, is_own_host};
 use crate::version::{Segment, TokenVersion};
 
 /// `GET /{tenant}/v2.0/.well-known/openid-configuration` and `GET /{tenant}/.well-known/openid-configuration`.
@@ -21,13 +22,17 @@ pub(crate) async fn metadata(
     Extension(segment): Extension<Segment>,
     Extension(version): Extension<TokenVersion>,
 ) -> Response {
-    let tenant = format!("{}/{}", authority.base, segment.in_urls(&directory));
+    let tenant = format!(
+        "{}/{}",
+        authority.base,
+        segment.in_urls(directory.tenant.id)
+    );
     let region = match segment {
         Segment::Common | Segment::Organizations => Value::Null,
         Segment::Tenant => "WW".into(),
     };
     Json(json!({
-        "issuer": version.issuer(&authority.base, segment.in_issuer(&directory)),
+        "issuer": version.issuer(&authority.base, segment.in_issuer(directory.tenant.id)),
         "authorization_endpoint": format!("{tenant}/oauth2/v2.0/authorize"),
         "token_endpoint": format!("{tenant}/oauth2/v2.0/token"),
         "end_session_endpoint": format!("{tenant}/oauth2/v2.0/logout"),
@@ -58,7 +63,7 @@ pub(crate) async fn keys(
     Extension(segment): Extension<Segment>,
     Extension(version): Extension<TokenVersion>,
 ) -> Response {
-    let issuer = version.issuer(&authority.base, segment.in_issuer(&directory));
+    let issuer = version.issuer(&authority.base, segment.in_issuer(directory.tenant.id));
     Json(authority.jwks(version, &issuer)).into_response()
 }
 
@@ -105,11 +110,12 @@ fn place(authority: &Authority, directory: &Directory, endpoint: &str) -> Result
         "oauth2/v2.0/authorize" => TokenVersion::V2,
         _ => return Err(unknown()),
     };
-    let segment = Segment::parse(directory, tenant).ok_or_else(unknown_tenant)?;
+    let segment = Segment::parse(directory.tenant.id, &directory.tenant.domain, tenant)
+        .ok_or_else(unknown_tenant)?;
     Ok(format!(
         "{}/{}/{}",
         authority.base,
-        segment.in_urls(directory),
+        segment.in_urls(directory.tenant.id),
         version.metadata()
     ))
 }

@@ -205,7 +205,7 @@ impl Running {
         apply(&mut header, spec.header);
         let token = if spec.foreign_key {
             self.foreign
-                .get_or_init(|| SigningKey::generate().expect("a key can be made"))
+                .get_or_init(|| SigningKey::generate(0).expect("a key can be made"))
                 .sign(&header, &claims)
         } else {
             key.sign(&header, &claims)

@@ -15,7 +15,6 @@ use secrecy::SecretSlice;
 use serde_json::{Map, Value, json};
 
 use crate::changes::{Changes, Watched};
-use crate::clock::{Clock, SystemClock};
 use crate::key_certificate::Certificate;
 use crate::version::TokenVersion;
 
@@ -43,18 +42,18 @@ pub(crate) struct SigningKey {
     certificate: Certificate,
     n: String,
     e: String,
-    /// When it was made, by the machine's clock.
+    /// When it was made, by the authority's clock without its skew.
     made: u64,
 }
 
 impl SigningKey {
-    pub(crate) fn generate() -> Result<Self, Unspecified> {
-        Self::new(KeyPair::generate(KeySize::Rsa2048)?)
+    pub(crate) fn generate(now: u64) -> Result<Self, Unspecified> {
+        Self::new(KeyPair::generate(KeySize::Rsa2048)?, now)
     }
 
     /// The key that [`to_pkcs8`](Self::to_pkcs8) wrote, under the same `kid`.
-    pub(crate) fn from_pkcs8(der: &[u8]) -> Result<Self, Unspecified> {
-        Self::new(KeyPair::from_pkcs8(der)?)
+    pub(crate) fn from_pkcs8(der: &[u8], made: u64) -> Result<Self, Unspecified> {
+        Self::new(KeyPair::from_pkcs8(der)?, made)
     }
 
     /// The private key as a DER `PrivateKeyInfo` (RFC 5208).
@@ -63,7 +62,7 @@ impl SigningKey {
         Ok(der.as_ref().to_vec().into())
     }
 
-    fn new(pair: KeyPair) -> Result<Self, Unspecified> {
+    fn new(pair: KeyPair, made: u64) -> Result<Self, Unspecified> {
         let n = URL_SAFE_NO_PAD.encode(
             pair.public_key()
                 .modulus()
@@ -79,7 +78,7 @@ impl SigningKey {
             pair,
             n,
             e,
-            made: SystemClock.now(),
+            made,
         })
     }
 
@@ -87,9 +86,9 @@ impl SigningKey {
         &self.certificate.x5t
     }
 
-    /// Seconds since it was made, or read from a state file.
-    pub(crate) fn age(&self) -> u64 {
-        SystemClock.now().saturating_sub(self.made)
+    /// When it was made, in seconds since 1970.
+    pub(crate) fn made(&self) -> u64 {
+        self.made
     }
 
     /// The header of a token: `typ` is `JWT`, never `at+jwt`; version 1.0 repeats the `kid` as `x5t`.
@@ -164,8 +163,8 @@ impl KeyRing {
         ))
     }
 
-    pub(crate) fn generate(changes: &Changes) -> Result<Self, Unspecified> {
-        Ok(Self::new(vec![SigningKey::generate()?], changes))
+    pub(crate) fn generate(now: u64, changes: &Changes) -> Result<Self, Unspecified> {
+        Ok(Self::new(vec![SigningKey::generate(now)?], changes))
     }
 
     pub(crate) fn current(&self) -> Option<Arc<SigningKey>> {
@@ -173,8 +172,8 @@ impl KeyRing {
     }
 
     /// Puts a new key in front. Older ones stay published, so that their tokens still verify.
-    pub(crate) fn rotate(&self) -> Result<String, Unspecified> {
-        let key = Arc::new(SigningKey::generate()?);
+    pub(crate) fn rotate(&self, now: u64) -> Result<String, Unspecified> {
+        let key = Arc::new(SigningKey::generate(now)?);
         let kid = key.kid().to_owned();
         let mut keys = self.0.write();
         keys.insert(0, key);
@@ -183,9 +182,9 @@ impl KeyRing {
     }
 
     /// Takes a key out of publication; a new one is made first if it was the signing key. Whether it was published.
-    pub(crate) fn withdraw(&self, kid: &str) -> Result<bool, Unspecified> {
+    pub(crate) fn withdraw(&self, kid: &str, now: u64) -> Result<bool, Unspecified> {
         if self.current().is_some_and(|key| key.kid() == kid) {
-            self.rotate()?;
+            self.rotate(now)?;
         }
         let mut keys = self.0.write();
         let before = keys.len();
@@ -245,29 +244,29 @@ mod tests {
 
     #[test]
     fn a_signed_token_opens() {
-        let ring = KeyRing::generate(&Changes::default()).unwrap();
+        let ring = KeyRing::generate(0, &Changes::default()).unwrap();
         assert_eq!(ring.open(&token(&ring)), Some(claims()));
     }
 
     #[test]
     fn a_key_comes_back_from_its_der_as_it_was() {
-        let ring = KeyRing::generate(&Changes::default()).unwrap();
+        let ring = KeyRing::generate(0, &Changes::default()).unwrap();
         let der = ring.current().unwrap().to_pkcs8().unwrap();
         let der = der.expose_secret();
         let again = KeyRing::new(
-            vec![SigningKey::from_pkcs8(der).unwrap()],
+            vec![SigningKey::from_pkcs8(der, 0).unwrap()],
             &Changes::default(),
         );
         assert_eq!(again.jwks(None), ring.jwks(None));
         assert_eq!(again.open(&token(&ring)), Some(claims()));
         assert_eq!(ring.open(&token(&again)), Some(claims()));
-        assert!(SigningKey::from_pkcs8(&der[1..]).is_err());
-        assert!(SigningKey::from_pkcs8(&[]).is_err());
+        assert!(SigningKey::from_pkcs8(&der[1..], 0).is_err());
+        assert!(SigningKey::from_pkcs8(&[], 0).is_err());
     }
 
     #[test]
     fn a_changed_token_does_not_open() {
-        let ring = KeyRing::generate(&Changes::default()).unwrap();
+        let ring = KeyRing::generate(0, &Changes::default()).unwrap();
         let token = token(&ring);
         let parts: Vec<_> = token.split('.').collect();
         let forged = URL_SAFE_NO_PAD.encode(r#"{"sub":"y"}"#);
@@ -284,22 +283,24 @@ mod tests {
 
     #[test]
     fn rotation_keeps_old_tokens_and_withdrawal_ends_them() {
-        let ring = KeyRing::generate(&Changes::default()).unwrap();
+        let ring = KeyRing::generate(0, &Changes::default()).unwrap();
         let (old, kid) = (token(&ring), ring.current().unwrap().kid().to_owned());
-        let new = ring.rotate().unwrap();
+        let new = ring.rotate(1).unwrap();
         assert_ne!(kid, new);
         assert_eq!(ring.jwks(None)["keys"].as_array().unwrap().len(), 2);
+        let made: Vec<_> = ring.published().iter().map(|key| key.made()).collect();
+        assert_eq!(made, [1, 0]);
         assert!(ring.open(&old).is_some());
-        assert!(ring.withdraw(&kid).unwrap());
-        assert!(!ring.withdraw(&kid).unwrap());
+        assert!(ring.withdraw(&kid, 2).unwrap());
+        assert!(!ring.withdraw(&kid, 2).unwrap());
         assert!(ring.open(&old).is_none());
-        assert!(ring.withdraw(&new).unwrap());
+        assert!(ring.withdraw(&new, 2).unwrap());
         assert!(ring.open(&token(&ring)).is_some());
     }
 
     #[test]
     fn jwk_has_the_shape_of_entra() {
-        let ring = KeyRing::generate(&Changes::default()).unwrap();
+        let ring = KeyRing::generate(0, &Changes::default()).unwrap();
         let owner = Owner {
             cloud_instance: "localhost:8080",
             issuer: "http://localhost:8080/t/v2.0",
@@ -332,7 +333,7 @@ mod tests {
 
     #[test]
     fn the_certificate_holds_the_key_and_names_it() {
-        let ring = KeyRing::generate(&Changes::default()).unwrap();
+        let ring = KeyRing::generate(0, &Changes::default()).unwrap();
         let key = ring.current().unwrap();
         let jwk = ring.jwks(None)["keys"][0].clone();
         let der = STANDARD.decode(jwk["x5c"][0].as_str().unwrap()).unwrap();
@@ -344,7 +345,7 @@ mod tests {
 
     #[test]
     fn version_1_repeats_the_kid_as_x5t() {
-        let key = SigningKey::generate().unwrap();
+        let key = SigningKey::generate(0).unwrap();
         let kid = key.kid();
         assert_eq!(
             Value::Object(key.header(TokenVersion::V2)),
@@ -358,15 +359,15 @@ mod tests {
 
     #[test]
     fn a_key_that_is_read_back_is_the_same_key() {
-        let key = SigningKey::generate().unwrap();
+        let key = SigningKey::generate(0).unwrap();
         let der = key.to_pkcs8().unwrap();
-        let again = SigningKey::from_pkcs8(der.expose_secret()).unwrap();
+        let again = SigningKey::from_pkcs8(der.expose_secret(), 0).unwrap();
         assert_eq!(key.jwk(None), again.jwk(None));
         let (header, claims) = (key.header(TokenVersion::V2), claims());
         assert_eq!(
             key.sign(&header, &claims).unwrap(),
             again.sign(&header, &claims).unwrap()
         );
-        assert!(SigningKey::from_pkcs8(b"no key").is_err());
+        assert!(SigningKey::from_pkcs8(b"no key", 0).is_err());
     }
 }

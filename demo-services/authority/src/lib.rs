@@ -67,10 +67,13 @@
 //!
 //! # Randomness, time, memory
 //!
-//! Time comes from a [`Clock`]. Every store is bounded and expires; at capacity the oldest entry goes.
+//! Time comes from a [`Clock`]. Every store is bounded and its entries expire; at capacity the oldest entry goes. What stays for good is how
+//! often and when a user's sessions were revoked: one entry for each such user of the directory.
 
 mod admin;
+mod admin_sessions;
 mod authority;
+mod authorization;
 mod authorize;
 mod bounded;
 mod calendar;
@@ -88,18 +91,23 @@ mod errors;
 mod form;
 mod grants;
 mod graph;
+mod hosts;
 mod issue;
 mod key_certificate;
 mod keys;
+mod known;
 mod login_hint;
 mod logout;
 mod meter;
+mod metering;
 mod pages;
 mod policy;
 mod random;
+mod recording;
 mod records;
 mod requests;
 mod running;
+mod saving;
 mod scopes;
 mod server;
 mod state;

@@ -7,12 +7,12 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use url::Url;
 
 use crate::authority::Shared;
-use crate::authorize::registered;
+use crate::authorization::registered;
 use crate::cookies;
 use crate::directory::Directory;
 use crate::form::Form;
+use crate::known::Known;
 use crate::pages;
-use crate::server::Known;
 
 /// `GET /{tenant}/oauth2/v2.0/logout`.
 pub(crate) async fn logout(

@@ -4,14 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
-
-use crate::authority::Shared;
-use crate::requests;
 
 /// An endpoint that is counted and can be told to fail.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -31,7 +26,7 @@ pub enum Endpoint {
 }
 
 /// Shorter than any request's own deadline.
-const MAX_DELAY_MS: u64 = 20_000;
+pub(crate) const MAX_DELAY_MS: u64 = 20_000;
 
 /// All of them, for lists to choose from.
 pub(crate) const ENDPOINTS: [Endpoint; 5] = [
@@ -111,7 +106,7 @@ impl Fault {
         }
     }
 
-    fn answer(&self) -> Option<Response> {
+    pub(crate) fn answer(&self) -> Option<Response> {
         let status = StatusCode::from_u16(self.status?)
             .ok()
             .filter(|status| (200..600).contains(&status.as_u16()))
@@ -225,7 +220,8 @@ impl Meter {
         }
     }
 
-    fn enter(&self, endpoint: Endpoint) -> Option<Fault> {
+    /// Counts a request, and says how it is to fail.
+    pub(crate) fn enter(&self, endpoint: Endpoint) -> Option<Fault> {
         if let Some(counter) = self.endpoints.get(endpoint as usize) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
@@ -237,27 +233,4 @@ impl Meter {
         }
         Some(fault)
     }
-}
-
-/// Middleware around one endpoint.
-pub(crate) async fn meter(
-    State((authority, endpoint)): State<(Shared, Endpoint)>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if let Some(fault) = authority.meter.enter(endpoint) {
-        requests::note(|request| request.on_demand = true);
-        if fault.delay_ms > 0 {
-            tokio::time::sleep(Duration::from_millis(fault.delay_ms.min(MAX_DELAY_MS))).await;
-        }
-        if let Some(answer) = fault.answer() {
-            tracing::info!(
-                ?endpoint,
-                status = answer.status().as_u16(),
-                "failed on demand"
-            );
-            return answer;
-        }
-    }
-    next.run(request).await
 }

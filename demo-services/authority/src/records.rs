@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::authorize::{AuthorizeRequest, RedirectKind};
+use crate::authorization::{AuthorizeRequest, RedirectKind};
 use crate::bounded::Expiring;
 use crate::policy::Authentication;
 use crate::random;

@@ -3,16 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
-use http::{Method, StatusCode, header};
+use axum::extract::Request;
+use http::{Method, header};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::authority::Shared;
 use crate::directory::{App, Directory, User};
 use crate::errors::{Refusal, Trace};
 use crate::form::{self, Form};
@@ -28,7 +24,7 @@ tokio::task_local! {
     static CURRENT: Facts;
 }
 
-type Facts = Arc<Mutex<RecentRequest>>;
+pub(crate) type Facts = Arc<Mutex<RecentRequest>>;
 
 /// One request that the authority has seen, without anything secret: no password, code, token, secret, assertion, claim, `state`, `nonce`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -81,7 +77,7 @@ pub struct RecentRequest {
 }
 
 impl RecentRequest {
-    fn new(now: u64, endpoint: &'static str, request: &Request) -> Self {
+    pub(crate) fn new(now: u64, endpoint: &'static str, request: &Request) -> Self {
         let basic = |value: &http::HeaderValue| {
             let scheme = value.as_bytes().get(..6);
             scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic "))
@@ -176,6 +172,11 @@ fn client_named(directory: &Directory, id: Option<&str>) -> Option<String> {
     Some(app.map_or_else(|| id.to_string(), |app| app.name.clone()))
 }
 
+/// Answers a request whose record is `facts`.
+pub(crate) async fn answering<T>(facts: Facts, answer: impl Future<Output = T>) -> T {
+    CURRENT.scope(facts, answer).await
+}
+
 /// Adds to the record of the request that this task answers; does nothing elsewhere.
 pub(crate) fn note(add: impl FnOnce(&mut RecentRequest)) {
     let _ = CURRENT.try_with(|facts| add(&mut lock(facts)));
@@ -190,7 +191,7 @@ impl Recent {
         lock(&self.0).iter().cloned().collect()
     }
 
-    fn push(&self, request: RecentRequest) {
+    pub(crate) fn push(&self, request: RecentRequest) {
         let mut requests = lock(&self.0);
         if requests.len() >= MAX_REQUESTS {
             requests.pop_front();
@@ -199,77 +200,8 @@ impl Recent {
     }
 }
 
-/// Middleware around all endpoints. Health, assets, control and the admin page are not recorded.
-pub(crate) async fn record(
-    State(authority): State<Shared>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let Some(endpoint) = endpoint(request.uri().path()) else {
-        return next.run(request).await;
-    };
-    let entry = Entry {
-        facts: Arc::new(Mutex::new(RecentRequest::new(
-            authority.now(),
-            endpoint,
-            &request,
-        ))),
-        began: Instant::now(),
-        authority,
-    };
-    let response = CURRENT.scope(entry.facts.clone(), next.run(request)).await;
-    entry.answered(response.status());
-    response
-}
-
-/// A request under way; it goes on record when this is dropped, which a client that went away does as well.
-struct Entry {
-    authority: Shared,
-    facts: Facts,
-    began: Instant,
-}
-
-impl Entry {
-    fn answered(&self, status: StatusCode) {
-        lock(&self.facts).status = Some(status.as_u16());
-    }
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        let mut request = lock(&self.facts).clone();
-        request.duration_ms = self
-            .began
-            .elapsed()
-            .as_millis()
-            .try_into()
-            .unwrap_or(u64::MAX);
-        self.authority.recent.push(request);
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn endpoint(path: &str) -> Option<&'static str> {
-    let mut segments = path.trim_start_matches('/').split('/');
-    match segments.next()? {
-        "admin" | "assets" | "control" => return None,
-        "beta" | "oidc" | "v1.0" => return Some("graph"),
-        _ => {}
-    }
-    match segments.next_back()? {
-        "authorize" => Some("authorize"),
-        "consent" => Some("consent"),
-        "instance" | "openid-configuration" => Some("discovery"),
-        "keys" => Some("keys"),
-        "logout" => Some("logout"),
-        "mfa" => Some("mfa"),
-        "sign-in" => Some("sign-in"),
-        "token" => Some("token"),
-        _ => None,
-    }
 }
 
 fn one_of(text: Option<&str>, known: &[&'static str]) -> Option<&'static str> {
@@ -355,33 +287,6 @@ mod tests {
         }
         let all = recent.all();
         assert_eq!((all.len(), all[0].time, all[255].time), (256, 44, 299));
-    }
-
-    #[test]
-    fn endpoints_are_known_by_their_paths() {
-        for (path, name) in [
-            ("/t/oauth2/v2.0/authorize", Some("authorize")),
-            ("/t/oauth2/token", Some("token")),
-            (
-                "/t/v2.0/.well-known/openid-configuration",
-                Some("discovery"),
-            ),
-            ("/common/discovery/instance", Some("discovery")),
-            ("/t/discovery/v2.0/keys", Some("keys")),
-            ("/t/oauth2/v2.0/logout", Some("logout")),
-            ("/t/sign-in", Some("sign-in")),
-            ("/t/mfa", Some("mfa")),
-            ("/t/consent", Some("consent")),
-            ("/v1.0/me", Some("graph")),
-            ("/admin/sign-in", None),
-            ("/control", None),
-            ("/assets/token", None),
-            ("/healthz", None),
-            ("/", None),
-            ("", None),
-        ] {
-            assert_eq!(endpoint(path), name, "{path}");
-        }
     }
 
     #[test]

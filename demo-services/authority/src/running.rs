@@ -12,9 +12,9 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use url::Url;
 use uuid::Uuid;
 
-use crate::admin::Sessions;
+use crate::admin_sessions::Sessions;
 use crate::authority::{Authority, Shared};
-use crate::changes::{Changes, Watched};
+use crate::changes::{Changes, Swapped};
 use crate::clock::{Clock, SystemClock};
 use crate::directory::{Consent, Directory, DirectoryError, Mfa, Policy, is_loopback};
 use crate::keys::{KeyError, KeyRing, SigningKey};
@@ -22,8 +22,9 @@ use crate::meter::{Counters, Endpoint, Fault, Meter};
 use crate::random;
 use crate::records::Stores;
 use crate::requests::{Recent, RecentRequest};
+use crate::saving::saving;
 use crate::server;
-use crate::state::{self, Opened, Restored, StateError};
+use crate::state::{Opened, Restored, StateError};
 use crate::version::TokenVersion;
 
 /// Starts local authorities.
@@ -157,7 +158,8 @@ impl Options {
     ///
     /// What an answer tells is on disk before the answer leaves. What is changed through [`Running`] is written at once, but not
     /// waited for; [`Running::shutdown`] waits. While the file cannot be written, `/readyz` answers 503 and requests go on from
-    /// memory. A crash between the write and the answer spends the code or refresh token of that request, as a lost answer does.
+    /// memory; it is tried again at each change, and after 1, 2, 4 seconds and so on, at least twice a minute. A write that takes longer than
+    /// 5 seconds counts as failed until it ends: answers no longer wait. `/healthz`, `/readyz` and `/assets` never do. A crash between the write and the answer spends the code or refresh token of that request, as a lost answer does.
     ///
     /// The file is JSON with passwords, secrets, keys and tokens as they are, readable and writable by its owner alone (on Unix). It is
     /// replaced as a whole, by way of `FILE.tmp`; `FILE.lock` keeps a second authority away. Where there is no such file this is
@@ -198,11 +200,12 @@ impl LocalAuthority {
                 stores,
             }) => (directory, KeyRing::new(keys, &changes), stores),
             None => {
-                let keys = KeyRing::generate(&changes).map_err(|_| StartError::Key)?;
+                let keys = KeyRing::generate(options.clock.now(), &changes)
+                    .map_err(|_| StartError::Key)?;
                 (directory, keys, Stores::new())
             }
         };
-        let (saved, saving) = state::saving();
+        let (saved, saving) = saving();
         let mut hosts: Vec<String> = ["localhost", "127.0.0.1", "[::1]"]
             .iter()
             .map(|name| format!("{name}:{port}"))
@@ -223,7 +226,7 @@ impl LocalAuthority {
                 Control::Generated => Some(random::secret()),
                 Control::Given(token) => Some(token),
             },
-            directory: Watched::new(Arc::new(directory), &changes),
+            directory: Swapped::new(directory, &changes),
             stores: Mutex::new(stores),
             changes,
             saving: opened.is_some().then_some(saving),
@@ -435,7 +438,7 @@ impl Running {
     ///
     /// When no key could be made.
     pub fn rotate_keys(&self) -> Result<String, KeyError> {
-        self.authority.keys.rotate().map_err(|_| KeyError)
+        self.authority.rotate_keys().map_err(|_| KeyError)
     }
 
     /// Takes a key out of the published set. Whether it was there.
@@ -444,7 +447,7 @@ impl Running {
     ///
     /// When it was the signing key and no new one could be made.
     pub fn withdraw_key(&self, kid: &str) -> Result<bool, KeyError> {
-        self.authority.keys.withdraw(kid).map_err(|_| KeyError)
+        self.authority.withdraw_key(kid).map_err(|_| KeyError)
     }
 
     /// The `kid` of the signing key.

@@ -1,6 +1,5 @@
 //! Routes, and the rules for every request.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -8,25 +7,22 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Router};
-use http::uri::Authority as HostAndPort;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 
-use crate::authority::{Authority, Shared};
-use crate::directory::Directory;
-use crate::meter::{Endpoint, meter};
+use crate::authority::Shared;
+use crate::hosts::is_own_host;
+use crate::known::Known;
+use crate::meter::Endpoint;
+use crate::metering::meter;
 use crate::version::{Segment, TokenVersion};
-use crate::{admin, authorize, control, discovery, grants, graph, logout, pages, requests, state};
+use crate::{admin, authorize, control, discovery, grants, graph, logout, pages, recording, state};
 
 const MAX_BODY: usize = 64 * 1024;
 /// Longer than the longest delay that `fail_next` can ask for.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The directory that a request with a known tenant works on.
-#[derive(Clone)]
-pub(crate) struct Known(pub(crate) Arc<Directory>);
 
 pub(crate) fn router(authority: Shared) -> Router {
     let counted = |endpoint: Endpoint, route: MethodRouter<Shared>| {
@@ -91,6 +87,12 @@ pub(crate) fn router(authority: Shared) -> Router {
         .merge(graph::routes(&authority))
         .merge(admin::routes())
         .route("/control", post(control::control))
+        .fallback(|| async { pages::nothing_here() })
+        .layer(middleware::from_fn_with_state(
+            authority.clone(),
+            state::on_disk_first,
+        ))
+        // These tell of nothing, and must speak when the disk does not.
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         .route("/error", get(pages::error_code))
@@ -102,15 +104,10 @@ pub(crate) fn router(authority: Shared) -> Router {
             "/assets/form-post.js",
             get(|| asset("text/javascript; charset=utf-8", pages::FORM_POST_SCRIPT)),
         )
-        .fallback(|| async { pages::nothing_here() })
-        .layer(middleware::from_fn_with_state(
-            authority.clone(),
-            state::on_disk_first,
-        ))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(
             authority.clone(),
-            requests::record,
+            recording::record,
         ))
         .layer(middleware::from_fn_with_state(authority.clone(), own_host))
         .layer(TimeoutLayer::with_status_code(
@@ -158,7 +155,8 @@ async fn known_tenant(
         .split('/')
         .next()
         .unwrap_or_default();
-    let Some(segment) = Segment::parse(&directory, segment) else {
+    let Some(segment) = Segment::parse(directory.tenant.id, &directory.tenant.domain, segment)
+    else {
         return discovery::refused(&authority, &discovery::unknown_tenant());
     };
     request.extensions_mut().insert(segment);
@@ -191,20 +189,70 @@ async fn own_host(State(authority): State<Shared>, request: Request, next: Next)
         .into_response()
 }
 
-pub(crate) fn is_own_host(authority: &Authority, name: &str) -> bool {
-    name.parse::<HostAndPort>().is_ok()
-        && authority
-            .hosts
-            .iter()
-            .any(|host| host.eq_ignore_ascii_case(name))
-}
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicI64;
+    use std::sync::{Arc, Mutex};
 
-/// Whether an `Origin` is this service.
-pub(crate) fn is_own_origin(authority: &Authority, origin: &HeaderValue) -> bool {
-    let host = origin.to_str().ok().and_then(|origin| {
-        origin
-            .strip_prefix("http://")
-            .or_else(|| origin.strip_prefix("https://"))
-    });
-    host.is_some_and(|host| is_own_host(authority, host))
+    use axum::body::Body;
+    use tokio::time::timeout;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::authority::Authority;
+    use crate::changes::{Changes, Swapped};
+    use crate::clock::ManualClock;
+    use crate::directory::Directory;
+    use crate::keys::KeyRing;
+    use crate::records::Stores;
+    use crate::saving::{Saved, saving};
+
+    /// An authority whose state file nobody writes, though there is a change.
+    fn unsaved() -> (Shared, Saved) {
+        let (changes, (saved, saving)) = (Changes::default(), saving());
+        let authority = Authority {
+            base: "http://localhost:8080".into(),
+            issuer: String::new(),
+            hosts: vec!["localhost:8080".into()],
+            keys: KeyRing::new(Vec::new(), &changes),
+            meter: Default::default(),
+            recent: Default::default(),
+            admin: Default::default(),
+            control_token: None,
+            directory: Swapped::new(Directory::demo(), &changes),
+            stores: Mutex::new(Stores::new()),
+            changes,
+            saving: Some(saving),
+            clock: Box::new(ManualClock::at(0)),
+            skew: AtomicI64::new(0),
+        };
+        authority.set_policy("Step-up for c1", false);
+        (Arc::new(authority), saved)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn probes_and_assets_do_not_wait_for_the_disk_and_all_else_does() {
+        let (authority, _saved) = unsaved();
+        let router = router(authority);
+        for (path, waits) in [
+            ("/healthz", false),
+            ("/readyz", false),
+            ("/assets/authority.css", false),
+            ("/assets/form-post.js", false),
+            ("/assets/nothing", true),
+            ("/contoso.example/discovery/v2.0/keys", true),
+            ("/admin", true),
+        ] {
+            let mut request = Request::new(Body::empty());
+            *request.uri_mut() = path.parse().unwrap();
+            let host = HeaderValue::from_static("localhost:8080");
+            request.headers_mut().insert(header::HOST, host);
+            let answer = router.clone().oneshot(request);
+            let answer = timeout(Duration::from_secs(20), answer).await;
+            assert_eq!(answer.is_err(), waits, "{path}");
+            if let Ok(Ok(answer)) = answer {
+                assert_eq!(answer.status(), StatusCode::OK, "{path}");
+            }
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! The two versions of tokens: who issues them, and where their metadata and keys are.
 
-use crate::directory::Directory;
+use uuid::Uuid;
+
+use crate::form;
 
 /// What stands for the tenant where the metadata of all tenants name an issuer.
 const TENANT_ID: &str = "{tenantid}";
@@ -68,10 +70,11 @@ impl TokenVersion {
 }
 
 impl Segment {
-    /// What the first segment of a path means; `None` for an unknown tenant.
-    pub(crate) fn parse(directory: &Directory, segment: &str) -> Option<Self> {
+    /// What the first segment of a path means, `tenant` and `domain` being the one tenant's; `None` for an unknown tenant.
+    pub(crate) fn parse(tenant: Uuid, domain: &str, segment: &str) -> Option<Self> {
         match segment {
-            segment if directory.is_tenant(segment) => Some(Self::Tenant),
+            segment if segment.eq_ignore_ascii_case(domain) => Some(Self::Tenant),
+            segment if form::guid(segment) == Some(tenant) => Some(Self::Tenant),
             "common" => Some(Self::Common),
             "organizations" => Some(Self::Organizations),
             _ => None,
@@ -79,19 +82,19 @@ impl Segment {
     }
 
     /// As it stands in the URLs of metadata: the tenant always by its id.
-    pub(crate) fn in_urls(self, directory: &Directory) -> String {
+    pub(crate) fn in_urls(self, tenant: Uuid) -> String {
         match self {
             Self::Common => "common".to_owned(),
             Self::Organizations => "organizations".to_owned(),
-            Self::Tenant => directory.tenant.id.to_string(),
+            Self::Tenant => tenant.to_string(),
         }
     }
 
     /// As it stands in the issuer of metadata and keys: where they are for all tenants, a place to be filled.
-    pub(crate) fn in_issuer(self, directory: &Directory) -> String {
+    pub(crate) fn in_issuer(self, tenant: Uuid) -> String {
         match self {
             Self::Common | Self::Organizations => TENANT_ID.to_owned(),
-            Self::Tenant => directory.tenant.id.to_string(),
+            Self::Tenant => tenant.to_string(),
         }
     }
 }
@@ -115,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_segment_is_the_tenant_or_stands_for_all() {
-        let directory = Directory::demo();
+        let id = Uuid::from_u128(0x1111_1111_2222_3333_4444_5555_5555_5555);
         for (text, segment) in [
             (
                 "11111111-2222-3333-4444-555555555555",
@@ -129,7 +132,8 @@ mod tests {
             ("{tenantid}", None),
             ("11111111-2222-3333-4444-555555555556", None),
         ] {
-            assert_eq!(Segment::parse(&directory, text), segment, "{text}");
+            let parsed = Segment::parse(id, "contoso.example", text);
+            assert_eq!(parsed, segment, "{text}");
         }
     }
 }

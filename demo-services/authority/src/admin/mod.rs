@@ -2,7 +2,6 @@
 
 mod form;
 mod page;
-mod sessions;
 
 use axum::Router;
 use axum::extract::State;
@@ -11,12 +10,10 @@ use axum::routing::{get, post};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 
+use crate::admin_sessions::{Entry, Notice, Sessions};
 use crate::authority::{Authority, Shared};
 use crate::form::Form;
-use crate::{control, cookies, pages, server};
-
-pub(crate) use sessions::Sessions;
-use sessions::{Entry, Notice};
+use crate::{control, cookies, hosts, pages};
 
 const ENDED: &str = "Your session has ended. Type the control token again.";
 
@@ -109,7 +106,7 @@ async fn act(
         Err(reason) => Notice::failed(reason),
         Ok(command) => {
             let words = form::words(&command);
-            match control::run(&authority, command) {
+            match control::run(&authority, command).await {
                 Ok(_) => Notice::done(words),
                 Err((_, reason)) => Notice::failed(reason),
             }
@@ -158,7 +155,7 @@ fn posted<'a>(
     let token = allowed(authority, uri, headers)?;
     let own_origin = headers
         .get(header::ORIGIN)
-        .is_some_and(|origin| server::is_own_origin(authority, origin));
+        .is_some_and(|origin| hosts::is_own_origin(authority, origin));
     let own_site = headers
         .get("sec-fetch-site")
         .is_none_or(|site| site == "same-origin");

@@ -6,7 +6,7 @@ use askama::Template;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::sessions::Notice;
+use crate::admin_sessions::Notice;
 use crate::authority::Authority;
 use crate::clock;
 use crate::directory::{App, Consent, Directory, Mfa, Policy, Require, Target, User};
@@ -187,7 +187,7 @@ fn keys(authority: &Authority) -> Vec<KeyRow> {
     let published = authority.keys.published();
     let rows = published.iter().enumerate().map(|(index, key)| KeyRow {
         kid: key.kid().to_owned(),
-        age: span(key.age()),
+        age: span(authority.clock.now().saturating_sub(key.made())),
         signs: index == 0,
     });
     rows.collect()

@@ -9,12 +9,13 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 
 use super::interaction::{Answer, receive};
-use super::{AuthorizeRequest, Origin, page, proceed, user};
+use super::{Origin, page, proceed, user};
 use crate::authority::{Authority, Shared};
+use crate::authorization::AuthorizeRequest;
 use crate::directory::{App, Directory, GRAPH};
+use crate::known::Known;
 use crate::pages::Permissions;
 use crate::records::{Flow, Grant, Waiting};
-use crate::server::Known;
 
 /// Scopes of one API that one client asks for.
 struct Asked {

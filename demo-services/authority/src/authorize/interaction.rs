@@ -11,20 +11,21 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
 use uuid::Uuid;
 
-use super::request::redirect_uri_mismatch;
-use super::{Origin, page, proceed, registered, user};
+use super::{Origin, page, proceed, user};
 use crate::authority::{Authority, Shared};
+use crate::authorization::{redirect_uri_mismatch, registered};
 use crate::client;
 use crate::cookies;
 use crate::directory::{Directory, User};
 use crate::errors::{Refusal, Trace};
 use crate::form::Form;
+use crate::hosts;
+use crate::known::Known;
 use crate::pages;
 use crate::policy::Authentication;
 use crate::random;
 use crate::records::{Attempt, Flow, Guess, MAX_TRIES, Waiting};
 use crate::requests;
-use crate::server::{self, Known};
 
 const WRONG_CODE: &str = "That code is not right.";
 
@@ -296,7 +297,7 @@ fn failed(
 fn is_own_form(authority: &Authority, headers: &HeaderMap) -> bool {
     let own_origin = headers
         .get(header::ORIGIN)
-        .is_none_or(|origin| server::is_own_origin(authority, origin));
+        .is_none_or(|origin| hosts::is_own_origin(authority, origin));
     let own_site = headers
         .get("sec-fetch-site")
         .is_none_or(|site| site == "same-origin");

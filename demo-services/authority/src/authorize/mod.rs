@@ -2,9 +2,6 @@
 
 mod consent;
 mod interaction;
-mod kept;
-mod reply;
-mod request;
 
 use axum::Extension;
 use axum::extract::{RawQuery, State};
@@ -14,22 +11,20 @@ use http::{HeaderMap, Method, StatusCode};
 
 pub(crate) use consent::consent;
 pub(crate) use interaction::{mfa, sign_in};
-pub(crate) use kept::KeptRequest;
-pub(crate) use request::{AuthorizeRequest, RedirectKind, registered};
 
 use crate::authority::{Authority, Shared};
+use crate::authorization::{AuthorizeRequest, Prompt, Rejected};
 use crate::cookies;
 use crate::directory::{Directory, User};
 use crate::errors::{Refusal, Trace};
 use crate::form::{Form, FormError};
+use crate::known::Known;
 use crate::pages;
 use crate::policy::{self, Authentication, Question, Setting, Step, Verdict};
 use crate::random;
 use crate::records::{Code, Flow, Grant, Waiting};
 use crate::requests;
-use crate::server::Known;
 use crate::tokens::client_info;
-use request::{Prompt, Rejected};
 
 /// Longest request that is kept while the user signs in.
 const MAX_REQUEST: usize = 16 * 1024;

@@ -6,6 +6,7 @@ mod parse;
 mod policies;
 mod profile;
 mod references;
+mod registered;
 pub(crate) mod registration;
 mod validate;
 
@@ -48,6 +49,7 @@ pub(crate) const GRAPH: Uuid = Uuid::from_u128(0x0000_0003_0000_0000_c000_0000_0
 /// groups = ["staff"]                          # names, for policies
 /// roles = ["api://my-api/Admin"]
 /// mfa = "registered"                          # or "not_registered" (default): AADSTS50079
+/// profile = { job_title = "Analyst" }         # and others, for Graph: `Profile`
 ///
 /// [[apps]]
 /// name = "my-api"
@@ -94,8 +96,8 @@ pub struct Directory {
     /// Conditional Access.
     #[serde(default)]
     pub policies: Vec<Policy>,
-    /// Authentication contexts that Graph has been told about.
-    #[serde(default)]
+    /// Authentication contexts that Graph has been told about; not in the file.
+    #[serde(skip)]
     pub(crate) auth_contexts: Vec<registration::AuthContext>,
 }
 
@@ -211,7 +213,8 @@ pub struct App {
     /// Client ids that may use this API's scopes without the user's consent.
     #[serde(default)]
     pub pre_authorized: Vec<Uuid>,
-    #[serde(default)]
+    /// Not in the file.
+    #[serde(skip)]
     pub(crate) registration: registration::Registration,
 }
 
@@ -416,12 +419,6 @@ impl Directory {
     /// Like [`policy`](Self::policy), to change it.
     pub fn policy_mut(&mut self, name: &str) -> Option<&mut Policy> {
         self.policies.iter_mut().find(|policy| policy.is(name))
-    }
-
-    /// Whether `segment`, the first of a request's path, names this tenant.
-    pub(crate) fn is_tenant(&self, segment: &str) -> bool {
-        segment.eq_ignore_ascii_case(&self.tenant.domain)
-            || form::guid(segment) == Some(self.tenant.id)
     }
 }
 

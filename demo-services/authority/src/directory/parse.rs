@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::registration::PolicyRegistration;
 use super::{Directory, Policy, Require, Target};
 use crate::random;
 
@@ -121,8 +122,6 @@ pub(super) struct PolicyText {
     sign_in_frequency: Option<String>,
     #[serde(default = "yes")]
     enabled: bool,
-    #[serde(default)]
-    registration: super::registration::PolicyRegistration,
 }
 
 #[derive(Default, Deserialize)]
@@ -159,7 +158,7 @@ impl TryFrom<PolicyText> for Policy {
             require: text.require,
             sign_in_frequency: text.sign_in_frequency.as_deref().map(seconds).transpose()?,
             enabled: text.enabled,
-            registration: text.registration,
+            registration: PolicyRegistration::default(),
         })
     }
 }
@@ -218,6 +217,30 @@ mod tests {
             ("unknown = 1", "unknown"),
         ] {
             assert!(with(bad).unwrap_err().to_string().contains(key), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_graph_keeps_is_no_key_of_the_file() {
+        let app = "[[apps]]\nname = \"a\"\nclient_id = \"22222222-2222-3333-4444-555555555555\"\n";
+        let policy = "[[policies]]\nname = \"p\"\nauth_context = \"c1\"\nrequire = \"mfa\"\n";
+        for (before, unknown, after) in [
+            ("", "auth_contexts = []\n", TENANT),
+            (TENANT, "registration = {}\n", ""),
+            (TENANT, "registration = { notes = \"x\" }\n", ""),
+        ] {
+            for item in [app, policy] {
+                let with = |line: &str| {
+                    if after.is_empty() {
+                        format!("{before}{item}{line}")
+                    } else {
+                        format!("{line}{after}{item}")
+                    }
+                };
+                assert!(with("").parse::<Directory>().is_ok());
+                let text = with(unknown).parse::<Directory>().unwrap_err().to_string();
+                assert!(text.contains("unknown field"), "{unknown}: {text}");
+            }
         }
     }
 

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
-use super::{App, Directory, DirectoryError, GRAPH, Target, User, certificates};
+use super::{App, Directory, DirectoryError, GRAPH, Target, User, certificates, registered};
 use crate::form;
 
-type Checked = Result<(), DirectoryError>;
+pub(super) type Checked = Result<(), DirectoryError>;
 
 impl Directory {
     /// Checks the whole directory: ids are unique, references resolve, redirect URIs are safe, secrets are real.
@@ -58,7 +58,8 @@ impl Directory {
             .try_for_each(|app| self.validate_app(app))?;
         self.policies
             .iter()
-            .try_for_each(|policy| self.validate_policy(policy))
+            .try_for_each(|policy| self.validate_policy(policy))?;
+        registered::check(self)
     }
 
     fn validate_user(&self, user: &User) -> Checked {
@@ -98,13 +99,8 @@ impl Directory {
             )?;
         }
         for name in app.scopes.iter().chain(&app.app_roles) {
-            let plain = !name.is_empty()
-                && name
-                    .chars()
-                    .all(|letter| letter.is_ascii_graphic() && !matches!(letter, '/' | '"' | '\\'))
-                && !name.starts_with('.');
             check(
-                plain,
+                is_permission(name),
                 key("scopes"),
                 format!("`{name}` is not a scope or role name"),
             )?;
@@ -216,6 +212,12 @@ impl Directory {
     }
 }
 
+/// A scope's or a role's name.
+pub(super) fn is_permission(name: &str) -> bool {
+    let plain = |letter: char| letter.is_ascii_graphic() && !matches!(letter, '/' | '"' | '\\');
+    !name.is_empty() && name.chars().all(plain) && !name.starts_with('.')
+}
+
 /// `c1` to `c99` (Graph: `authenticationContextClassReference`).
 pub(crate) fn is_auth_context(id: &str) -> bool {
     match id.as_bytes() {
@@ -282,7 +284,7 @@ fn secret(text: &SecretString, key: &str) -> Checked {
     )
 }
 
-fn unique(key: &str, values: impl Iterator<Item = String>) -> Checked {
+pub(super) fn unique(key: &str, values: impl Iterator<Item = String>) -> Checked {
     let mut seen = HashSet::new();
     for value in values {
         if let Some(value) = seen.replace(value) {
@@ -295,7 +297,7 @@ fn unique(key: &str, values: impl Iterator<Item = String>) -> Checked {
     Ok(())
 }
 
-fn check(kept: bool, key: impl Into<String>, reason: impl Into<String>) -> Checked {
+pub(super) fn check(kept: bool, key: impl Into<String>, reason: impl Into<String>) -> Checked {
     if kept {
         Ok(())
     } else {

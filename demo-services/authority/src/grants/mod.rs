@@ -14,18 +14,18 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
 
 use crate::authority::{Authority, Shared};
-use crate::authorize::RedirectKind;
+use crate::authorization::RedirectKind;
 use crate::client::Client;
 use crate::demands::Demands;
 use crate::directory::{Directory, User};
 use crate::errors::{Refusal, Trace, no_store};
 use crate::form::Form;
+use crate::known::Known;
 use crate::meter::GrantType;
 use crate::policy::{self, Authentication, Question, Setting, Verdict};
 use crate::records::Grant;
 use crate::requests;
 use crate::scopes::Requested;
-use crate::server::Known;
 use crate::tokens::{ACCESS_TOKEN_LIFETIME, AccessToken, IdToken, Subject, client_info};
 use crate::version::{Segment, TokenVersion};
 

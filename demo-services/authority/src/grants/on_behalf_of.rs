@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Beside, TokenRequest};
-use crate::authorize::RedirectKind;
+use crate::authorization::RedirectKind;
 use crate::directory::App;
 use crate::errors::Refusal;
 use crate::policy::Authentication;

@@ -344,68 +344,234 @@ impl PolicyText {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::directory::registration::{
+        AccessType, AppRole, ClaimName, CredentialName, OptionalClaims, PermissionGrant,
+        PermissionScope, PreAuthorized, RequiredResource, ResourceAccess,
+    };
+
+    fn id(number: u128) -> Uuid {
+        Uuid::from_u128(number)
+    }
+
+    fn text(text: &str) -> String {
+        text.to_owned()
+    }
+
+    fn some(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    fn name(id: u128) -> CredentialName {
+        CredentialName {
+            key_id: Uuid::from_u128(id),
+            display_name: some("the name of a credential"),
+            start: Some(11),
+            end: Some(12),
+        }
+    }
+
+    fn claim(name: &str) -> ClaimName {
+        ClaimName {
+            additional_properties: vec![text("a property")],
+            essential: true,
+            name: text(name),
+            source: some("user"),
+        }
+    }
+
+    fn registration() -> Registration {
+        Registration {
+            object_id: Some(id(21)),
+            without_principal: true,
+            display_name: some("the display name of an application"),
+            description: some("a description"),
+            notes: some("notes"),
+            sign_in_audience: some("AzureADMyOrg"),
+            created: Some(22),
+            tags: vec![text("a tag")],
+            principal_tags: vec![text("a tag of the principal")],
+            home_page_url: some("https://home.example/"),
+            logout_url: some("https://logout.example/"),
+            is_fallback_public_client: Some(true),
+            version_is_null: true,
+            scopes: vec![PermissionScope {
+                admin_consent_description: some("1"),
+                admin_consent_display_name: some("2"),
+                id: id(23),
+                is_enabled: false,
+                r#type: some("Admin"),
+                user_consent_description: some("3"),
+                user_consent_display_name: some("4"),
+                value: some("read"),
+            }],
+            roles: vec![AppRole {
+                allowed_member_types: vec![text("User")],
+                description: some("5"),
+                display_name: some("6"),
+                id: id(24),
+                is_enabled: false,
+                value: some("Admin"),
+            }],
+            required: Some(vec![RequiredResource {
+                resource_app_id: id(25),
+                resource_access: vec![ResourceAccess {
+                    id: id(26),
+                    r#type: AccessType::Role,
+                }],
+            }]),
+            optional_claims: Some(OptionalClaims {
+                access_token: vec![claim("acrs")],
+                id_token: vec![claim("sid")],
+                saml2_token: vec![claim("upn")],
+            }),
+            pre_authorized: vec![PreAuthorized {
+                app_id: id(27),
+                delegated_permission_ids: vec![id(28)],
+            }],
+            passwords: vec![name(29)],
+            keys: vec![name(30)],
+            owners: vec![id(31)],
+            grants: vec![PermissionGrant {
+                id: id(32),
+                resource: id(33),
+                principal: Some(id(34)),
+                scopes: vec![text("read")],
+            }],
+        }
+    }
+
+    fn user() -> User {
+        User {
+            username: text("alice@contoso.example"),
+            password: text("the password").into(),
+            otp: Some(text("the code").into()),
+            oid: id(1),
+            display_name: text("Alice Liddell"),
+            given_name: some("Alice"),
+            surname: some("Liddell"),
+            mail: some("a@contoso.example"),
+            groups: vec![text("staff")],
+            roles: vec![text("api://all/Admin")],
+            mfa: Mfa::Registered,
+            profile: Profile {
+                business_phones: vec![text("+1 555 0100")],
+                job_title: some("Analyst"),
+                mobile_phone: some("+1 555 0101"),
+                office_location: some("18/2111"),
+                preferred_language: some("en-US"),
+                department: some("Wonderland"),
+                company_name: some("Contoso"),
+                street_address: some("1 Main Street"),
+                postal_code: some("12345"),
+                city: some("Oxford"),
+                state: some("Oxfordshire"),
+                country: some("England"),
+            },
+        }
+    }
+
+    fn app() -> App {
+        App {
+            name: text("all"),
+            client_id: id(2),
+            identifier_uris: vec![text("api://all")],
+            scopes: vec![text("read")],
+            app_roles: vec![text("Admin")],
+            redirect_uris: RedirectUris {
+                spa: vec![text("https://spa.example/")],
+                web: vec![text("https://web.example/")],
+                native: vec![text("http://localhost")],
+            },
+            secrets: ["first secret", "second secret"]
+                .map(|secret| text(secret).into())
+                .into(),
+            optional_claims: vec![OptionalClaim::Acrs, OptionalClaim::LoginHint],
+            delegated: vec![text("api://all/read")],
+            consent: Consent::Required,
+            app_permissions: vec![text("api://all/Admin")],
+            access_token_version: 1,
+            certificates: vec![text("a certificate")],
+            known_client_applications: vec![id(3)],
+            pre_authorized: vec![id(4)],
+            registration: registration(),
+        }
+    }
+
+    /// Every field of everything is there and filled: a literal without `..` does not compile when one is missing.
+    fn full() -> Directory {
+        Directory {
+            tenant: Tenant {
+                id: id(5),
+                domain: text("contoso.example"),
+            },
+            users: vec![user()],
+            apps: vec![app()],
+            policies: vec![Policy {
+                id: id(6),
+                name: text("one"),
+                target: Target::App(text("all")),
+                users: Some(vec![text("staff")]),
+                require: Require::Mfa,
+                sign_in_frequency: Some(3600),
+                enabled: true,
+                registration: PolicyRegistration {
+                    display_name: some("the display name of a policy"),
+                    also: vec![Target::AuthContext(text("c7"))],
+                    excluded: vec![text("alice@contoso.example")],
+                    report_only: true,
+                    created: Some(41),
+                    modified: Some(42),
+                },
+            }],
+            auth_contexts: vec![AuthContext {
+                id: text("c8"),
+                display_name: text("Pay"),
+                description: some("for payments"),
+                available: true,
+            }],
+        }
+    }
+
+    /// The other value of what has only two or three.
+    fn otherwise() -> Directory {
+        let mut directory = full();
+        directory.users[0].mfa = Mfa::NotRegistered;
+        directory.users[0].otp = None;
+        directory.apps[0].consent = Consent::Granted;
+        directory.apps[0].access_token_version = 2;
+        directory.apps[0].registration = Registration::default();
+        directory.policies[0].target = Target::AuthContext(text("c1"));
+        directory.policies[0].users = None;
+        directory.policies[0].require = Require::Block;
+        directory.policies[0].enabled = false;
+        directory.policies[0].registration = PolicyRegistration::default();
+        directory
+    }
 
     #[test]
     fn every_field_comes_back_as_it_was() {
-        let directory: Directory = r#"
-            [tenant]
-            id = "11111111-2222-3333-4444-555555555555"
-            domain = "contoso.example"
-            [[users]]
-            username = "alice@contoso.example"
-            password = "the password"
-            otp = "the code"
-            display_name = "Alice Liddell"
-            given_name = "Alice"
-            surname = "Liddell"
-            mail = "a@contoso.example"
-            groups = ["staff"]
-            roles = ["api://all/Admin"]
-            mfa = "registered"
-            [[users]]
-            username = "bob@contoso.example"
-            password = "another"
-            display_name = "Bob"
-            [[apps]]
-            name = "all"
-            client_id = "22222222-2222-3333-4444-555555555555"
-            identifier_uris = ["api://all"]
-            scopes = ["read"]
-            app_roles = ["Admin"]
-            redirect_uris = { web = ["https://web.example/"], spa = ["https://spa.example/"], native = ["http://localhost"] }
-            secrets = ["first secret", "second secret"]
-            optional_claims = ["acrs", "auth_time", "idtyp", "xms_cc"]
-            delegated = ["api://all/read"]
-            consent = "required"
-            app_permissions = ["api://all/Admin"]
-            known_client_applications = ["22222222-2222-3333-4444-555555555555"]
-            pre_authorized = ["22222222-2222-3333-4444-555555555555"]
-            [[policies]]
-            name = "one"
-            app = "all"
-            users = ["staff"]
-            require = "mfa"
-            sign_in_frequency = "1h"
-            [[policies]]
-            name = "two"
-            auth_context = "c1"
-            require = "block"
-            enabled = false
-        "#
-        .parse()
-        .unwrap();
-        let json = serde_json::to_string(&DirectoryText::of(&directory)).unwrap();
-        let again = serde_json::from_str::<DirectoryText>(&json).unwrap();
-        assert!(again == DirectoryText::of(&directory));
-        let again = again.restore();
-        // Debug shows every field but the secrets.
-        assert_eq!(format!("{again:?}"), format!("{directory:?}"));
-        assert_eq!(again.users[0].password(), "the password");
-        assert_eq!(again.users[0].otp(), Some("the code"));
-        let secrets = again.apps[0]
-            .secrets
-            .iter()
-            .map(ExposeSecret::expose_secret);
-        assert!(secrets.eq(["first secret", "second secret"]));
+        for directory in [full(), otherwise()] {
+            let json = serde_json::to_string(&DirectoryText::of(&directory)).unwrap();
+            let again = serde_json::from_str::<DirectoryText>(&json).unwrap();
+            assert!(again == DirectoryText::of(&directory));
+            let again = again.restore();
+            // Debug shows every field but the secrets.
+            assert_eq!(format!("{again:?}"), format!("{directory:?}"));
+            assert_eq!(again.users[0].password(), "the password");
+            assert_eq!(again.users[0].otp(), directory.users[0].otp());
+            let secrets = again.apps[0]
+                .secrets
+                .iter()
+                .map(ExposeSecret::expose_secret);
+            assert!(secrets.eq(["first secret", "second secret"]));
+        }
+    }
+
+    #[test]
+    fn no_field_of_the_test_is_empty() {
+        let json = serde_json::to_string(&DirectoryText::of(&full())).unwrap();
+        for empty in [":null", "[]", "{}", "\"\"", ":0"] {
+            assert!(!json.contains(empty), "{empty}: {json}");
+        }
     }
 }

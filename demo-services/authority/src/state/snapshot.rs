@@ -29,9 +29,18 @@ pub(super) struct Snapshot {
     began_from: String,
     /// The directory as it stands.
     directory: DirectoryText,
-    /// PKCS#8 in Base64, the signing key first.
-    keys: Vec<Exposed>,
+    /// The signing key first.
+    keys: Vec<KeyText>,
     stores: StoresText,
+}
+
+#[derive(Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+struct KeyText {
+    /// In Base64.
+    pkcs8: Exposed,
+    /// Seconds since 1970.
+    made: u64,
 }
 
 /// The parts again.
@@ -68,9 +77,12 @@ impl Snapshot {
         mut stores: StoresText,
     ) -> Result<Self, Unspecified> {
         stores.retain_resolvable(directory);
-        let key = |key: &Arc<SigningKey>| -> Result<Exposed, Unspecified> {
+        let key = |key: &Arc<SigningKey>| -> Result<KeyText, Unspecified> {
             let der = key.to_pkcs8()?;
-            Ok(Exposed(STANDARD.encode(der.expose_secret()).into()))
+            Ok(KeyText {
+                pkcs8: Exposed(STANDARD.encode(der.expose_secret()).into()),
+                made: key.made(),
+            })
         };
         Ok(Self {
             version: VERSION,
@@ -113,9 +125,9 @@ impl Snapshot {
         directory
             .validate()
             .map_err(|error| Unreadable::Damaged(error.to_string()))?;
-        let key = |text: &Exposed| {
-            let der = STANDARD.decode(text.0.expose_secret()).ok()?;
-            SigningKey::from_pkcs8(&der).ok()
+        let key = |KeyText { pkcs8, made }: &KeyText| {
+            let der = STANDARD.decode(pkcs8.0.expose_secret()).ok()?;
+            SigningKey::from_pkcs8(&der, *made).ok()
         };
         let keys: Option<Vec<_>> = self.keys.iter().map(key).collect();
         let keys = keys.ok_or_else(|| damaged("a signing key is not an RSA key in PKCS#8"))?;
@@ -156,7 +168,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::authorize::{AuthorizeRequest, RedirectKind};
+    use crate::authorization::{AuthorizeRequest, RedirectKind};
     use crate::errors::Trace;
     use crate::form::Form;
     use crate::policy::Authentication;
@@ -165,7 +177,7 @@ mod tests {
     const NOW: u64 = 1_000_000;
 
     static KEYS: LazyLock<[Arc<SigningKey>; 2]> =
-        LazyLock::new(|| [(); 2].map(|()| Arc::new(SigningKey::generate().unwrap())));
+        LazyLock::new(|| [7, 8].map(|made| Arc::new(SigningKey::generate(made).unwrap())));
 
     fn snapshot(stores: &Stores) -> Snapshot {
         let directory = Directory::demo();
@@ -312,7 +324,9 @@ mod tests {
             prop_assert!(again == snapshot);
             let Ok(restored) = again.restore(NOW) else { panic!("it holds together") };
             prop_assert!(sorted(StoresText::of(&restored.stores)) == sorted(snapshot.stores));
-            let kids = |keys: Vec<&SigningKey>| -> Vec<String> { keys.iter().map(|key| key.kid().to_owned()).collect() };
+            let kids = |keys: Vec<&SigningKey>| -> Vec<(String, u64)> {
+                keys.iter().map(|key| (key.kid().to_owned(), key.made())).collect()
+            };
             prop_assert_eq!(kids(restored.keys.iter().collect()), kids(KEYS.iter().map(AsRef::as_ref).collect()));
         }
 
@@ -391,10 +405,27 @@ mod tests {
                 |json| json["directory"]["apps"][0]["delegated"] = json!(["api://gone/x"]),
                 "delegated",
             ),
-            (|json| json["keys"] = json!([]), "no signing key"),
-            (|json| json["keys"][0] = "hunter2".into(), "not an RSA key"),
             (
-                |json| json["keys"][0] = STANDARD.encode("hunter2").into(),
+                |json| {
+                    let grant = json!({ "id": Uuid::nil(), "resource": Uuid::nil(), "principal": null, "scopes": [] });
+                    json["directory"]["apps"][0]["registration"]["grants"] = json!([grant]);
+                },
+                "grants",
+            ),
+            (
+                |json| {
+                    let context = json!({ "id": "c100", "display_name": "hunter2", "description": null, "available": true });
+                    json["directory"]["auth_contexts"] = json!([context]);
+                },
+                "c1 to c99",
+            ),
+            (|json| json["keys"] = json!([]), "no signing key"),
+            (
+                |json| json["keys"][0]["pkcs8"] = "hunter2".into(),
+                "not an RSA key",
+            ),
+            (
+                |json| json["keys"][0]["pkcs8"] = STANDARD.encode("hunter2").into(),
                 "not an RSA key",
             ),
             (|json| json["keys"][1] = json["keys"][0].clone(), "twice"),

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::authorize::KeptRequest;
+use crate::authorization::KeptRequest;
 use crate::bounded::{Entry, Expiring};
 use crate::directory::Directory;
 use crate::policy::Authentication;

@@ -6,17 +6,17 @@ use uuid::Uuid;
 use crate::graph::text;
 use crate::harness::{Answer, Browser, Harness, claims};
 
-const CALLBACK: &str = "http://localhost:4000/auth/redirect";
+pub(crate) const CALLBACK: &str = "http://localhost:4000/auth/redirect";
 
 /// What `POST /applications` and `POST /servicePrincipals` told.
-struct Registered {
-    id: String,
-    app_id: String,
-    principal: String,
+pub(crate) struct Registered {
+    pub(crate) id: String,
+    pub(crate) app_id: String,
+    pub(crate) principal: String,
     scope: String,
 }
 
-async fn register(authority: &Harness, name: &str, more: Value) -> Registered {
+pub(crate) async fn register(authority: &Harness, name: &str, more: Value) -> Registered {
     let scope = Uuid::new_v4().to_string();
     let mut body = json!({
         "displayName": name,
@@ -54,7 +54,7 @@ async fn register(authority: &Harness, name: &str, more: Value) -> Registered {
 }
 
 impl Registered {
-    async fn needs(&self, authority: &Harness, api: &Registered) {
+    pub(crate) async fn needs(&self, authority: &Harness, api: &Registered) {
         let body = json!({
             "requiredResourceAccess": [{
                 "resourceAppId": api.app_id,
@@ -65,7 +65,7 @@ impl Registered {
         authority.admin("PATCH", &path, Some(body), 204).await;
     }
 
-    async fn secret(&self, authority: &Harness) -> String {
+    pub(crate) async fn secret(&self, authority: &Harness) -> String {
         let path = format!("applications/{}/addPassword", self.id);
         let body = Some(json!({ "passwordCredential": { "displayName": "app secret" } }));
         text(
@@ -74,7 +74,7 @@ impl Registered {
         )
     }
 
-    async fn granted(&self, authority: &Harness, api: &Registered) {
+    pub(crate) async fn granted(&self, authority: &Harness, api: &Registered) {
         let body = json!({
             "clientId": self.principal, "resourceId": api.principal,
             "consentType": "AllPrincipals", "scope": "access_as_user",
@@ -85,19 +85,21 @@ impl Registered {
     }
 }
 
+/// The page on which a user signs in to this client.
+pub(crate) async fn page(authority: &Harness, client: &Registered, scope: &str) -> Answer {
+    let changes = [
+        ("client_id", client.app_id.as_str()),
+        ("redirect_uri", CALLBACK),
+        ("scope", scope),
+    ];
+    let page = authority.authorize(&Browser::default(), &changes).await;
+    assert!(page.is_sign_in(), "{}", page.text);
+    page
+}
+
 async fn sign_in(authority: &Harness, client: &Registered, scope: &str) -> (Browser, Answer) {
     let mut browser = Browser::default();
-    let page = authority
-        .authorize(
-            &browser,
-            &[
-                ("client_id", &client.app_id),
-                ("redirect_uri", CALLBACK),
-                ("scope", scope),
-            ],
-        )
-        .await;
-    assert!(page.is_sign_in(), "{}", page.text);
+    let page = page(authority, client, scope).await;
     let answer = authority.sign_in(&mut browser, &page, "alice").await;
     (browser, answer)
 }

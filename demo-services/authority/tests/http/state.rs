@@ -7,12 +7,20 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use local_authority::{
     Consent, Directory, ManualClock, Options, StartError, StateError, TokenSpec,
 };
+use serde_json::{Value, json};
 
+use crate::admin::Admin;
+use crate::graph_story::{CALLBACK, Registered, page, register};
 use crate::harness::{Answer, Browser, Harness, MFA_POLICY, START, claims};
+use crate::made::{Made, TYPE};
 
 /// The issuer must be the same after a restart, and nobody can promise a free port twice. So the public name is fixed and the client
 /// takes the port that is listened on for its proxy: the proxy's requests name the public one.
 const PUBLIC: &str = "http://localhost:8080";
+
+const BOB: &str = "b0b00000-0000-4000-8000-000000000002";
+const CONTEXTS: &str = "identity/conditionalAccess/authenticationContextClassReferences";
+const POLICIES: &str = "identity/conditionalAccess/policies";
 
 /// A directory of one test, and an authority that begins from it.
 struct Place {
@@ -219,6 +227,29 @@ async fn keys_and_records_survive_so_that_an_old_token_is_still_an_assertion() {
 }
 
 #[tokio::test]
+async fn keys_keep_their_age() {
+    let place = Place::new();
+    let ages = async |authority: &Harness| {
+        let page = Admin::open(authority).await.page(authority).await.text;
+        let ages = page.split("data-label=\"Age\">").skip(1);
+        let ages = ages.map(|rest| rest.split('<').next().unwrap().to_owned());
+        ages.collect::<Vec<_>>()
+    };
+    let before = place.start().await;
+    assert_eq!(ages(&before).await, ["0 s"]);
+    place.clock.advance(3 * 86_400);
+    // What is published outlives the skew, and so does its age.
+    before.running.skew(86_400);
+    before.running.rotate_keys().unwrap();
+    before.running.skew(0);
+    place.clock.advance(60);
+    assert_eq!(ages(&before).await, ["60 s", "3 days"]);
+    before.running.shutdown().await;
+    place.clock.advance(60);
+    assert_eq!(ages(&place.start().await).await, ["2 min", "3 days"]);
+}
+
+#[tokio::test]
 async fn consent_survives() {
     let place = Place::with(|directory| {
         directory.app_mut("spa-backend").unwrap().consent = Consent::Required;
@@ -381,7 +412,7 @@ async fn each_damage_is_refused_with_the_file_untouched() {
         ("not hunter2".to_owned(), "not JSON"),
         (good.replace("\"version\":1", "\"version\":2"), "version 2"),
         (
-            good.replace("\"keys\":[\"", "\"keys\":[\"AAAA"),
+            good.replace("\"pkcs8\":\"", "\"pkcs8\":\"AAAA"),
             "signing key",
         ),
         (
@@ -566,4 +597,152 @@ async fn without_a_change_nothing_is_written() {
     assert!(!place.file().exists());
     authority.code(&mut Browser::default()).await;
     assert!(place.file().exists());
+}
+
+/// Three applications that were registered through Graph, and what their clients hold.
+struct Story {
+    web: Registered,
+    middle: Registered,
+    down: Registered,
+    secret: String,
+    certificate: Made,
+}
+
+impl Story {
+    async fn begin(authority: &Harness) -> Self {
+        let redirects = json!({ "web": { "redirectUris": [CALLBACK] } });
+        let web = register(authority, "web", redirects).await;
+        let middle = register(authority, "middle", json!({})).await;
+        let down = register(authority, "down", json!({})).await;
+        web.needs(authority, &middle).await;
+        middle.needs(authority, &down).await;
+        web.granted(authority, &middle).await;
+        middle.granted(authority, &down).await;
+        let secret = web.secret(authority).await;
+        let certificate = Made::new();
+        let key = json!({ "keyCredentials": [{
+            "type": "AsymmetricX509Cert", "usage": "Verify", "key": certificate.base64(), "displayName": "the key",
+        }] });
+        let path = format!("applications/{}", middle.id);
+        authority.admin("PATCH", &path, Some(key), 204).await;
+        Self {
+            web,
+            middle,
+            down,
+            secret,
+            certificate,
+        }
+    }
+
+    /// A policy on the API behind that spares bob, and a context of its own.
+    async fn guard(&self, authority: &Harness) {
+        let context =
+            json!({ "displayName": "Pay", "description": "for payments", "isAvailable": true });
+        authority
+            .admin("PUT", &format!("{CONTEXTS}/c7"), Some(context), 204)
+            .await;
+        let policy = json!({
+            "displayName": "MFA for down",
+            "state": "enabled",
+            "conditions": {
+                "applications": { "includeApplications": [self.down.app_id] },
+                "users": { "includeUsers": ["All"], "excludeUsers": [BOB] },
+            },
+            "grantControls": { "operator": "OR", "builtInControls": ["mfa"] },
+        });
+        authority.admin("POST", POLICIES, Some(policy), 201).await;
+    }
+
+    /// A user's token for the API in the middle, with the secret.
+    async fn token(&self, authority: &Harness, user: &str) -> String {
+        let scope = format!("api://{}/access_as_user openid", self.middle.app_id);
+        let page = page(authority, &self.web, &scope).await;
+        let answer = authority
+            .sign_in(&mut Browser::default(), &page, user)
+            .await;
+        let changes = [
+            ("client_id", self.web.app_id.as_str()),
+            ("client_secret", &self.secret),
+            ("redirect_uri", CALLBACK),
+            ("scope", &scope),
+        ];
+        let code = answer.parameters()["code"].clone();
+        text(&authority.redeem(&code, &changes).await, "access_token")
+    }
+
+    /// The exchange with the certificate.
+    async fn exchange(&self, authority: &Harness, token: &str) -> Answer {
+        let audience = authority.endpoint("oauth2/v2.0/token");
+        let proof = self
+            .certificate
+            .assertion(&self.middle.app_id, &audience, START);
+        let scope = format!("api://{}/access_as_user", self.down.app_id);
+        let changes = [
+            ("client_id", self.middle.app_id.as_str()),
+            ("client_secret", ""),
+            ("client_assertion_type", TYPE),
+            ("client_assertion", &proof),
+            ("scope", &scope),
+        ];
+        authority.on_behalf_of(token, &changes).await
+    }
+
+    /// All that Graph tells of it.
+    async fn told(&self, authority: &Harness) -> Vec<Value> {
+        let mut told = Vec::new();
+        for app in [&self.web, &self.middle, &self.down] {
+            let (app, principal) = (&app.id, &app.principal);
+            for path in [
+                format!("applications/{app}"),
+                format!("applications/{app}/owners"),
+                format!("servicePrincipals/{principal}"),
+            ] {
+                told.push(authority.admin("GET", &path, None, 200).await);
+            }
+        }
+        for path in ["oauth2PermissionGrants", POLICIES, CONTEXTS, "me"] {
+            told.push(authority.admin("GET", path, None, 200).await);
+        }
+        told
+    }
+}
+
+#[tokio::test]
+async fn what_was_registered_through_graph_works_after_a_restart_as_before() {
+    let place = Place::new();
+    let before = place.start().await;
+    let story = Story::begin(&before).await;
+    let first = story.token(&before, "alice").await;
+    assert_eq!(story.exchange(&before, &first).await.status, 200);
+    story.guard(&before).await;
+    assert_eq!(story.exchange(&before, &first).await.error_code(), 50_076);
+    let profile = json!({ "displayName": "Alice L.", "mobilePhone": "+1 555 0100" });
+    before.admin("PATCH", "me", Some(profile), 204).await;
+    let told = story.told(&before).await;
+    before.running.shutdown().await;
+
+    let after = place.start().await;
+    assert_eq!(story.told(&after).await, told);
+    assert_eq!(told.last().unwrap()["mobilePhone"], "+1 555 0100");
+    // An old token, a new sign-in with the secret, the grants, the certificate, and the policy with its exception.
+    assert_eq!(story.exchange(&after, &first).await.error_code(), 50_076);
+    let second = story.token(&after, "alice").await;
+    assert_eq!(claims(&second)["name"], "Alice L.");
+    assert_eq!(story.exchange(&after, &second).await.error_code(), 50_076);
+    let spared = story.token(&after, "bob").await;
+    let answer = story.exchange(&after, &spared).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(
+        claims(&text(&answer, "access_token"))["aud"],
+        story.down.app_id
+    );
+    // What did not belong to it does not work.
+    let stranger = Story {
+        certificate: Made::new(),
+        ..story
+    };
+    assert_eq!(
+        stranger.exchange(&after, &spared).await.error_code(),
+        700_027
+    );
 }

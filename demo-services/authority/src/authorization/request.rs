@@ -173,7 +173,7 @@ fn mode(text: Option<&str>) -> Option<ResponseMode> {
     }
 }
 
-pub(super) fn redirect_uri_mismatch() -> Refusal {
+pub(crate) fn redirect_uri_mismatch() -> Refusal {
     Refusal::invalid_request(
         50_011,
         "The redirect URI specified in the request does not match the redirect URIs configured for the application.",

@@ -24,27 +24,27 @@ struct Session {
 }
 
 /// What was done, or why not: shown once, on the page after it.
-pub(super) struct Notice {
-    pub(super) text: String,
-    pub(super) failed: bool,
+pub(crate) struct Notice {
+    pub(crate) text: String,
+    pub(crate) failed: bool,
 }
 
 impl Notice {
-    pub(super) fn done(text: String) -> Self {
+    pub(crate) fn done(text: String) -> Self {
         Self {
             text,
             failed: false,
         }
     }
 
-    pub(super) fn failed(text: String) -> Self {
+    pub(crate) fn failed(text: String) -> Self {
         Self { text, failed: true }
     }
 }
 
 /// What a token leads to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(crate) enum Entry {
     /// Not even the right token is taken.
     Locked,
     /// The value of the cookie.
@@ -63,7 +63,7 @@ impl Default for Sessions {
 }
 
 impl Sessions {
-    pub(super) fn enter(&mut self, right: bool, now: u64) -> Entry {
+    pub(crate) fn enter(&mut self, right: bool, now: u64) -> Entry {
         if now >= self.forgotten {
             self.tries = 0;
         }
@@ -92,22 +92,22 @@ impl Sessions {
     }
 
     /// The form token of a live session, and its notice, which is gone after this.
-    pub(super) fn visit(&mut self, cookie: &str, now: u64) -> Option<(String, Option<Notice>)> {
+    pub(crate) fn visit(&mut self, cookie: &str, now: u64) -> Option<(String, Option<Notice>)> {
         let session = self.open.get_mut(cookie, now)?;
         Some((session.form_token.clone(), session.notice.take()))
     }
 
-    pub(super) fn form_token(&self, cookie: &str, now: u64) -> Option<String> {
+    pub(crate) fn form_token(&self, cookie: &str, now: u64) -> Option<String> {
         Some(self.open.get(cookie, now)?.form_token.clone())
     }
 
-    pub(super) fn notify(&mut self, cookie: &str, notice: Notice, now: u64) {
+    pub(crate) fn notify(&mut self, cookie: &str, notice: Notice, now: u64) {
         if let Some(session) = self.open.get_mut(cookie, now) {
             session.notice = Some(notice);
         }
     }
 
-    pub(super) fn leave(&mut self, cookie: &str, now: u64) {
+    pub(crate) fn leave(&mut self, cookie: &str, now: u64) {
         self.open.remove(cookie, now);
     }
 }

@@ -1,0 +1,10 @@
+//! An authorization request and where its answer goes: what the endpoint reads, and what the stores keep of it.
+
+mod kept;
+mod reply;
+mod request;
+
+pub(crate) use kept::KeptRequest;
+pub(crate) use request::{
+    AuthorizeRequest, Prompt, RedirectKind, Rejected, redirect_uri_mismatch, registered,
+};
