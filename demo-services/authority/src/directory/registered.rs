@@ -14,7 +14,7 @@ pub(super) fn check(directory: &Directory) -> Checked {
         "apps.registration.grants",
         grants.map(|grant| grant.id.to_string()),
     )?;
-    apps.iter().try_for_each(|app| permissions(app))?;
+    apps.iter().try_for_each(permissions)?;
     apps.iter().try_for_each(|app| references(directory, app))?;
     let contexts = &directory.auth_contexts;
     unique(

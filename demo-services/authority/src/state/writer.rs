@@ -276,7 +276,7 @@ mod tests {
                 .is_err()
         };
         // The clock stands still while the write is under way, but for this.
-        advance(PATIENCE - Duration::from_millis(1)).await;
+        advance(Duration::from_millis(4999)).await;
         assert!(held(&scene, 1).await && scene.saving.is_well());
         advance(Duration::from_millis(1)).await;
         scene.saving.reached(1).await;
