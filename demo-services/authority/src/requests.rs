@@ -7,6 +7,7 @@ use axum::extract::Request;
 use http::{Method, header};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use crate::directory::{App, Directory, User};
@@ -175,6 +176,18 @@ fn client_named(directory: &Directory, id: Option<&str>) -> Option<String> {
 /// Answers a request whose record is `facts`.
 pub(crate) async fn answering<T>(facts: Facts, answer: impl Future<Output = T>) -> T {
     CURRENT.scope(facts, answer).await
+}
+
+/// Does what may take long beside the runtime's threads, with the record of this task's request at hand. `None` if it panicked.
+pub(crate) async fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let facts = CURRENT.try_with(Clone::clone);
+    let done = spawn_blocking(move || match facts {
+        Ok(facts) => CURRENT.sync_scope(facts, work),
+        Err(_) => work(),
+    });
+    done.await.ok()
 }
 
 /// Adds to the record of the request that this task answers; does nothing elsewhere.

@@ -206,12 +206,7 @@ impl LocalAuthority {
             }
         };
         let (saved, saving) = saving();
-        let mut hosts: Vec<String> = ["localhost", "127.0.0.1", "[::1]"]
-            .iter()
-            .map(|name| format!("{name}:{port}"))
-            .collect();
-        hosts.push(format!("{host}:{port}"));
-        hosts.extend(base.split_once("://").map(|(_, host)| host.to_owned()));
+        let hosts = own_hosts(&base, scheme, &host, port);
         let tenant = directory.tenant.id;
         let authority = Arc::new(Authority {
             issuer: TokenVersion::V2.issuer(&base, tenant),
@@ -527,6 +522,18 @@ async fn bind(listen: &str, tls: Option<Tls>) -> Result<Listeners, StartError> {
     })
 }
 
+/// Values of `Host` that mean this service.
+fn own_hosts(base: &str, scheme: &str, host: &str, port: u16) -> Vec<String> {
+    let names = ["localhost", "127.0.0.1", "[::1]", host];
+    let mut hosts: Vec<String> = names.map(|name| format!("{name}:{port}")).into();
+    // RFC 9110 section 4.2: clients leave the default port out.
+    if port == if scheme == "https" { 443 } else { 80 } {
+        hosts.extend(names.map(str::to_owned));
+    }
+    hosts.extend(base.split_once("://").map(|(_, host)| host.to_owned()));
+    hosts
+}
+
 /// The host of an address that is listened on, as it stands in a URL.
 fn host(listen: &str) -> String {
     match listen.parse::<SocketAddr>().map(|address| address.ip()) {
@@ -543,7 +550,10 @@ fn base(
     port: u16,
 ) -> Result<String, StartError> {
     let Some(url) = public_url else {
-        return Ok(format!("{scheme}://{host}:{port}"));
+        // A default port is left out: clients compare the issuer to the byte.
+        let text = format!("{scheme}://{host}:{port}");
+        let origin = Url::parse(&text).map(|url| url.origin().ascii_serialization());
+        return Ok(origin.unwrap_or(text));
     };
     let secure = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
     let bare = url.path() == "/"
@@ -561,6 +571,26 @@ fn base(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_default_port_is_left_out_and_others_are_not() {
+        let has = |scheme, port, host: &str| {
+            let hosts = own_hosts("https://login.example", scheme, "localhost", port);
+            hosts.iter().any(|own| own == host)
+        };
+        assert!(has("https", 443, "localhost") && has("https", 443, "localhost:443"));
+        assert!(has("http", 80, "127.0.0.1") && has("http", 443, "login.example"));
+        assert!(!has("http", 443, "localhost") && !has("https", 8080, "localhost"));
+        for (scheme, port, url) in [
+            ("https", 443, "https://localhost"),
+            ("http", 443, "http://localhost:443"),
+        ] {
+            assert_eq!(
+                base(None, scheme, "localhost", port).ok().as_deref(),
+                Some(url)
+            );
+        }
+    }
 
     #[test]
     fn a_public_url_is_an_origin() {

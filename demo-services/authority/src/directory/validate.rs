@@ -8,6 +8,9 @@ use url::{Host, Url};
 use super::{App, Directory, DirectoryError, GRAPH, Target, User, certificates, registered};
 use crate::form;
 
+/// Every sign-in under way holds a copy of its client and of its API.
+const MAX_APP: usize = 128 * 1024;
+
 pub(super) type Checked = Result<(), DirectoryError>;
 
 impl Directory {
@@ -83,6 +86,11 @@ impl Directory {
     fn validate_app(&self, app: &App) -> Checked {
         let key = |name: &str| format!("apps.{}.{name}", app.name);
         check(!app.name.is_empty(), "apps.name", "empty")?;
+        check(
+            weight(app) <= MAX_APP,
+            key("*"),
+            "all its texts together are longer than 128 KiB",
+        )?;
         check(
             !app.client_id.is_nil() && app.client_id != GRAPH,
             key("client_id"),
@@ -297,6 +305,25 @@ pub(super) fn unique(key: &str, values: impl Iterator<Item = String>) -> Checked
     Ok(())
 }
 
+/// Bytes of everything that makes an application large.
+fn weight(app: &App) -> usize {
+    let uris = &app.redirect_uris;
+    let lists = [
+        &app.identifier_uris,
+        &app.scopes,
+        &app.app_roles,
+        &uris.spa,
+        &uris.web,
+        &uris.native,
+        &app.delegated,
+        &app.app_permissions,
+        &app.certificates,
+    ];
+    let texts: usize = lists.into_iter().flatten().map(String::len).sum();
+    let told = serde_json::to_vec(&app.registration).map_or(usize::MAX, |json| json.len());
+    texts.saturating_add(told)
+}
+
 pub(super) fn check(kept: bool, key: impl Into<String>, reason: impl Into<String>) -> Checked {
     if kept {
         Ok(())
@@ -308,6 +335,18 @@ pub(super) fn check(kept: bool, key: impl Into<String>, reason: impl Into<String
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_application_is_as_large_as_it_may_be_and_no_larger() {
+        let mut directory = Directory::demo();
+        let room = MAX_APP - weight(directory.app("spa-backend").unwrap());
+        let uri = |length: usize| format!("https://a.example/{}", "x".repeat(length - 18));
+        for (length, fits) in [(room, true), (room + 1, false)] {
+            let app = directory.app_mut("spa-backend").unwrap();
+            app.redirect_uris.spa = vec![uri(length)];
+            assert_eq!(directory.validate().is_ok(), fits, "{length}");
+        }
+    }
 
     /// The demo directory with one rule broken, and the key that the error names.
     #[test]

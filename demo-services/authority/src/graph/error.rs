@@ -86,6 +86,15 @@ impl GraphError {
         )
     }
 
+    /// A fault of this authority.
+    pub(super) fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "InternalServerError",
+            "The request was not carried out.",
+        )
+    }
+
     pub(super) fn quota(what: &str) -> Self {
         Self::new(
             StatusCode::FORBIDDEN,

@@ -114,14 +114,14 @@ async fn serve(
         .and_then(|value| value.to_str().ok());
     let trace = Trace::new(id);
     let body = body.map_err(|rejection| rejection.status());
-    let answered = respond(
-        &authority,
-        &method,
-        uri.path(),
-        query.as_deref(),
-        &headers,
-        body,
-    );
+    let answered = {
+        // All rules of a directory are checked at each change of it, however large it is.
+        let (authority, method) = (authority.clone(), method.clone());
+        let (path, query) = (uri.path().to_owned(), query.unwrap_or_default());
+        requests::beside(move || respond(&authority, &method, &path, &query, &headers, body))
+            .await
+            .unwrap_or_else(|| Err(GraphError::internal()))
+    };
     requests::note(|request| {
         request.trace(trace);
         request.error = answered.as_ref().err().map(|error| error.code);
@@ -183,7 +183,7 @@ fn respond(
     authority: &Authority,
     method: &Method,
     path: &str,
-    query: Option<&str>,
+    query: &str,
     headers: &HeaderMap,
     body: Result<Bytes, StatusCode>,
 ) -> Answered {
@@ -194,7 +194,7 @@ fn respond(
         directory: &directory,
         caller,
         path,
-        query: Query::parse(query.unwrap_or_default())?,
+        query: Query::parse(query)?,
         headers,
         body,
         now: authority.now(),
