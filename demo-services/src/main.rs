@@ -76,7 +76,7 @@ struct AuthorityArgs {
     #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"])]
     https: bool,
     /// Where --https keeps its certificates, which are made anew after a year and must then be trusted again
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, requires = "https", value_name = "DIR")]
     ca_dir: Option<PathBuf>,
     /// Serve https with this certificate (PEM, the server's own first)
     #[arg(long, requires = "tls_key", value_name = "FILE")]
@@ -87,13 +87,12 @@ struct AuthorityArgs {
     /// Keep in this file what must survive a restart; passwords and keys stand in it as they are. Without it nothing is on disk
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
-    /// Accept commands on POST /control; prints the token that they need
+    /// Serve /admin and POST /control, and print the token that they need
     #[arg(long)]
     control: bool,
-    /// The token that commands need, instead of a random one
+    /// The same with this token, which must be too long to guess
     #[arg(
         long,
-        requires = "control",
         env = "CONTROL_TOKEN",
         hide_env_values = true,
         value_name = "TOKEN"
@@ -276,7 +275,24 @@ async fn run_authority(args: AuthorityArgs) -> Result<(), Failure> {
     }
     let running = LocalAuthority::start(directory, options).await?;
     let stop = stop_signal()?;
-    let mut text = format!("authority on {}; Ctrl-C stops it", running.url());
+    let directory = running.directory();
+    let users: Vec<&str> = directory
+        .users
+        .iter()
+        .take(8)
+        .map(|user| user.username.as_str())
+        .collect();
+    let mut text = format!(
+        "authority on {}; Ctrl-C stops it\nissuer    {issuer}\nmetadata  {issuer}/.well-known/openid-configuration\nusers     {}{}",
+        running.url(),
+        users.join(", "),
+        if directory.users.len() > users.len() {
+            ", ..."
+        } else {
+            ""
+        },
+        issuer = running.issuer(),
+    );
     if let Some(trust) = trust {
         text.push_str(&trust);
     }

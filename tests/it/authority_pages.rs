@@ -204,7 +204,7 @@ async fn admin_pages(browser: &Browser, site: &Site, shot: &impl AsyncFn(&str)) 
     browser.wait_for("#policies").await;
     browser.type_into("#policy-context", "c7").await;
     browser
-        .click("button[aria-label='Switch MFA for the downstream API off']")
+        .click("button[aria-label='Switch off: MFA for the downstream API']")
         .await;
     browser.wait_for_text("[role=status]", "is off").await;
     browser.type_into("#fault-status", "503").await;
@@ -286,7 +286,7 @@ async fn sign_in_and_administration_need_no_script() {
             .await;
         browser.type_into("#token", CONTROL).await;
         browser.click("button.primary").await;
-        let remove = "button[aria-label='Remove the second factor of alice@contoso.example']";
+        let remove = "button[aria-label='Remove second factor: alice@contoso.example']";
         browser.click(remove).await;
         browser
             .wait_for_text("[role=status]", "no second factor")

@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 
 use crate::client_assertion::{self, Audiences, ClientAssertion};
 use crate::directory::{App, Directory};
-use crate::errors::Refusal;
+use crate::errors::{self, Refusal};
 use crate::form::{self, Form};
 use crate::tokens::Credential;
 
@@ -131,10 +131,13 @@ impl<'a> Shown<'a> {
 /// The application of a client id.
 pub(crate) fn find<'a>(directory: &'a Directory, id: &str) -> Result<&'a App, Refusal> {
     let unknown = || {
+        let (id, domain) = (errors::named(id), &directory.tenant.domain);
         Refusal::new(
             "unauthorized_client",
             700_016,
-            "Application with the given identifier was not found in the directory.",
+            format!(
+                "Application with identifier '{id}' was not found in the directory '{domain}', or has no service principal there."
+            ),
         )
     };
     let id = form::guid(id).ok_or_else(unknown)?;

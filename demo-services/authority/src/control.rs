@@ -20,6 +20,8 @@ use crate::directory::{Consent, DirectoryError, Mfa, Policy};
 use crate::hosts;
 use crate::meter::{Endpoint, Fault};
 
+const COMMANDS: &str = "consent, counters, fail_next, policy, remove_policy, requests, require, revoke, rotate_keys, skew, user, withdraw_consent, withdraw_key";
+
 /// One command.
 #[derive(Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
@@ -96,7 +98,7 @@ pub(crate) async fn control(
         Err(error) => refuse(
             StatusCode::BAD_REQUEST,
             &format!(
-                "not a command: {:?} error at column {}",
+                "not a command: {:?} error at column {}; `do` is one of {COMMANDS}",
                 error.classify(),
                 error.column()
             ),

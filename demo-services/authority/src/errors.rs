@@ -163,6 +163,26 @@ impl Refusal {
     }
 }
 
+/// What a request named, for a sentence: printable ASCII, at most 128 bytes of it.
+pub(crate) fn named(text: &str) -> String {
+    let mut letters = text.chars();
+    let mut shown: String = letters
+        .by_ref()
+        .take(128)
+        .map(|letter| {
+            if letter.is_ascii_graphic() && letter != '\'' {
+                letter
+            } else {
+                '?'
+            }
+        })
+        .collect();
+    if letters.next().is_some() {
+        shown.push_str("...");
+    }
+    shown
+}
+
 /// Neither tokens nor pages are for caches.
 pub(crate) fn no_store(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -196,6 +216,14 @@ mod tests {
                 .unwrap()
                 .starts_with("AADSTS50173: ")
         );
+    }
+
+    #[test]
+    fn what_is_named_is_short_and_printable() {
+        assert_eq!(named("api://x/read"), "api://x/read");
+        assert_eq!(named("a b\u{e9}\r\n'"), "a?b????");
+        assert_eq!(named(&"x".repeat(128)), "x".repeat(128));
+        assert_eq!(named(&"x".repeat(129)).len(), 131);
     }
 
     #[test]

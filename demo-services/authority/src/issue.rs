@@ -267,6 +267,11 @@ impl TokenSpec {
                 roles: self.roles.clone().unwrap_or_else(granted),
             },
         };
+        let credential = match (client.secrets.is_empty(), client.certificates.is_empty()) {
+            (false, _) => Credential::Secret,
+            (true, false) => Credential::Certificate,
+            (true, true) => Credential::None,
+        };
         let asked = match resource.identifier_uris.first() {
             Some(uri) if self.resource == resource.name => uri,
             _ => &self.resource,
@@ -274,7 +279,7 @@ impl TokenSpec {
         let token = AccessToken {
             version,
             client: &client,
-            credential: Credential::Secret,
+            credential,
             resource,
             audience: &resource.audience(asked),
             subject,
@@ -333,6 +338,10 @@ fn known_app(directory: &Directory, name: &str) -> App {
         return graph;
     }
     directory.app(name).cloned().unwrap_or_else(|| {
+        tracing::warn!(
+            name,
+            "no application of the directory: the token is for one that is made up"
+        );
         App::new(
             name,
             uuid::Uuid::parse_str(name).unwrap_or_else(|_| random::derived_guid("app", name)),

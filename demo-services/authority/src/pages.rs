@@ -1,10 +1,11 @@
 //! The pages. Self-contained, without inline style or script; askama escapes every value.
 
 use askama::Template;
-use axum::extract::RawQuery;
+use axum::extract::{RawQuery, State};
 use axum::response::{Html, IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use crate::authority::Shared;
 use crate::clock;
 use crate::directory::Directory;
 use crate::errors::{Refusal, Trace, no_store};
@@ -118,6 +119,24 @@ pub(crate) fn error(status: StatusCode, text: &str) -> Response {
             text,
             way_on: "",
             details: &[],
+        },
+    )
+}
+
+/// `GET /`: what is here.
+pub(crate) async fn home(State(authority): State<Shared>) -> Response {
+    let metadata = format!("{}/.well-known/openid-configuration", authority.issuer);
+    let mut details = vec![("Issuer", authority.issuer.clone()), ("Metadata", metadata)];
+    if authority.control_token.is_some() {
+        details.push(("Administration", format!("{}/admin", authority.base)));
+    }
+    render(
+        StatusCode::OK,
+        &Message {
+            title: "A local authority",
+            text: "It signs users in and issues tokens as Microsoft Entra ID does, for demos and tests on this machine.",
+            way_on: "Point an application at the issuer below.",
+            details: &details,
         },
     )
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use crate::directory::{App, Consent, Directory};
-use crate::errors::Refusal;
+use crate::errors::{self, Refusal};
 
 /// A scope parameter that was understood.
 #[derive(Clone, Debug)]
@@ -94,7 +94,7 @@ impl Requested {
         directory
             .usable(self.resource.client_id)
             .map(|_| ())
-            .ok_or_else(unknown)
+            .ok_or_else(|| unknown(directory, &self.text))
     }
 
     /// Only `<resource>/.default`, as client credentials need it.
@@ -181,15 +181,18 @@ fn resolve<'a, 'w>(
                 app.client_id
             ),
         )),
-        None => Err(unknown()),
+        None => Err(unknown(directory, word)),
     }
 }
 
-fn unknown() -> Refusal {
+fn unknown(directory: &Directory, word: &str) -> Refusal {
+    let (word, domain) = (errors::named(word), &directory.tenant.domain);
     Refusal::new(
         "invalid_resource",
         500_011,
-        "The resource principal of the requested scope was not found in the tenant.",
+        format!(
+            "The resource principal of the requested scope '{word}' was not found in the tenant '{domain}'."
+        ),
     )
 }
 

@@ -95,6 +95,7 @@ pub(crate) fn router(authority: Shared) -> Router {
         // These tell of nothing, and must speak when the disk does not.
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
+        .route("/", get(pages::home))
         .route("/error", get(pages::error_code))
         .route(
             "/assets/authority.css",

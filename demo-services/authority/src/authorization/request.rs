@@ -7,7 +7,7 @@ use super::reply::{Reply, ResponseMode};
 use crate::client;
 use crate::demands::Demands;
 use crate::directory::{App, Directory, is_loopback};
-use crate::errors::{Refusal, Trace};
+use crate::errors::{self, Refusal, Trace};
 use crate::form::{Form, FormError};
 use crate::login_hint;
 use crate::scopes::Requested;
@@ -78,7 +78,7 @@ impl AuthorizeRequest {
             .get("redirect_uri")
             .ok_or_else(|| Rejected::Page(Refusal::missing("redirect_uri")))?;
         let kind = registered(client, redirect_uri)
-            .ok_or_else(|| Rejected::Page(redirect_uri_mismatch()))?;
+            .ok_or_else(|| Rejected::Page(redirect_uri_mismatch(client, redirect_uri)))?;
         let mut reply = Reply {
             redirect_uri: redirect_uri.to_owned(),
             mode: ResponseMode::Query,
@@ -173,10 +173,13 @@ fn mode(text: Option<&str>) -> Option<ResponseMode> {
     }
 }
 
-pub(crate) fn redirect_uri_mismatch() -> Refusal {
+pub(crate) fn redirect_uri_mismatch(client: &App, presented: &str) -> Refusal {
+    let (uri, client) = (errors::named(presented), client.client_id);
     Refusal::invalid_request(
         50_011,
-        "The redirect URI specified in the request does not match the redirect URIs configured for the application.",
+        format!(
+            "The redirect URI '{uri}' specified in the request does not match the redirect URIs configured for the application '{client}'."
+        ),
     )
 }
 

@@ -191,7 +191,8 @@ pub(super) fn receive(
     let still = client::find(&authority.directory(), &id_of_client).and_then(|client| {
         let kind = registered(client, &request.reply.redirect_uri);
         let same = kind == Some(request.kind);
-        same.then_some(()).ok_or_else(redirect_uri_mismatch)
+        same.then_some(())
+            .ok_or_else(|| redirect_uri_mismatch(client, &request.reply.redirect_uri))
     });
     if let Err(refusal) = still {
         let trace = request.trace;

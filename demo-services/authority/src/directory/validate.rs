@@ -76,6 +76,11 @@ impl Directory {
         user.otp
             .iter()
             .try_for_each(|otp| secret(otp, &key("otp")))?;
+        check(
+            user.mfa == super::Mfa::NotRegistered || user.otp.is_some(),
+            key("otp"),
+            "a second factor is registered, but there is no one-time code",
+        )?;
         check(!user.oid.is_nil(), key("oid"), "the nil GUID")?;
         for role in &user.roles {
             self.validate_reference(role, key("roles"), App::has_role)?;

@@ -334,7 +334,7 @@ async fn policies_are_switched_added_replaced_and_removed() {
         .running
         .issue(TokenSpec::user("alice", "middle-tier"));
     let page = admin
-        .press(&authority, &format!("Switch {MFA_POLICY} off"), &[])
+        .press(&authority, &format!("Switch off: {MFA_POLICY}"), &[])
         .await;
     assert!(page.text.contains("role=\"status\"") && page.text.contains(" is off."));
     assert!(!policy(MFA_POLICY).unwrap().enabled);
@@ -348,7 +348,7 @@ async fn policies_are_switched_added_replaced_and_removed() {
         "said once"
     );
     admin
-        .press(&authority, &format!("Switch {MFA_POLICY} on"), &[])
+        .press(&authority, &format!("Switch on: {MFA_POLICY}"), &[])
         .await;
     assert!(policy(MFA_POLICY).unwrap().enabled);
 
@@ -375,7 +375,7 @@ async fn policies_are_switched_added_replaced_and_removed() {
     assert_eq!(replaced.sign_in_frequency, Some(3600));
     assert_eq!(authority.running.directory().policies.len(), 3);
     let page = admin
-        .press(&authority, "Remove Block downstream-api", &[])
+        .press(&authority, "Remove: Block downstream-api", &[])
         .await;
     assert!(page.text.contains("was removed."));
     assert!(policy("Block downstream-api").is_none());
@@ -414,11 +414,7 @@ async fn users_keys_clock_failures_and_consent_have_their_buttons() {
             .contains("data-label=\"Sessions\">1<")
     );
     admin
-        .press(
-            &authority,
-            "Revoke the sessions of alice@contoso.example",
-            &[],
-        )
+        .press(&authority, "Revoke sessions: alice@contoso.example", &[])
         .await;
     assert!(authority.authorize(&browser, &[]).await.is_sign_in());
     assert!(
@@ -430,7 +426,7 @@ async fn users_keys_clock_failures_and_consent_have_their_buttons() {
     );
 
     let mfa = |user: &str| authority.running.directory().user(user).unwrap().mfa;
-    let factor = "the second factor of";
+    let factor = "second factor:";
     admin
         .press(
             &authority,
@@ -461,7 +457,7 @@ async fn users_keys_clock_failures_and_consent_have_their_buttons() {
     assert_ne!(authority.running.kid(), old);
     assert!(authority.running.jwks().contains(&old));
     admin
-        .press(&authority, &format!("Withdraw key {old}"), &[])
+        .press(&authority, &format!("Withdraw: {old}"), &[])
         .await;
     assert!(!authority.running.jwks().contains(&old));
 
@@ -487,9 +483,7 @@ async fn users_keys_clock_failures_and_consent_have_their_buttons() {
     let answer = authority.on_behalf_of(&weak, &[]).await;
     assert_eq!((answer.status, answer.text.as_str()), (503, "out"));
     assert_eq!(answer.headers["retry-after"], "9");
-    admin
-        .press(&authority, "Take back the failure of token", &[])
-        .await;
+    admin.press(&authority, "Take back: token", &[]).await;
     assert_eq!(authority.on_behalf_of(&weak, &[]).await.status, 200);
     let page = admin
         .press(
@@ -509,7 +503,7 @@ async fn users_keys_clock_failures_and_consent_have_their_buttons() {
             .consent
     };
     admin
-        .press(&authority, "Ask each user for consent to spa-backend", &[])
+        .press(&authority, "Ask each user: spa-backend", &[])
         .await;
     assert_eq!(consent(), Consent::Required);
     let mut browser = Browser::default();
@@ -520,19 +514,11 @@ async fn users_keys_clock_failures_and_consent_have_their_buttons() {
     let silent = async || authority.authorize(&browser, &[("prompt", "none")]).await;
     assert!(silent().await.parameters().contains_key("code"));
     admin
-        .press(
-            &authority,
-            "Take back the consents of alice@contoso.example",
-            &[],
-        )
+        .press(&authority, "Take back consents: alice@contoso.example", &[])
         .await;
     assert_eq!(silent().await.parameters()["error"], "consent_required");
     admin
-        .press(
-            &authority,
-            "Grant consent for everybody to spa-backend",
-            &[],
-        )
+        .press(&authority, "Grant for everybody: spa-backend", &[])
         .await;
     assert!(silent().await.parameters().contains_key("code"));
     assert_eq!(
