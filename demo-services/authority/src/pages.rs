@@ -1,11 +1,10 @@
 //! The pages. Self-contained, without inline style or script; askama escapes every value.
 
 use askama::Template;
-use axum::extract::{RawQuery, State};
+use axum::extract::RawQuery;
 use axum::response::{Html, IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use crate::authority::Shared;
 use crate::clock;
 use crate::directory::Directory;
 use crate::errors::{Refusal, Trace, no_store};
@@ -123,13 +122,11 @@ pub(crate) fn error(status: StatusCode, text: &str) -> Response {
     )
 }
 
-/// `GET /`: what is here.
-pub(crate) async fn home(State(authority): State<Shared>) -> Response {
-    let metadata = format!("{}/.well-known/openid-configuration", authority.issuer);
-    let mut details = vec![("Issuer", authority.issuer.clone()), ("Metadata", metadata)];
-    if authority.control_token.is_some() {
-        details.push(("Administration", format!("{}/admin", authority.base)));
-    }
+/// What is here, for whoever opens the base URL.
+pub(crate) fn home(issuer: &str, admin: Option<String>) -> Response {
+    let metadata = format!("{issuer}/.well-known/openid-configuration");
+    let mut details = vec![("Issuer", issuer.to_owned()), ("Metadata", metadata)];
+    details.extend(admin.map(|url| ("Administration", url)));
     render(
         StatusCode::OK,
         &Message {

@@ -95,7 +95,7 @@ pub(crate) fn router(authority: Shared) -> Router {
         // These tell of nothing, and must speak when the disk does not.
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
-        .route("/", get(pages::home))
+        .route("/", get(home))
         .route("/error", get(pages::error_code))
         .route(
             "/assets/authority.css",
@@ -117,6 +117,12 @@ pub(crate) fn router(authority: Shared) -> Router {
         ))
         .layer(CatchPanicLayer::new())
         .with_state(authority)
+}
+
+async fn home(State(authority): State<Shared>) -> Response {
+    let admin = authority.control_token.as_ref();
+    let admin = admin.map(|_| format!("{}/admin", authority.base));
+    pages::home(&authority.issuer, admin)
 }
 
 /// Not ready while what it remembers would not survive it.

@@ -117,6 +117,22 @@ async fn the_page_of_an_error_number_exists_and_shows_nothing_else() {
 }
 
 #[tokio::test]
+async fn the_base_url_shows_where_to_go_on() {
+    let authority = Harness::start().await;
+    let home = authority.http.get(authority.running.url()).send();
+    let home = Answer::of(home.await.unwrap()).await;
+    assert_eq!(home.status, 200);
+    let issuer = authority.running.issuer();
+    for part in [
+        format!("{issuer}/.well-known/openid-configuration"),
+        format!("{}/admin", authority.running.url()),
+    ] {
+        assert!(home.text.contains(&part), "{part} in {}", home.text);
+    }
+    assert!(!home.text.contains("control-me"));
+}
+
+#[tokio::test]
 async fn each_start_has_keys_of_its_own() {
     let (one, other) = (Harness::start().await, Harness::start().await);
     assert_ne!(one.running.kid(), other.running.kid());
