@@ -4,7 +4,7 @@ use crate::harness::{Answer, Harness};
 use local_authority::{Directory, LocalAuthority, Options, TokenSpec};
 use serde_json::{Value, json};
 
-async fn control(authority: &Harness, command: Value) -> Answer {
+pub(crate) async fn control(authority: &Harness, command: Value) -> Answer {
     let request = authority
         .http
         .post(format!("{}/control", authority.running.url()))
