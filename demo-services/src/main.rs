@@ -16,7 +16,9 @@ use demo_services::{
     downstream_api, middle_tier, spa_backend,
 };
 use listening::{BindError, Listeners, Reach, serve};
-use local_authority::{Clock, Directory, LocalAuthority, LocalCa, Options, SystemClock, Tls};
+use local_authority::{
+    Clock, Directory, LocalAuthority, LocalCa, Options, Running, SystemClock, Tls,
+};
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
@@ -275,24 +277,7 @@ async fn run_authority(args: AuthorityArgs) -> Result<(), Failure> {
     }
     let running = LocalAuthority::start(directory, options).await?;
     let stop = stop_signal()?;
-    let directory = running.directory();
-    let users: Vec<&str> = directory
-        .users
-        .iter()
-        .take(8)
-        .map(|user| user.username.as_str())
-        .collect();
-    let mut text = format!(
-        "authority on {}; Ctrl-C stops it\nissuer    {issuer}\nmetadata  {issuer}/.well-known/openid-configuration\nusers     {}{}",
-        running.url(),
-        users.join(", "),
-        if directory.users.len() > users.len() {
-            ", ..."
-        } else {
-            ""
-        },
-        issuer = running.issuer(),
-    );
+    let mut text = what_is_there(&running);
     if let Some(trust) = trust {
         text.push_str(&trust);
     }
@@ -305,6 +290,21 @@ async fn run_authority(args: AuthorityArgs) -> Result<(), Failure> {
     say(&mut io::stdout(), &text);
     running.serve_until(stop).await;
     Ok(())
+}
+
+/// Where to point an application, and who can sign in.
+fn what_is_there(running: &Running) -> String {
+    const SHOWN: usize = 8;
+    let directory = running.directory();
+    let names = directory.users.iter().map(|user| user.username.as_str());
+    let mut users: Vec<&str> = names.take(SHOWN).collect();
+    if directory.users.len() > SHOWN {
+        users.push("...");
+    }
+    let (url, issuer, users) = (running.url(), running.issuer(), users.join(", "));
+    format!(
+        "authority on {url}; Ctrl-C stops it\nissuer    {issuer}\nmetadata  {issuer}/.well-known/openid-configuration\nusers     {users}"
+    )
 }
 
 /// One place for all that a user runs, so that a certificate is trusted once.

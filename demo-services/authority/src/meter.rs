@@ -38,21 +38,16 @@ pub(crate) const ENDPOINTS: [Endpoint; 5] = [
 ];
 
 /// How the next requests to an endpoint fail.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Fault {
     /// Status to answer with, 200 to 599 (else 500); without one the request is only delayed.
-    #[serde(default)]
     pub status: Option<u16>,
     /// How long to wait first, at most 20 seconds.
-    #[serde(default)]
     pub delay_ms: u64,
     /// The answer's body, if there is a status.
-    #[serde(default)]
     pub body: String,
     /// Value of `Retry-After`.
-    #[serde(default)]
     pub retry_after: Option<u32>,
 }
 
