@@ -20,8 +20,8 @@ use crate::saving::Saving;
 use crate::tokens::{AccessToken, Stamp, Subject};
 use crate::version::TokenVersion;
 
-/// How many policies a tenant of Entra may have; another is refused.
-pub(crate) const MAX_POLICIES: usize = 195;
+/// How many policies there may be before another is refused.
+const MAX_POLICIES: usize = 256;
 
 /// One authority, shared by its connections and by [`Running`](crate::Running).
 pub(crate) type Shared = Arc<Authority>;

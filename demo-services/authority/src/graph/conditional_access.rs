@@ -8,13 +8,14 @@ use uuid::Uuid;
 use super::body::{self, short};
 use super::error::GraphError;
 use super::{Answered, Call, Reply, contexts, dates, id, organization, wrong_method};
-use crate::authority::MAX_POLICIES;
 use crate::directory::registration::PolicyRegistration;
 use crate::directory::{Directory, Policy, Require, Target, is_auth_context};
 use crate::form;
 
 pub(super) const READ: &[&str] = &["Policy.Read.All", "Policy.ReadWrite.ConditionalAccess"];
 pub(super) const WRITE: &[&str] = &["Policy.ReadWrite.ConditionalAccess"];
+/// Entra's limit.
+const MAX_POLICIES: usize = 195;
 const MAX_LIST: usize = 100;
 /// Seconds.
 const DAY: u64 = 86_400;
