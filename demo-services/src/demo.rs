@@ -454,10 +454,7 @@ fn full_scope(app: &App) -> Result<String, DemoError> {
 }
 
 /// Profiles are in the authority's own directory, which is called as Microsoft Graph is.
-fn profile(
-    directory: &Directory,
-    authority: &AuthorityConfig,
-) -> Result<ProfileConfig, DemoError> {
+fn profile(directory: &Directory, authority: &AuthorityConfig) -> Result<ProfileConfig, DemoError> {
     Ok(ProfileConfig {
         graph: authority.instance.clone(),
         read_scope: "https://graph.microsoft.com/User.Read".into(),

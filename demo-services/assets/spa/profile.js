@@ -151,7 +151,7 @@ async function runKept() {
   } else if (answer.ok) {
     show(answer.body);
     say("done", "", "This is your profile as it is now.");
-  } else if (what === "save" && (isUnknown(answer) || answer.status === 410)) {
+  } else if (answer.status === 410 || (what === "save" && isUnknown(answer))) {
     await compare(answer);
   } else {
     const retry = { edit: openForm, save: openForm, view: load }[what];
@@ -173,10 +173,10 @@ async function saved(text) {
 /** Nobody said whether the change was made: looks, and says what is there. */
 async function compare(answer) {
   const sent = draft.read();
-  const now = await call("Looking", () => send("/api/profile"), "Whether your change was made is not known. Reading your profile …");
+  const now = await call("Looking", () => send("/api/profile"), "Reading your profile, to see what is there …");
   const detail = answer.body?.detail ?? "There was no answer.";
   if (!now.ok) {
-    say("error", "It is not known whether your change was made.", `${detail} Your profile cannot be read at this moment either. ${form.hidden ? KEPT : "The form is as you left it."}`);
+    say("error", "It is not known what came of it.", `${detail} Your profile cannot be read at this moment either. ${form.hidden ? KEPT : "The form is as you left it."}`);
     retry(() => compare(answer));
     return;
   }
@@ -191,7 +191,7 @@ async function compare(answer) {
     say("error", "Your profile does not have the values that you sent.", `${detail} ${form.hidden ? KEPT : "The form is as you left it; look at it and save again if you still want it."}`);
     if (form.hidden) retry(openForm, "Open the form");
   } else {
-    say("error", "That change is over.", `${detail} Below is your profile as it is now.`);
+    say("idle", "That is over.", `${detail} Below is your profile as it is now.`);
   }
 }
 

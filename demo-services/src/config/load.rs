@@ -113,7 +113,11 @@ impl ServiceConfig for MiddleTierConfig {
             ("authority.instance", &self.authority.instance),
             ("downstream", &self.downstream),
         ];
-        urls.extend(self.profile.as_ref().map(|part| ("profile.graph", &part.graph)));
+        urls.extend(
+            self.profile
+                .as_ref()
+                .map(|part| ("profile.graph", &part.graph)),
+        );
         urls
     }
 }

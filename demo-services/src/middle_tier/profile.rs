@@ -267,7 +267,9 @@ mod tests {
     #[test]
     fn only_json_is_read() {
         let headers = |kinds: &[&str]| -> HeaderMap {
-            let kinds = kinds.iter().map(|kind| (CONTENT_TYPE, kind.parse().unwrap()));
+            let kinds = kinds
+                .iter()
+                .map(|kind| (CONTENT_TYPE, kind.parse().unwrap()));
             kinds.collect()
         };
         for good in [

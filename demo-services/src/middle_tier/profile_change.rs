@@ -202,10 +202,7 @@ mod tests {
         for body in [r#"{"givenName":""}"#, r#"{"givenName":"  "}"#] {
             assert_eq!(read(body).unwrap(), r#"{"givenName":null}"#);
         }
-        assert_eq!(
-            read(r#"{"surname":""}"#).unwrap(),
-            r#"{"surname":null}"#
-        );
+        assert_eq!(read(r#"{"surname":""}"#).unwrap(), r#"{"surname":null}"#);
         for body in [r#"{"displayName":""}"#, r#"{"displayName":" \u00a0 "}"#] {
             assert_eq!(read(body), Err(Invalid::Blank(&FIELDS[0])), "{body}");
         }
@@ -271,7 +268,10 @@ mod tests {
         }
         let deep = format!("{{\"displayName\":{}", "[".repeat(2000));
         assert_eq!(read(&deep), Err(Invalid::NotAnObject));
-        assert_eq!(Change::read(b"{\"displayName\":\"\xff\"}").err(), Some(Invalid::NotAnObject));
+        assert_eq!(
+            Change::read(b"{\"displayName\":\"\xff\"}").err(),
+            Some(Invalid::NotAnObject)
+        );
     }
 
     #[test]

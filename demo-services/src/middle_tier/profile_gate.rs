@@ -4,7 +4,9 @@ use std::convert::Infallible;
 
 use http::{Request, Response, StatusCode};
 use tower::ServiceExt as _;
-use tower_bearer::{Authority, BoxError, ConfigError, Credential, OnBehalfOfExt as _, OnBehalfOfLayer, Target};
+use tower_bearer::{
+    Authority, BoxError, ConfigError, Credential, OnBehalfOfExt as _, OnBehalfOfLayer, Target,
+};
 
 use super::{caller, trace};
 

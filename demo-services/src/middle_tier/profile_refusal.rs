@@ -117,7 +117,9 @@ impl Refusal {
             ..Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "directory_busy",
-                format!("The directory does not answer at this moment. {nothing}; try again shortly."),
+                format!(
+                    "The directory does not answer at this moment. {nothing}; try again shortly."
+                ),
             )
         }
     }

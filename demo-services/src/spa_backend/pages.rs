@@ -138,9 +138,9 @@ pub(super) fn notice(name: &str) -> Option<&'static str> {
         "other-account" => Some(
             "Somebody else signed in. What was waiting was dropped without being sent, and you are still signed in as before.",
         ),
-        "session-ended" => {
-            Some("Your session had ended. What was waiting for your confirmation was not carried out.")
-        }
+        "session-ended" => Some(
+            "Your session had ended. What was waiting for your confirmation was not carried out.",
+        ),
         "signed-out-here" => Some(
             "You are signed out here. The sign-in service could not be told; its own session may go on.",
         ),

@@ -29,11 +29,7 @@ struct Waiting {
 }
 
 /// `GET /profile`; who is not signed in comes back here afterwards.
-pub(super) async fn page(
-    State(_): State<Arc<App>>,
-    visitor: Visitor,
-    query: Params,
-) -> Response {
+pub(super) async fn page(State(_): State<Arc<App>>, visitor: Visitor, query: Params) -> Response {
     let id = query
         .one("op")
         .filter(|id| id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric()));
