@@ -251,6 +251,8 @@ function say(state, title, text) {
   strong.textContent = title;
   status.dataset.state = state;
   status.replaceChildren(...(title ? [strong, " "] : []), text);
+  // The form is longer than a phone's screen, and the words stand above it.
+  if (state !== "idle") status.scrollIntoView({ block: "nearest" });
 }
 
 /** Says beside the field what is wrong with it, or takes that away. */
