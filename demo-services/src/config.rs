@@ -72,6 +72,23 @@ pub struct MiddleTierConfig {
     pub downstream_scope: String,
     /// Where several processes of the middle tier share their tokens; each has its own without it.
     pub shared_tokens: Option<SharedTokensConfig>,
+    /// The caller's own profile, viewed and edited in a Graph-like API; without it `/profile` is not there (404).
+    pub profile: Option<ProfileConfig>,
+}
+
+/// Where profiles are, and what guards their change.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProfileConfig {
+    /// Base URL of Microsoft Graph, `https://graph.microsoft.com`, or of what speaks like it; `/v1.0/me` of it is called.
+    pub graph: Url,
+    /// The scope with which a profile is read, `https://graph.microsoft.com/User.Read`.
+    pub read_scope: String,
+    /// The scope with which it is changed, `https://graph.microsoft.com/User.ReadWrite`.
+    pub write_scope: String,
+    /// The scope that the authority must grant before an edit, `api://.../User.MFA`: a policy guards the application that carries
+    /// it, and its tokens are sent nowhere.
+    pub gate_scope: String,
 }
 
 /// A Redis in which tokens are kept, sealed.

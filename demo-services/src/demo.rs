@@ -9,7 +9,9 @@ use tokio::{sync::watch, task::JoinSet};
 use url::Url;
 
 use crate::{
-    config::{AuthorityConfig, DownstreamApiConfig, MiddleTierConfig, SpaBackendConfig},
+    config::{
+        AuthorityConfig, DownstreamApiConfig, MiddleTierConfig, ProfileConfig, SpaBackendConfig,
+    },
     downstream_api, middle_tier,
     spa_backend::{self, DemoUser},
 };
@@ -19,6 +21,8 @@ const SPA: &str = "spa-backend";
 const MIDDLE_TIER: &str = "middle-tier";
 const DOWNSTREAM: &str = "downstream-api";
 const DAEMON: &str = "daemon";
+/// Carries the scope that guards the edit of the profile.
+const MFA_APP: &str = "mfa-app";
 const DOWNSTREAM_PORT: u16 = 7000;
 /// The app role of `GET /admin`.
 const ADMIN_ROLE: &str = "Task.Run";
@@ -190,6 +194,7 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         downstream: downstream_url.clone(),
         downstream_scope: full_scope(downstream_app)?,
         shared_tokens: None,
+        profile: Some(profile(&directory, &config)?),
     })
     .map_err(setup("middle tier"))?;
     let users = directory.users.iter().map(|user| DemoUser {
@@ -278,7 +283,7 @@ impl Running {
             [
                 "Middle tier",
                 self.middle_tier.as_str().trim_end_matches('/'),
-                "GET /api, /secure; /grpc/api, /grpc/secure",
+                "GET /api, /secure; /grpc/api, /grpc/secure; GET, PATCH /profile",
             ],
             [
                 "Downstream API",
@@ -296,7 +301,8 @@ impl Running {
         text.push_str(
             "\n  Call API         a policy wants a second factor: give it, and the same call completes by itself\n  \
              Call over gRPC   the same, with gRPC between the last two tiers\n  \
-             Secure           the downstream API itself demands a stronger sign-in (authentication context c1)\n\n",
+             Secure           the downstream API itself demands a stronger sign-in (authentication context c1)\n  \
+             Profile          view it freely; editing it wants a second factor, enforced by the middle tier\n\n",
         );
         table(&mut text, &services);
         for note in &self.notes {
@@ -445,6 +451,16 @@ fn scope(app: &App) -> Result<&str, DemoError> {
 
 fn full_scope(app: &App) -> Result<String, DemoError> {
     Ok(format!("{}/{}", app_id_uri(app)?, scope(app)?))
+}
+
+/// Profiles are in the authority's own directory, which is called as Microsoft Graph is.
+fn profile(directory: &Directory, authority: &AuthorityConfig) -> Result<ProfileConfig, DemoError> {
+    Ok(ProfileConfig {
+        graph: authority.instance.clone(),
+        read_scope: "https://graph.microsoft.com/User.Read".into(),
+        write_scope: "https://graph.microsoft.com/User.ReadWrite".into(),
+        gate_scope: full_scope(app(directory, MFA_APP)?)?,
+    })
 }
 
 /// Rows with aligned columns.

@@ -1,6 +1,10 @@
 //! The middle tier: calls the downstream API on behalf of its own caller.
 
 mod grpc;
+mod profile;
+mod profile_change;
+mod profile_gate;
+mod profile_refusal;
 
 use std::{convert::Infallible, time::Duration};
 
@@ -38,7 +42,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// `GET /api` and `GET /secure`: the downstream API's routes of the same names, called On-Behalf-Of; `GET /grpc/api` and
-/// `GET /grpc/secure`: the same over gRPC.
+/// `GET /grpc/secure`: the same over gRPC. `GET /profile`, `GET /profile/edit` and `PATCH /profile`, where the configuration has that
+/// part: the caller's own profile in a Graph-like API.
 ///
 /// To be called on a tokio runtime: the gRPC channel has a task of its own.
 ///
@@ -52,10 +57,8 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
         .app_id_uri(&config.app_id_uri)?;
     let scope = format!("{}/{}", config.app_id_uri, config.required_scope);
     let (resource, metadata) = described(resource, config.public_url.as_ref(), &scope)?;
-    let mut me = authority.client(
-        &config.client_id,
-        Credential::secret(config.client_secret.clone())?,
-    )?;
+    let credential = Credential::secret(config.client_secret.clone())?;
+    let mut me = authority.client(&config.client_id, credential.clone())?;
     if let Some(shared_tokens) = &config.shared_tokens {
         // What one process of this tier obtained, the others need not ask for.
         me = me.shared(shared_tokens.shared_tokens()?);
@@ -95,6 +98,7 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
         .get("/secure", call("/secure"))
         .get("/grpc/api", call_grpc(downstream_rpc::API))
         .get("/grpc/secure", call_grpc(downstream_rpc::SECURE));
+    let routes = profile::routes(routes, config, &authority, &me, credential)?;
 
     let service = ServiceBuilder::new()
         .map_response(boxed)
@@ -179,13 +183,13 @@ async fn call_downstream(
     Ok(response)
 }
 
-fn caller(incoming: &Request<Incoming>) -> Result<&Principal, BoxError> {
+fn caller<B>(incoming: &Request<B>) -> Result<&Principal, BoxError> {
     let caller = incoming.extensions().get();
     caller.ok_or_else(|| "no principal: validation is missing".into())
 }
 
 /// What joins the next tier's log events with those of this call.
-fn trace(incoming: &Request<Incoming>) -> HeaderMap {
+fn trace<B>(incoming: &Request<B>) -> HeaderMap {
     let id = incoming.extensions().get::<CorrelationId>();
     let id = id.map(|id| (CORRELATION_ID, id.to_header()));
     let trace = incoming.headers().get(TRACEPARENT);

@@ -1,4 +1,4 @@
-//! The smallest router: exact paths, one method each.
+//! The smallest router: exact paths, a service for each method.
 
 use std::{
     convert::Infallible,
@@ -30,26 +30,46 @@ impl<E: 'static> Routes<E> {
 
     /// Adds a service for GET of one path.
     #[must_use]
-    pub fn get<S>(mut self, path: &'static str, service: S) -> Self
+    pub fn get<S>(self, path: &'static str, service: S) -> Self
+    where
+        S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = E>,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
+        self.add(Method::GET, path, service)
+    }
+
+    /// Adds a service for PATCH of one path.
+    #[must_use]
+    pub fn patch<S>(self, path: &'static str, service: S) -> Self
+    where
+        S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = E>,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
+        self.add(Method::PATCH, path, service)
+    }
+
+    fn add<S>(mut self, method: Method, path: &'static str, service: S) -> Self
     where
         S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = E>,
         S: Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
     {
         self.0
-            .push((Method::GET, path, BoxCloneSyncService::new(service)));
+            .push((method, path, BoxCloneSyncService::new(service)));
         self
     }
 
-    /// Else the method that the path takes, if there is such a path.
-    fn find(&self, request: &Request<Incoming>) -> Result<Route<E>, Option<Method>> {
+    /// Else the methods that the path takes, none if there is no such path.
+    fn find(&self, request: &Request<Incoming>) -> Result<Route<E>, Vec<Method>> {
         let here = || {
             self.0
                 .iter()
                 .filter(|(_, path, _)| *path == request.uri().path())
         };
         let found = here().find(|(method, ..)| method == request.method());
-        let allowed = || here().next().map(|(method, ..)| method.clone());
+        let allowed = || here().map(|(method, ..)| method.clone()).collect();
         found
             .map(|(.., service)| service.clone())
             .ok_or_else(allowed)
@@ -81,7 +101,7 @@ impl<E: Send + 'static> Service<Request<Incoming>> for Routes<E> {
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         match self.find(&request) {
             Ok(service) => Box::pin(service.oneshot(request)),
-            Err(allowed) => Box::pin(std::future::ready(Ok(refusal(allowed)))),
+            Err(allowed) => Box::pin(std::future::ready(Ok(refusal(&allowed)))),
         }
     }
 }
@@ -94,14 +114,19 @@ where
     response.map(Body::new)
 }
 
-fn refusal(allowed: Option<Method>) -> Response<Full<Bytes>> {
+fn refusal(allowed: &[Method]) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = match allowed {
-        Some(_) => StatusCode::METHOD_NOT_ALLOWED,
-        None => StatusCode::NOT_FOUND,
+        [] => StatusCode::NOT_FOUND,
+        _ => StatusCode::METHOD_NOT_ALLOWED,
     };
-    if let Some(allowed) = allowed.and_then(|method| HeaderValue::from_str(method.as_str()).ok()) {
-        response.headers_mut().insert(ALLOW, allowed);
+    // RFC 9110 10.2.1: a list of methods.
+    let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+    if let Some(names) = HeaderValue::from_str(&names.join(", "))
+        .ok()
+        .filter(|_| !allowed.is_empty())
+    {
+        response.headers_mut().insert(ALLOW, names);
     }
     response
 }

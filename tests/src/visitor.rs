@@ -69,7 +69,12 @@ impl Visitor {
 
     /// What the page's script does for a button: `/api/api`, `/api/secure`.
     pub async fn call(&mut self, path: &str) -> Page {
-        self.send(Method::GET, path).await
+        self.send(Method::GET, path, None).await
+    }
+
+    /// What the profile page's script does to save: `PATCH` with a body of JSON.
+    pub async fn patch(&mut self, path: &str, json: String) -> Page {
+        self.send(Method::PATCH, path, Some(json)).await
     }
 
     /// Goes where an answer sends the person; returns the authority's page, or the SPA's if nothing was asked.
@@ -94,17 +99,20 @@ impl Visitor {
         let operation = html::attribute(&page.body, ("class", "outcome"), "data-operation");
         let operation = operation.unwrap_or_else(|| panic!("no operation on {page:?}"));
         self.page = page;
-        self.send(Method::POST, &format!("/api/ops/{operation}"))
+        self.send(Method::POST, &format!("/api/ops/{operation}"), None)
             .await
     }
 
-    async fn send(&mut self, method: Method, path: &str) -> Page {
+    async fn send(&mut self, method: Method, path: &str, json: Option<String>) -> Page {
         let meta =
             |name| html::attribute(&self.page.body, ("name", name), "content").unwrap_or_default();
         let (token, account) = (meta("session-token"), meta("account"));
-        let headers = [("x-session-token", &*token), ("x-account", &*account)];
+        let mut headers = vec![("x-session-token", &*token), ("x-account", &*account)];
+        if json.is_some() {
+            headers.push(("content-type", "application/json"));
+        }
         self.person
-            .fetch(&self.page, method, path, &headers, None)
+            .fetch(&self.page, method, path, &headers, json)
             .await
     }
 }

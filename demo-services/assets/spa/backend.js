@@ -2,8 +2,8 @@
 
 const drawn = name => document.querySelector(`meta[name="${name}"]`)?.content ?? "";
 
-/** One call: `{ok, status, body, elapsed, correlationId}`; status 0 when there was no answer. */
-export async function send(path, method = "GET") {
+/** One call, with a body of JSON if there is one: `{ok, status, body, elapsed, correlationId}`; status 0 when there was no answer. */
+export async function send(path, method = "GET", json) {
   const started = performance.now();
   const answer = (status, body, correlationId = null) => ({
     ok: status >= 200 && status < 300,
@@ -15,7 +15,13 @@ export async function send(path, method = "GET") {
   try {
     const response = await fetch(path, {
       method,
-      headers: { "Accept": "application/json", "X-Session-Token": drawn("session-token"), "X-Account": drawn("account") },
+      headers: {
+        "Accept": "application/json",
+        "X-Session-Token": drawn("session-token"),
+        "X-Account": drawn("account"),
+        ...(json && { "Content-Type": "application/json" }),
+      },
+      body: json && JSON.stringify(json),
       cache: "no-store",
       redirect: "error",
       signal: AbortSignal.timeout(70_000),

@@ -109,10 +109,16 @@ impl ServiceConfig for MiddleTierConfig {
     const PREFIX: &str = "MIDDLE_TIER";
 
     fn urls(&self) -> Vec<(&'static str, &Url)> {
-        vec![
+        let mut urls = vec![
             ("authority.instance", &self.authority.instance),
             ("downstream", &self.downstream),
-        ]
+        ];
+        urls.extend(
+            self.profile
+                .as_ref()
+                .map(|part| ("profile.graph", &part.graph)),
+        );
+        urls
     }
 }
 
@@ -333,6 +339,23 @@ mod tests {
     }
 
     #[test]
+    fn the_profile_may_be_left_out_and_stand_in_the_environment() {
+        assert!(middle_tier(GOOD, &[]).unwrap().profile.is_none());
+        let config = middle_tier(
+            GOOD,
+            &[
+                ("MIDDLE_TIER__PROFILE__GRAPH", "https://graph.example"),
+                ("MIDDLE_TIER__PROFILE__READ_SCOPE", "r"),
+                ("MIDDLE_TIER__PROFILE__WRITE_SCOPE", "w"),
+                ("MIDDLE_TIER__PROFILE__GATE_SCOPE", "g"),
+            ],
+        );
+        let profile = config.unwrap().profile.unwrap();
+        assert_eq!(profile.graph.as_str(), "https://graph.example/");
+        assert_eq!(profile.gate_scope, "g");
+    }
+
+    #[test]
     fn a_misspelt_variable_is_named_and_the_file_is_not_blamed() {
         let error = middle_tier(GOOD, &[("MIDDLE_TIER__CLIENT_SECRT", "s3cret-value")])
             .unwrap_err()
@@ -441,6 +464,18 @@ mod tests {
                 "http://localhost:7000",
                 "https://u:s3cret-value@api.example",
                 "downstream",
+            ),
+            (
+                "http to another machine's profiles",
+                "[authority]",
+                "[profile]\ngraph = \"http://graph.example\"\nread_scope = \"r\"\nwrite_scope = \"w\"\ngate_scope = \"g\"\n[authority]",
+                "profile.graph",
+            ),
+            (
+                "unknown key of a part",
+                "[authority]",
+                "[profile]\ngate = \"s3cret-value\"\n[authority]",
+                "gate",
             ),
             (
                 "query in a URL",

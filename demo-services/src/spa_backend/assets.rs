@@ -21,6 +21,14 @@ pub(super) async fn serve(Path(name): Path<String>) -> Response {
             "text/javascript; charset=utf-8",
             include_str!("../../assets/spa/backend.js"),
         ),
+        "profile.css" => (
+            "text/css; charset=utf-8",
+            include_str!("../../assets/spa/profile.css"),
+        ),
+        "profile.js" => (
+            "text/javascript; charset=utf-8",
+            include_str!("../../assets/spa/profile.js"),
+        ),
         "words.js" => (
             "text/javascript; charset=utf-8",
             include_str!("../../assets/spa/words.js"),

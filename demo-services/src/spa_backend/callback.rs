@@ -6,12 +6,14 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::HeaderMap;
 use http::header::SET_COOKIE;
+use tokio::time::Instant;
 
 use super::App;
 use super::authority::AuthorityError;
 use super::cookies::Cookies;
 use super::id_token::{self, IdToken};
 use super::message::{Message, Way};
+use super::operations::Operation;
 use super::query::Params;
 use super::session::Visitor;
 use super::tokens::Tokens;
@@ -104,7 +106,11 @@ async fn finish(
             }
             seat.replace(&app.settings.scope, tokens);
             tracing::info!("stepped up");
-            Ok(format!("/?op={operation}"))
+            let page = seat
+                .operations()
+                .peek(operation, Instant::now())
+                .map_or("/", Operation::page);
+            Ok(format!("{page}?op={operation}"))
         }
     }
 }

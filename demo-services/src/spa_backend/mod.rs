@@ -10,6 +10,7 @@
 //! | `POST /auth/sign-out` | ends the session; `{"go": "<the authority's end-session URL>"}` |
 //! | `GET /session` | `{"signed_in", "name", "username", "account", "session_token"}` |
 //! | `GET /id-token` | the ID token's claims as a table |
+//! | `GET /profile` | the person's own profile, viewed and edited; `?op=<id>` makes its script run a kept operation |
 //! | `ANY /api/{rest}` | `/{rest}` of the middle tier with the session's token, so `/api/api`, `/api/secure` and `/api/grpc/api` |
 //! | `POST /api/ops/{id}` | runs a kept operation at most once; answers as the call itself |
 //! | `GET /healthz`, `GET /readyz` | alive; authority and middle tier reachable |
@@ -48,6 +49,7 @@ mod operations;
 mod outbound;
 mod pages;
 mod problem;
+mod profile;
 mod proxy;
 mod query;
 mod random;
@@ -137,6 +139,7 @@ pub fn router_with_demo_users(
     Ok(Router::new()
         .route("/", get(pages::start))
         .route("/id-token", get(pages::id_token))
+        .route("/profile", get(profile::page))
         .route("/session", get(pages::session))
         .route("/auth/callback", get(callback::receive))
         .route("/auth/step-up", get(sign_in::step_up))

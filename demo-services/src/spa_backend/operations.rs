@@ -67,6 +67,15 @@ impl Operation {
         }
     }
 
+    /// The page that made the call, and that runs it when its demand is satisfied.
+    pub(super) fn page(&self) -> &'static str {
+        if self.call.target.starts_with("/profile") {
+            "/profile"
+        } else {
+            "/"
+        }
+    }
+
     /// Claims memory for the body while the operation waits; `false` if all of it is taken.
     pub(super) fn reserve(&mut self, room: &Arc<Semaphore>) -> bool {
         if self.room.is_none() && !self.call.body.is_empty() {

@@ -19,11 +19,11 @@ use super::vault::Seat;
 use super::{App, DemoUser};
 
 /// The page's head row: who is signed in.
-struct Person<'a> {
-    name: &'a str,
-    username: &'a str,
-    account: String,
-    session_token: &'a str,
+pub(super) struct Person<'a> {
+    pub(super) name: &'a str,
+    pub(super) username: &'a str,
+    pub(super) account: String,
+    pub(super) session_token: &'a str,
 }
 
 #[derive(Template)]
@@ -124,7 +124,7 @@ pub(super) async fn not_found() -> Response {
     Message::not_found().into_response()
 }
 
-fn person(seat: &Seat) -> Person<'_> {
+pub(super) fn person(seat: &Seat) -> Person<'_> {
     Person {
         name: &seat.account.name,
         username: &seat.account.username,
@@ -133,10 +133,13 @@ fn person(seat: &Seat) -> Person<'_> {
     }
 }
 
-fn notice(name: &str) -> Option<&'static str> {
+pub(super) fn notice(name: &str) -> Option<&'static str> {
     match name {
         "other-account" => Some(
             "Somebody else signed in. What was waiting was dropped without being sent, and you are still signed in as before.",
+        ),
+        "session-ended" => Some(
+            "Your session had ended. What was waiting for your confirmation was not carried out.",
         ),
         "signed-out-here" => Some(
             "You are signed out here. The sign-in service could not be told; its own session may go on.",

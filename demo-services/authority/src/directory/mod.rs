@@ -346,8 +346,8 @@ impl Directory {
         }
     }
 
-    /// The directory of the demo: users alice, bob and carol, and the four applications `spa-backend`, `middle-tier`,
-    /// `downstream-api` and `daemon`. Their client secrets are made at random, here.
+    /// The directory of the demo: users alice, bob and carol, and the five applications `spa-backend`, `middle-tier`,
+    /// `downstream-api`, `daemon` and `mfa-app`. Their client secrets are made at random, here.
     #[must_use]
     #[expect(
         clippy::expect_used,

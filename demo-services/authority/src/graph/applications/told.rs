@@ -123,6 +123,7 @@ fn required(apps: &[App], app: &App) -> Vec<RequiredResource> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::directory::GRAPH;
 
     fn told(directory: &Directory, name: &str) -> Value {
         let apps = directory.apps_and_graph();
@@ -133,13 +134,22 @@ mod tests {
     fn what_a_client_of_the_file_needs_is_told_by_id() {
         let directory = Directory::demo();
         let down = directory.app("downstream-api").unwrap();
-        let needs = |id: Uuid, kind: &str| json!([{ "resourceAppId": down.client_id, "resourceAccess": [{ "id": id, "type": kind }] }]);
+        let gate = directory.app("mfa-app").unwrap();
+        let needs = |app: &App, id: Uuid, kind: &str| json!({ "resourceAppId": app.client_id, "resourceAccess": [{ "id": id, "type": kind }] });
+        let graph = json!({ "resourceAppId": GRAPH, "resourceAccess": [
+            { "id": "e1fe6dd8-ba31-4d61-89e7-88639da4683d", "type": "Scope" },
+            { "id": "b4e74841-8e56-480b-be8b-910348b18b4c", "type": "Scope" },
+        ] });
         for (name, expected) in [
             (
                 "middle-tier",
-                needs(down.permission_scopes()[0].id, "Scope"),
+                json!([
+                    needs(down, down.permission_scopes()[0].id, "Scope"),
+                    needs(gate, gate.permission_scopes()[0].id, "Scope"),
+                    graph,
+                ]),
             ),
-            ("daemon", needs(down.roles()[0].id, "Role")),
+            ("daemon", json!([needs(down, down.roles()[0].id, "Role")])),
             ("downstream-api", json!([])),
         ] {
             let told = told(&directory, name);

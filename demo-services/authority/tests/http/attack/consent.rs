@@ -7,9 +7,9 @@ async fn combined_consent_grants_nothing_that_only_an_administrator_may() {
     let authority = Harness::with(|directory| {
         let middle = directory.app_mut("middle-tier").unwrap();
         middle.consent = Consent::Required;
-        for name in ["User.Read", "Application.ReadWrite.All"] {
-            middle.delegated.push(format!("{GRAPH}/{name}"));
-        }
+        middle.delegated = ["User.Read", "Application.ReadWrite.All"]
+            .map(|name| format!("{GRAPH}/{name}"))
+            .into();
     })
     .await;
     let mut browser = Browser::default();
