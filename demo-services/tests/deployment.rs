@@ -12,7 +12,10 @@ use std::{fs, path::PathBuf, process::Stdio};
 
 use axum::{Router, body::Body};
 use demo_services::{
-    config::{AuthorityConfig, DownstreamApiConfig, MiddleTierConfig, SpaBackendConfig},
+    config::{
+        AuthorityConfig, DownstreamApiConfig, MiddleTierConfig, ServiceConfig, SpaBackendConfig,
+        load,
+    },
     downstream_api,
     forwarded::TrustedProxies,
     middle_tier,
@@ -24,7 +27,8 @@ use http::{
     header::{HOST, LOCATION, STRICT_TRANSPORT_SECURITY},
 };
 use listening::{ConnectedFrom, Listeners, LocalCa, Reach, serve};
-use local_authority::{Clock as _, SystemClock};
+use local_authority::{Clock as _, Directory, SystemClock};
+use secrecy::ExposeSecret as _;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
@@ -396,7 +400,7 @@ async fn a_page_asked_for_over_http_is_led_to_https_and_a_call_is_refused() {
     let said = |value| ("x-forwarded-proto", value);
     let (ok, led) = (StatusCode::OK, StatusCode::TEMPORARY_REDIRECT);
     let get = Method::GET;
-    let page = "/assets/app.css?x=1";
+    let page = "/?x=1";
     let wrong = StatusCode::MISDIRECTED_REQUEST;
     type Row<'a> = (&'a Method, &'a str, &'a [(&'a str, &'a str)], StatusCode);
     let post = Method::POST;
@@ -481,7 +485,7 @@ async fn an_api_answers_under_its_public_name_and_probes_under_any() {
         (public, "10.0.0.5", [wrong, challenged]),
     ];
     for (public_url, host, expected) in rows {
-        // Which of the two is told `api.example` by a peer that is a proxy.
+        // Without a proxy, and behind one that tells another host.
         let kinds = [proxies(&[]), proxies(&["127.0.0.0/8", "::1"])];
         for (number, (proxies, expected)) in kinds.iter().zip(expected).enumerate() {
             for service in apis(public_url, proxies) {
@@ -515,4 +519,50 @@ async fn an_api_answers_under_its_public_name_and_probes_under_any() {
             }
         }
     }
+}
+
+/// The file's own settings, as the guide has a reader use them.
+fn local<T: ServiceConfig>(file: &str) -> T {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config/local");
+    load(&folder.join(file), []).unwrap()
+}
+
+#[tokio::test]
+async fn the_files_of_the_guide_belong_together() {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("authority/default-directory.toml");
+    let mut text = fs::read_to_string(file).unwrap();
+    for name in ["spa-backend", "middle-tier"] {
+        let line = format!("\nname = \"{name}\"\n");
+        assert!(text.contains(&line), "the guide's command looks for {line}");
+        text = text.replace(
+            &line,
+            &format!("{line}secrets = [\"{name}-on-localhost-only\"]\n"),
+        );
+    }
+    let directory: Directory = text.parse().unwrap();
+    let app = |name: &str| directory.app(name).unwrap();
+
+    let spa: SpaBackendConfig = local("spa-backend.toml");
+    let middle: MiddleTierConfig = local("middle-tier.toml");
+    let downstream: DownstreamApiConfig = local("downstream-api.toml");
+    for (name, id, secret) in [
+        ("spa-backend", &spa.client_id, Some(&spa.client_secret)),
+        (
+            "middle-tier",
+            &middle.client_id,
+            Some(&middle.client_secret),
+        ),
+        ("downstream-api", &downstream.client_id, None),
+    ] {
+        assert_eq!(&app(name).client_id.to_string(), id, "{name}");
+        let secret = secret.map(|secret| secret.expose_secret());
+        assert_eq!(app(name).secret(), secret, "{name}");
+    }
+    for path in ["auth/callback", ""] {
+        let uri = format!("{}{path}", spa.base_url);
+        assert!(app("spa-backend").redirect_uris.web.contains(&uri), "{uri}");
+    }
+    assert!(spa_backend::router(&spa).is_ok());
+    assert!(middle_tier::service(&middle).is_ok());
+    assert!(downstream_api::service(&downstream).is_ok());
 }
