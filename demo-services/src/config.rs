@@ -169,9 +169,7 @@ impl AuthorityConfig {
 
 /// The host of the URL by which clients know a service, as it stands in `Host`.
 pub(crate) fn host_of(public_url: Option<&Url>) -> Option<String> {
-    public_url
-        .and_then(Url::host_str)
-        .map(|host| host.to_owned())
+    public_url.and_then(Url::host_str).map(str::to_owned)
 }
 
 /// The resource with its own description, and what serves that, if the URL by which clients know it is configured.

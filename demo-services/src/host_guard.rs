@@ -245,8 +245,9 @@ mod tests {
         let guard = HostGuardLayer::new(["api.example"]).behind(proxies);
         let misdirected = Err(StatusCode::MISDIRECTED_REQUEST);
         let internal = "backend.internal:5000";
-        let rows: [(&str, &[&str], [Result<(), StatusCode>; 2]); 7] = [
-            // Host, X-Forwarded-Host; from the proxy, from anybody else.
+        // Host, X-Forwarded-Host; from the proxy, from anybody else.
+        type Row<'a> = (&'a str, &'a [&'a str], [Result<(), StatusCode>; 2]);
+        let rows: [Row<'_>; 7] = [
             ("api.example", &[], [Ok(()), Ok(())]),
             (internal, &[], [misdirected, misdirected]),
             (internal, &["api.example"], [Ok(()), misdirected]),

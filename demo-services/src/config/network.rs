@@ -81,12 +81,11 @@ impl Network<'_> {
     }
 }
 
-/// Whether `listen` is an address of this machine alone.
-pub(crate) fn is_loopback(listen: &str) -> bool {
-    listen.starts_with("localhost:")
-        || listen
-            .parse::<SocketAddr>()
-            .is_ok_and(|address| address.ip().is_loopback())
+/// Whether `listen` is an address that other machines may reach. What is no address at all is not: nothing listens there.
+pub(crate) fn is_beyond_loopback(listen: &str) -> bool {
+    listen
+        .parse::<SocketAddr>()
+        .is_ok_and(|address| !address.ip().is_loopback())
 }
 
 #[cfg(test)]
@@ -157,14 +156,14 @@ mod tests {
     #[test]
     fn loopback_is_told_from_the_network() {
         for (text, expected) in [
-            ("localhost:3000", true),
-            ("127.0.0.1:3000", true),
-            ("[::1]:3000", true),
-            ("0.0.0.0:3000", false),
-            ("[::]:3000", false),
-            ("192.0.2.1:3000", false),
+            ("localhost:3000", false),
+            ("127.0.0.1:3000", false),
+            ("[::1]:3000", false),
+            ("0.0.0.0:3000", true),
+            ("[::]:3000", true),
+            ("192.0.2.1:3000", true),
         ] {
-            assert_eq!(is_loopback(text), expected, "{text}");
+            assert_eq!(is_beyond_loopback(text), expected, "{text}");
         }
     }
 }

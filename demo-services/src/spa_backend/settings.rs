@@ -68,7 +68,7 @@ impl Settings {
         if config.tls.is_some() && base_url.scheme() != "https" {
             return Err(ConfigError::NotTheTlsUrl);
         }
-        let local = base_url.scheme() == "http" && network::is_loopback(&config.listen);
+        let local = base_url.scheme() == "http" && !network::is_beyond_loopback(&config.listen);
         if config.insecure_cookies && !local {
             return Err(ConfigError::InsecureCookies);
         }
