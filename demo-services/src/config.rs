@@ -1,8 +1,10 @@
 //! What each service must be told, as typed TOML. Real tenants and the local authority differ in values only.
 
 mod load;
+pub(crate) mod network;
 
 pub use load::{ConfigError, ServiceConfig, load};
+pub use network::{Network, NetworkError, TlsConfig};
 
 use std::time::Duration;
 
@@ -13,6 +15,8 @@ use tower_bearer::{
     Resource, SealingKeys, SharedTokens,
 };
 use url::Url;
+
+use crate::forwarded::TrustedProxies;
 
 /// Who issues the tokens: `instance` + `tenant`, as in Microsoft Entra ID's own URLs.
 #[derive(Clone, Debug, Deserialize)]
@@ -45,6 +49,11 @@ pub struct SpaBackendConfig {
     /// Send cookies without `Secure` and the `__Host-` prefix, for browsers that refuse Secure cookies on http://localhost.
     #[serde(default)]
     pub insecure_cookies: bool,
+    /// The service's own certificate, for https without a proxy; plain http if it is absent.
+    pub tls: Option<TlsConfig>,
+    /// The proxies whose `X-Forwarded-Host` and `X-Forwarded-Proto` count; none by default.
+    #[serde(default)]
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// Configuration of the middle tier.
@@ -63,7 +72,8 @@ pub struct MiddleTierConfig {
     pub client_secret: SecretString,
     /// The scope that callers must hold.
     pub required_scope: String,
-    /// The URL by which clients know this service; named in its challenges and its metadata (RFC 9728) if it is given.
+    /// The URL by which clients know this service; named in its challenges and its metadata (RFC 9728) if it is given. Requests for
+    /// its host are answered; without it only those for a loopback name.
     #[serde(default)]
     pub public_url: Option<Url>,
     /// Base URL of the downstream API.
@@ -74,6 +84,11 @@ pub struct MiddleTierConfig {
     pub shared_tokens: Option<SharedTokensConfig>,
     /// The caller's own profile, viewed and edited in a Graph-like API; without it `/profile` is not there (404).
     pub profile: Option<ProfileConfig>,
+    /// The service's own certificate, for https without a proxy; plain http if it is absent.
+    pub tls: Option<TlsConfig>,
+    /// The proxies whose `X-Forwarded-Host` counts; none by default.
+    #[serde(default)]
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// Where profiles are, and what guards their change.
@@ -119,13 +134,19 @@ pub struct DownstreamApiConfig {
     pub app_id_uri: String,
     /// The scope that callers of `/api` and `/secure` must hold.
     pub required_scope: String,
-    /// The URL by which clients know this service; named in its challenges and its metadata (RFC 9728) if it is given.
+    /// The URL by which clients know this service; named in its challenges and its metadata (RFC 9728) if it is given. Requests for
+    /// its host are answered; without it only those for a loopback name.
     #[serde(default)]
     pub public_url: Option<Url>,
     /// The app role that callers of `/admin` must hold.
     pub admin_role: String,
     /// The authentication context that `/secure` demands.
     pub secure_context: String,
+    /// The service's own certificate, for https without a proxy; plain http if it is absent.
+    pub tls: Option<TlsConfig>,
+    /// The proxies whose `X-Forwarded-Host` counts; none by default.
+    #[serde(default)]
+    pub trusted_proxies: TrustedProxies,
 }
 
 impl SharedTokensConfig {
@@ -161,6 +182,11 @@ impl AuthorityConfig {
             _ => builder.build(),
         }
     }
+}
+
+/// The host of the URL by which clients know a service, as it stands in `Host`.
+pub(crate) fn host_of(public_url: Option<&Url>) -> Option<String> {
+    public_url.and_then(Url::host_str).map(str::to_owned)
 }
 
 /// The resource with its own description, and what serves that, if the URL by which clients know it is configured.

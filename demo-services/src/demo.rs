@@ -181,6 +181,8 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         public_url: Some(downstream_url.clone()),
         admin_role: ADMIN_ROLE.into(),
         secure_context: SECURE_CONTEXT.into(),
+        tls: None,
+        trusted_proxies: Default::default(),
     })
     .map_err(setup("downstream API"))?;
     let middle_tier = middle_tier::service(&MiddleTierConfig {
@@ -195,6 +197,8 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         downstream_scope: full_scope(downstream_app)?,
         shared_tokens: None,
         profile: Some(profile(&directory, &config)?),
+        tls: None,
+        trusted_proxies: Default::default(),
     })
     .map_err(setup("middle tier"))?;
     let users = directory.users.iter().map(|user| DemoUser {
@@ -212,6 +216,8 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
             scope: full_scope(middle_app)?,
             middle_tier: middle_tier_url.clone(),
             insecure_cookies: false,
+            tls: None,
+            trusted_proxies: Default::default(),
         },
         users.collect(),
     )

@@ -16,7 +16,7 @@ use tower_bearer::{
 };
 
 use crate::{
-    config::{DownstreamApiConfig, described},
+    config::{DownstreamApiConfig, described, host_of},
     downstream_rpc::{Caller, DownstreamServer},
     health::HealthLayer,
     host_guard::HostGuardLayer,
@@ -70,13 +70,16 @@ pub fn service(config: &DownstreamApiConfig) -> Result<WebService, ConfigError> 
         .map_response(boxed)
         // Outermost, so that every refusal below gets a document and a correlation id.
         .layer(ProblemLayer::new("downstream-api"))
-        // Before anything answers: a page that rebinds its name to this address gets nothing.
-        .layer(HostGuardLayer::new::<String>([]))
-        // Outside of the validation: probes carry no token.
+        // Outside of both guards: probes carry no token, and name this process by its address.
         .layer(HealthLayer::new(move || {
             let authority = authority.clone();
             async move { authority.ready().await }
         }))
+        // Before anything else answers: a page that rebinds its name to this address gets nothing.
+        .layer(
+            HostGuardLayer::new(host_of(config.public_url.as_ref()))
+                .behind(config.trusted_proxies.clone()),
+        )
         // As well: who looks for the authority of this API has no token yet.
         .option_layer(metadata.map(|metadata| metadata.body(|text| Body::new(Full::new(text)))))
         // Around all routes: an unknown path tells nothing to those without a token. Outside of it there is no

@@ -12,14 +12,18 @@ use http::{Request, Response, StatusCode, header::HOST, uri::Authority};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
+use crate::forwarded::TrustedProxies;
+
 /// Answers 421 to requests whose `:authority` or `Host` is neither a loopback name nor one of the names given, and
 /// 400 to those that name no host or two different ones.
 ///
-/// Ports are not compared: rebinding changes the address behind a name, never the name.
+/// Ports are not compared: rebinding changes the address behind a name, never the name. Behind a [trusted proxy](Self::behind) the
+/// hosts that it was asked for count in place of its own request's.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct HostGuardLayer {
     names: Arc<HashSet<String>>,
+    proxies: TrustedProxies,
 }
 
 impl HostGuardLayer {
@@ -34,10 +38,23 @@ impl HostGuardLayer {
                     .map(|name| name.to_ascii_lowercase())
                     .collect(),
             ),
+            proxies: TrustedProxies::default(),
         }
     }
 
+    /// Believes these proxies' `X-Forwarded-Host`.
+    pub fn behind(mut self, proxies: TrustedProxies) -> Self {
+        self.proxies = proxies;
+        self
+    }
+
     fn check<B>(&self, request: &Request<B>) -> Result<(), StatusCode> {
+        let forwarded = self
+            .proxies
+            .forwarded(request.extensions(), request.headers());
+        if !forwarded.hosts.is_empty() {
+            return forwarded.hosts.iter().try_for_each(|host| self.admit(host));
+        }
         let mut hosts = request.headers().get_all(HOST).iter();
         let header = hosts
             .next()
@@ -54,12 +71,11 @@ impl HostGuardLayer {
         {
             return Err(StatusCode::BAD_REQUEST);
         }
-        let named = target
-            .or(header.as_ref())
-            .ok_or(StatusCode::BAD_REQUEST)?
-            .host()
-            .to_ascii_lowercase();
-        if self.names.contains(&named) {
+        self.admit(target.or(header.as_ref()).ok_or(StatusCode::BAD_REQUEST)?)
+    }
+
+    fn admit(&self, named: &Authority) -> Result<(), StatusCode> {
+        if self.names.contains(&named.host().to_ascii_lowercase()) {
             Ok(())
         } else {
             Err(StatusCode::MISDIRECTED_REQUEST)
@@ -158,6 +174,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use listening::ConnectedFrom;
 
     #[test]
     fn only_names_of_the_service_are_admitted() {
@@ -219,6 +236,48 @@ mod tests {
             }
             let request = request.body(()).unwrap();
             assert_eq!(guard.check(&request), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn behind_a_trusted_proxy_all_hosts_that_it_was_asked_for_must_be_names_of_the_service() {
+        let proxies = TrustedProxies::new(["192.0.2.7"]).unwrap();
+        let guard = HostGuardLayer::new(["api.example"]).behind(proxies);
+        let misdirected = Err(StatusCode::MISDIRECTED_REQUEST);
+        let internal = "backend.internal:5000";
+        // Host, X-Forwarded-Host; from the proxy, from anybody else.
+        type Row<'a> = (&'a str, &'a [&'a str], [Result<(), StatusCode>; 2]);
+        let rows: [Row<'_>; 7] = [
+            ("api.example", &[], [Ok(()), Ok(())]),
+            (internal, &[], [misdirected, misdirected]),
+            (internal, &["api.example"], [Ok(()), misdirected]),
+            (
+                internal,
+                &["api.example, api.example"],
+                [Ok(()), misdirected],
+            ),
+            (
+                internal,
+                &["api.example", "attacker.example"],
+                [misdirected, misdirected],
+            ),
+            ("api.example", &["attacker.example"], [misdirected, Ok(())]),
+            ("api.example", &["a b"], [misdirected, Ok(())]),
+        ];
+        for (host, forwarded, expected) in rows {
+            for (peer, expected) in [[192, 0, 2, 7], [192, 0, 2, 8]].into_iter().zip(expected) {
+                let mut request = Request::builder().uri("/x").header(HOST, host);
+                for value in forwarded {
+                    request = request.header("x-forwarded-host", *value);
+                }
+                let peer = ConnectedFrom((peer, 40_000).into());
+                let request = request.extension(peer).body(()).unwrap();
+                assert_eq!(
+                    guard.check(&request),
+                    expected,
+                    "{host}, {forwarded:?}, {peer:?}"
+                );
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use demo_services::{
     demo::{self, DemoOptions},
     downstream_api, middle_tier, spa_backend,
 };
-use listening::{BindError, Listeners, Reach, serve};
+use listening::{Listeners, serve};
 use local_authority::{
     Clock, Directory, LocalAuthority, LocalCa, Options, Running, SystemClock, Tls,
 };
@@ -167,12 +167,7 @@ async fn main() -> ExitCode {
     match run(cli).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut text = format!("error: {error}");
-            let mut source = error.source();
-            while let Some(cause) = source {
-                text.push_str(&format!("\n  because {cause}"));
-                source = cause.source();
-            }
+            let text = with_causes("error", error.as_ref());
             say(&mut io::stderr(), &text);
             ExitCode::FAILURE
         }
@@ -187,7 +182,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::SpaBackend(args) => {
             let config: SpaBackendConfig = read(&args.config)?;
             let service = spa_backend::router(&config).map_err(|error| wrong(&args, error))?;
-            let listeners = listen(&config.listen, &args).await?;
+            let listeners = listen(&config, &args).await?;
             let stop = stop_signal()?;
             announce("SPA backend", listeners.port());
             serve(listeners, service, stop).await;
@@ -196,7 +191,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::MiddleTier(args) => {
             let config: MiddleTierConfig = read(&args.config)?;
             let service = middle_tier::service(&config).map_err(|error| wrong(&args, error))?;
-            let listeners = listen(&config.listen, &args).await?;
+            let listeners = listen(&config, &args).await?;
             let stop = stop_signal()?;
             announce("middle tier", listeners.port());
             serve(listeners, service, stop).await;
@@ -205,7 +200,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::DownstreamApi(args) => {
             let config: DownstreamApiConfig = read(&args.config)?;
             let service = downstream_api::service(&config).map_err(|error| wrong(&args, error))?;
-            let listeners = listen(&config.listen, &args).await?;
+            let listeners = listen(&config, &args).await?;
             let stop = stop_signal()?;
             announce("downstream API", listeners.port());
             serve(listeners, service, stop).await;
@@ -359,7 +354,18 @@ fn read_directory(file: &Path) -> Result<Directory, Failure> {
 
 /// A configuration that reads well and cannot be used.
 fn wrong(args: &ServiceArgs, error: impl Error) -> Failure {
-    format!("{}: {error}", args.config.display()).into()
+    with_causes(&args.config.display().to_string(), &error).into()
+}
+
+/// The error after `what` it is about, and below it what led to it.
+fn with_causes(what: &str, error: &dyn Error) -> String {
+    let mut text = format!("{what}: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!("\n  because {cause}"));
+        source = cause.source();
+    }
+    text
 }
 
 fn read<T: ServiceConfig>(file: &Path) -> Result<T, Failure> {
@@ -367,16 +373,10 @@ fn read<T: ServiceConfig>(file: &Path) -> Result<T, Failure> {
     Ok(load(file, environment)?)
 }
 
-async fn listen(address: &str, args: &ServiceArgs) -> Result<Listeners, Failure> {
-    let way_on = |error: &BindError| match error {
-        BindError::Taken(_) => "stop the other program, or change `listen`",
-        _ => "change `listen`",
-    };
-    let bound = Listeners::bind(address, Reach::Loopback).await;
-    bound.map_err(|error| {
-        let file = args.config.display();
-        format!("{error}: {} in {file}", way_on(&error)).into()
-    })
+async fn listen(config: &impl ServiceConfig, args: &ServiceArgs) -> Result<Listeners, Failure> {
+    let directory = args.config.parent().unwrap_or(Path::new(""));
+    let listeners = config.network().listeners(directory).await;
+    listeners.map_err(|error| wrong(args, error))
 }
 
 fn announce(name: &str, port: u16) {

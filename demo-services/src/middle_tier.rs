@@ -21,7 +21,7 @@ use tower_bearer::{
 use url::Url;
 
 use crate::{
-    config::{MiddleTierConfig, described},
+    config::{MiddleTierConfig, described, host_of},
     downstream_rpc,
     health::HealthLayer,
     host_guard::HostGuardLayer,
@@ -104,13 +104,16 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
         .map_response(boxed)
         // Outermost, so that every refusal below gets a document and a correlation id.
         .layer(ProblemLayer::new("middle-tier"))
-        // Before anything answers: a page that rebinds its name to this address gets nothing.
-        .layer(HostGuardLayer::new::<String>([]))
-        // Outside of the validation: probes carry no token.
+        // Outside of both guards: probes carry no token, and name this process by its address.
         .layer(HealthLayer::new(move || {
             let authority = authority.clone();
             async move { authority.ready().await }
         }))
+        // Before anything else answers: a page that rebinds its name to this address gets nothing.
+        .layer(
+            HostGuardLayer::new(host_of(config.public_url.as_ref()))
+                .behind(config.trusted_proxies.clone()),
+        )
         // As well: who looks for the authority of this API has no token yet.
         .option_layer(metadata)
         // Around everything that can make a demand: prints it as a challenge of this tier.

@@ -29,6 +29,8 @@ pub(crate) async fn middle_tier_before(world: &World, downstream: &str) -> Url {
         downstream_scope: "api://downstream-api/user_impersonation".into(),
         shared_tokens: None,
         profile: None,
+        tls: None,
+        trusted_proxies: Default::default(),
     });
     let listeners = Listeners::bind("localhost:0", Reach::Loopback)
         .await

@@ -133,16 +133,15 @@ impl Listeners {
         self.port
     }
 
-    pub(crate) async fn accept(&self) -> io::Result<TcpStream> {
-        let (stream, _) = match self.listeners.as_slice() {
+    pub(crate) async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        match self.listeners.as_slice() {
             [first, second] => tokio::select! {
                 accepted = first.accept() => accepted,
                 accepted = second.accept() => accepted,
             },
             [only] => only.accept().await,
             _ => std::future::pending().await,
-        }?;
-        Ok(stream)
+        }
     }
 }
 

@@ -26,5 +26,5 @@ mod tls;
 
 pub use bind::{BindError, Listeners, Reach};
 pub use local_ca::{LocalCa, LocalCaError};
-pub use serve::serve;
+pub use serve::{ConnectedFrom, serve};
 pub use tls::{Tls, TlsError};

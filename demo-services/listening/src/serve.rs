@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -48,6 +49,10 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Accept fails for lack of file descriptors: give the connections that hold them time to end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// The other end of the connection, in the extensions of every request: a client, or a proxy in front of this service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectedFrom(pub SocketAddr);
+
 /// Serves `service` until `shutdown` completes, then lets requests in flight finish within a bound.
 pub async fn serve<S, B>(listeners: Listeners, service: S, shutdown: impl Future<Output = ()>)
 where
@@ -72,8 +77,8 @@ where
             Some(_) = connections.join_next() => continue,
             accepted = listeners.accept(), if connections.len() < CONNECTIONS => accepted,
         };
-        let stream = match accepted {
-            Ok(stream) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 sleep(ACCEPT_PAUSE).await;
@@ -85,7 +90,7 @@ where
         connections.spawn(receive(
             listeners.handshake(),
             protocol.clone(),
-            stream,
+            (stream, ConnectedFrom(peer)),
             service.clone(),
             stopped.clone(),
         ));
@@ -106,7 +111,7 @@ where
 async fn receive<S, B>(
     tls: Option<Tls>,
     protocol: auto::Builder<TokioExecutor>,
-    stream: TcpStream,
+    (stream, from): (TcpStream, ConnectedFrom),
     service: TowerToHyperService<S>,
     mut stopped: watch::Receiver<()>,
 ) where
@@ -120,14 +125,14 @@ async fn receive<S, B>(
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let Some(tls) = tls else {
-        return attend(protocol, stream, service, stopped).await;
+        return attend(protocol, (stream, from), service, stopped).await;
     };
     let shaken = tokio::select! {
         shaken = timeout(FIRST_REQUEST, tls.accept(stream)) => shaken,
         _ = stopped.changed() => return,
     };
     match shaken {
-        Ok(Ok(stream)) => attend(protocol, stream, service, stopped).await,
+        Ok(Ok(stream)) => attend(protocol, (stream, from), service, stopped).await,
         Ok(Err(error)) => tracing::debug!(%error, "no TLS handshake"),
         Err(_) => tracing::debug!("no TLS handshake in time"),
     }
@@ -136,7 +141,7 @@ async fn receive<S, B>(
 /// One connection, until the peer closes it, it is idle for too long, or the service stops.
 async fn attend<I, S, B>(
     protocol: auto::Builder<TokioExecutor>,
-    stream: I,
+    (stream, from): (I, ConnectedFrom),
     service: TowerToHyperService<S>,
     mut stopped: watch::Receiver<()>,
 ) where
@@ -151,7 +156,8 @@ async fn attend<I, S, B>(
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let (requests, in_flight) = watch::channel(0);
-    let counted = service_fn(move |request| {
+    let counted = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(from);
         let underway = Underway::begin(&requests);
         let answer = service.call(request);
         async move {
@@ -258,6 +264,10 @@ mod tests {
     const HTTP_2_GET: &[u8] = b"\0\0\x14\x01\x05\0\0\0\x01\x82\x86\x44\x05/1000\x41\x09localhost";
     const SECOND: Duration = Duration::from_secs(1);
 
+    fn nobody() -> ConnectedFrom {
+        ConnectedFrom(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    }
+
     /// The other end of a connection to a service that answers after so many seconds as the path says, in its body. In memory: over
     /// sockets a paused clock does not wait for what was sent.
     fn peer() -> DuplexStream {
@@ -272,7 +282,13 @@ mod tests {
         let (near, far) = duplex(64 * 1024);
         tokio::spawn(async move {
             let (_stop, stopped) = watch::channel(());
-            attend(protocol(), far, TowerToHyperService::new(service), stopped).await;
+            attend(
+                protocol(),
+                (far, nobody()),
+                TowerToHyperService::new(service),
+                stopped,
+            )
+            .await;
         });
         near
     }
@@ -368,6 +384,31 @@ mod tests {
                 answer.starts_with(&format!("HTTP/1.1 {status}")),
                 "{answer}"
             );
+        }
+    }
+
+    #[tokio::test]
+    async fn each_request_knows_the_other_end_of_its_own_connection() {
+        let listeners = Listeners::bind("localhost:0", Reach::Loopback)
+            .await
+            .unwrap();
+        let port = listeners.port();
+        let service = service_fn(|request: Request<Incoming>| async move {
+            let ConnectedFrom(peer) = request.extensions().get().unwrap();
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(peer.to_string()))))
+        });
+        tokio::spawn(serve(listeners, service, std::future::pending()));
+        for _ in 0..2 {
+            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+                .await
+                .unwrap();
+            let own = stream.local_addr().unwrap().to_string();
+            stream
+                .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                .await
+                .unwrap();
+            let answer = read_all(stream).await;
+            assert!(answer.ends_with(&own), "{own}: {answer}");
         }
     }
 
@@ -511,7 +552,7 @@ mod tests {
         receive(
             Some(ca.tls().unwrap()),
             protocol(),
-            stream,
+            (stream, nobody()),
             service,
             stopped,
         )

@@ -1,7 +1,8 @@
 //! From a TOML file and the environment to a configuration that can be used, or to a message that names the key.
 //!
 //! A variable overrides the key of its name: `SPA_BACKEND__CLIENT_SECRET` is `client_secret` of the SPA backend,
-//! `MIDDLE_TIER__AUTHORITY__TENANT` is `authority.tenant` of the middle tier.
+//! `MIDDLE_TIER__AUTHORITY__TENANT` is `authority.tenant` of the middle tier. A list is written with commas:
+//! `SPA_BACKEND__TRUSTED_PROXIES=10.0.0.0/8,::1`.
 
 use std::{
     ffi::OsString,
@@ -13,7 +14,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 use url::{Host, Url};
 
-use super::{DownstreamApiConfig, MiddleTierConfig, SpaBackendConfig};
+use super::{DownstreamApiConfig, MiddleTierConfig, Network, SpaBackendConfig};
 
 /// Separates the parts of an environment variable's name.
 const NESTING: &str = "__";
@@ -91,6 +92,9 @@ pub trait ServiceConfig: DeserializeOwned {
 
     /// The URLs, by dotted key.
     fn urls(&self) -> Vec<(&'static str, &Url)>;
+
+    /// How the service is reached.
+    fn network(&self) -> Network<'_>;
 }
 
 impl ServiceConfig for SpaBackendConfig {
@@ -102,6 +106,14 @@ impl ServiceConfig for SpaBackendConfig {
             ("base_url", &self.base_url),
             ("middle_tier", &self.middle_tier),
         ]
+    }
+
+    fn network(&self) -> Network<'_> {
+        Network {
+            listen: &self.listen,
+            tls: self.tls.as_ref(),
+            trusted_proxies: &self.trusted_proxies,
+        }
     }
 }
 
@@ -120,6 +132,14 @@ impl ServiceConfig for MiddleTierConfig {
         );
         urls
     }
+
+    fn network(&self) -> Network<'_> {
+        Network {
+            listen: &self.listen,
+            tls: self.tls.as_ref(),
+            trusted_proxies: &self.trusted_proxies,
+        }
+    }
 }
 
 impl ServiceConfig for DownstreamApiConfig {
@@ -127,6 +147,14 @@ impl ServiceConfig for DownstreamApiConfig {
 
     fn urls(&self) -> Vec<(&'static str, &Url)> {
         vec![("authority.instance", &self.authority.instance)]
+    }
+
+    fn network(&self) -> Network<'_> {
+        Network {
+            listen: &self.listen,
+            tls: self.tls.as_ref(),
+            trusted_proxies: &self.trusted_proxies,
+        }
     }
 }
 
@@ -500,6 +528,58 @@ mod tests {
             assert!(!error.contains("31337"), "{name}: {error}");
             assert_eq!(error.lines().count(), 1, "{name}: {error}");
         }
+    }
+
+    #[test]
+    fn the_network_can_stand_in_the_environment() {
+        let config = middle_tier(
+            GOOD,
+            &[
+                ("MIDDLE_TIER__LISTEN", "0.0.0.0:5000"),
+                ("MIDDLE_TIER__TRUSTED_PROXIES", "10.0.0.0/8, ::1"),
+                ("MIDDLE_TIER__TLS__CERTIFICATE", "chain.pem"),
+                ("MIDDLE_TIER__TLS__PRIVATE_KEY", "/run/key.pem"),
+            ],
+        )
+        .unwrap();
+        let network = config.network();
+        assert_eq!(network.listen, "0.0.0.0:5000");
+        assert!(!network.trusted_proxies.is_empty());
+        let tls = network.tls.unwrap();
+        assert_eq!(tls.certificate, Path::new("chain.pem"));
+        assert_eq!(tls.private_key, Path::new("/run/key.pem"));
+
+        let config = middle_tier(GOOD, &[]).unwrap();
+        assert!(config.network().tls.is_none() && config.network().trusted_proxies.is_empty());
+    }
+
+    #[test]
+    fn an_unusable_network_is_named() {
+        for (variables, named) in [
+            (
+                &[("MIDDLE_TIER__TRUSTED_PROXIES", "10.0.0.0/8,proxy")][..],
+                "trusted_proxies",
+            ),
+            (&[("MIDDLE_TIER__TRUSTED_PROXIES", "")], "trusted_proxies"),
+            (
+                &[("MIDDLE_TIER__TRUSTED_PROXIES", "0.0.0.0/0")],
+                "every address",
+            ),
+            (
+                &[("MIDDLE_TIER__TLS__CERTIFICATE", "chain.pem")],
+                "private_key",
+            ),
+            (&[("MIDDLE_TIER__TLS__KEY", "key.pem")], "key"),
+        ] {
+            let error = middle_tier(GOOD, variables).unwrap_err().to_string();
+            assert!(error.contains(named), "{variables:?}: {error}");
+        }
+        let in_file = format!("trusted_proxies = [\"10.0.0.0/8\", \"proxy\"]\n{GOOD}");
+        let error = middle_tier(&in_file, &[]).unwrap_err().to_string();
+        assert!(
+            error.contains("trusted_proxies") && error.contains("entry 2"),
+            "{error}"
+        );
     }
 
     #[test]

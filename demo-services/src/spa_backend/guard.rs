@@ -6,8 +6,8 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY,
+    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::request::Parts;
 use http::uri::Authority;
@@ -26,6 +26,9 @@ use super::vault::Seat;
 /// Nothing inline, nothing from elsewhere, no forms: the page is one script that calls its own origin.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                       base-uri 'none'; frame-ancestors 'none'; form-action 'none'";
+
+/// One year. For this name alone, since others of its domain are not ours; not for the lists that browsers are shipped with.
+const ONE_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -119,21 +122,25 @@ impl<S: Sync> FromRequestParts<S> for Navigation {
     }
 }
 
-/// Refuses requests to foreign names, and sends browsers from aliases to the configured name, where their cookies are.
+/// Refuses requests to foreign names, and sends browsers from aliases to the configured name, where their cookies are, and from plain
+/// http to https. What a trusted proxy was asked for counts in place of its own request.
 pub(super) async fn host(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     if matches!(path, "/healthz" | "/readyz") {
         return next.run(request).await;
     }
-    let asked = [
-        request.uri().authority().cloned(),
-        host_header(request.headers()),
-    ];
+    let proxies = &app.settings.trusted_proxies;
+    let forwarded = proxies.forwarded(request.extensions(), request.headers());
+    let plain_http = forwarded.plain_http && app.settings.base_url.scheme() == "https";
+    let mut asked = forwarded.hosts;
+    if asked.is_empty() {
+        asked.extend(request.uri().authority().cloned());
+        asked.extend(host_header(request.headers()));
+    }
     let names = asked
         .into_iter()
-        .flatten()
         .map(|authority| name(&app.settings.base_url, &authority));
-    // The least trusted of the two decides, and naming none is as bad as naming a foreign one.
+    // The least trusted of them decides, and naming none is as bad as naming a foreign one.
     let worst = names.reduce(|one, other| match (one, other) {
         (Name::Own, Name::Own) => Name::Own,
         (Name::Foreign, _) | (_, Name::Foreign) => Name::Foreign,
@@ -142,14 +149,20 @@ pub(super) async fn host(State(app): State<Arc<App>>, request: Request, next: Ne
     let reads_page =
         matches!(*request.method(), Method::GET | Method::HEAD) && !path.starts_with("/api/");
     match worst {
-        Some(Name::Own) => next.run(request).await,
-        Some(Name::Alias) if reads_page => {
+        Some(Name::Own) if !plain_http => next.run(request).await,
+        Some(Name::Own | Name::Alias) if reads_page => {
             let target = request
                 .uri()
                 .path_and_query()
                 .map_or("/", |target| target.as_str());
             Redirect::temporary(&app.settings.absolute(target)).into_response()
         }
+        Some(Name::Own) => Problem::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "wrong_scheme",
+            "This service is called by https only; nothing was done.",
+        )
+        .into_response(),
         _ => Problem::new(
             StatusCode::MISDIRECTED_REQUEST,
             "wrong_host",
@@ -173,8 +186,13 @@ pub(super) async fn cookies(
 }
 
 /// Puts the security headers on every answer.
-pub(super) async fn headers(request: Request, next: Next) -> Response {
+pub(super) async fn headers(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
+    if app.settings.strict_transport {
+        response
+            .headers_mut()
+            .insert(STRICT_TRANSPORT_SECURITY, ONE_YEAR);
+    }
     for (name, value) in HEADERS {
         response
             .headers_mut()

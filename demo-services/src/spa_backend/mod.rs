@@ -158,7 +158,7 @@ pub fn router_with_demo_users(
         // Before anything looks at cookies: a foreign name has none of ours.
         .layer(from_fn_with_state(Arc::clone(&app), guard::host))
         // Outside of all guards, so that refusals carry them as well.
-        .layer(from_fn(guard::headers))
+        .layer(from_fn_with_state(Arc::clone(&app), guard::headers))
         // Outermost, so that whatever is logged of a request says of which.
         .layer(from_fn(flow::begin))
         .with_state(app))

@@ -5,7 +5,8 @@ use tower_bearer::Resource;
 use url::{Host, Url};
 
 use super::id_token;
-use crate::config::SpaBackendConfig;
+use crate::config::{SpaBackendConfig, network};
+use crate::forwarded::TrustedProxies;
 
 /// What the SPA backend was told, in checked form.
 pub(super) struct Settings {
@@ -26,6 +27,9 @@ pub(super) struct Settings {
     pub(super) middle_tier: Url,
     /// `__Host-` prefix and `Secure`.
     pub(super) secure_cookies: bool,
+    /// Browsers are told to keep to https: at a public name that is served so.
+    pub(super) strict_transport: bool,
+    pub(super) trusted_proxies: TrustedProxies,
 }
 
 /// The configuration cannot be used; the text names the key.
@@ -38,6 +42,14 @@ pub enum ConfigError {
     /// `http` beyond this machine.
     #[error("{0} must be https, or http on a loopback address")]
     NotSecure(&'static str),
+    /// Cookies that any plain http request carries, beyond http on this machine.
+    #[error(
+        "insecure_cookies is for http on this machine only: remove it, or make base_url and listen local"
+    )]
+    InsecureCookies,
+    /// A page that is served by https cannot be found at an http address.
+    #[error("base_url must be https, since [tls] is set")]
+    NotTheTlsUrl,
     /// A required text is empty, holds white space, or is still a placeholder.
     #[error("{0} is empty, holds white space or is a placeholder")]
     Text(&'static str),
@@ -53,6 +65,13 @@ impl Settings {
         if base_url.path() != "/" {
             return Err(ConfigError::NotPlain("base_url"));
         }
+        if config.tls.is_some() && base_url.scheme() != "https" {
+            return Err(ConfigError::NotTheTlsUrl);
+        }
+        let local = base_url.scheme() == "http" && !network::is_beyond_loopback(&config.listen);
+        if config.insecure_cookies && !local {
+            return Err(ConfigError::InsecureCookies);
+        }
         let instance = service_url("authority.instance", &config.authority.instance)?;
         let tenant = text("authority.tenant", &config.authority.tenant)?;
         if tenant.contains(['/', '?', '#', '\\']) {
@@ -63,6 +82,8 @@ impl Settings {
             .rsplit_once('/')
             .map_or(scope, |(resource, _)| resource);
         Ok(Self {
+            strict_transport: base_url.scheme() == "https" && !is_loopback(&base_url),
+            trusted_proxies: config.trusted_proxies.clone(),
             origin: base_url.origin().ascii_serialization(),
             base_url,
             issuer: format!("{}/{tenant}/v2.0", instance.as_str().trim_end_matches('/')),
@@ -132,6 +153,7 @@ fn text<'a>(key: &'static str, value: &'a str) -> Result<&'a str, ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TlsConfig;
     use crate::spa_backend::doubles::config;
 
     #[test]
@@ -148,6 +170,41 @@ mod tests {
             "http://localhost:3000/auth/callback"
         );
         assert_eq!(settings.consent_scope, "api://middle/.default");
+    }
+
+    #[test]
+    fn insecure_cookies_stay_on_this_machine() {
+        for (base_url, listen, expected) in [
+            ("http://localhost:3000", "localhost:3000", true),
+            ("http://127.0.0.1:3000", "127.0.0.1:3000", true),
+            ("https://localhost:3000", "localhost:3000", false),
+            ("https://shop.example", "localhost:3000", false),
+            ("http://localhost:3000", "0.0.0.0:3000", false),
+        ] {
+            let mut config = config("http://localhost:8080", "http://localhost:5000");
+            config.base_url = base_url.parse().unwrap();
+            config.listen = listen.into();
+            assert!(Settings::new(&config).is_ok(), "{base_url} {listen}");
+            config.insecure_cookies = true;
+            let taken = Settings::new(&config);
+            assert_eq!(taken.is_ok(), expected, "{base_url} {listen}");
+            if let Err(error) = taken {
+                assert!(error.to_string().starts_with("insecure_cookies"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_served_by_https_has_an_https_address() {
+        let mut config = config("http://localhost:8080", "http://localhost:5000");
+        config.tls = Some(TlsConfig {
+            certificate: "chain.pem".into(),
+            private_key: "key.pem".into(),
+        });
+        let message = Settings::new(&config).err().unwrap().to_string();
+        assert!(message.starts_with("base_url must be https"), "{message}");
+        config.base_url = "https://localhost:3000".parse().unwrap();
+        assert!(Settings::new(&config).is_ok());
     }
 
     #[test]
