@@ -1,5 +1,6 @@
 //! The middle tier: calls the downstream API on behalf of its own caller.
 
+mod cross_origin;
 mod grpc;
 
 use std::{convert::Infallible, time::Duration};
@@ -21,8 +22,10 @@ use crate::{
     downstream_rpc,
     health::HealthLayer,
     host_guard::HostGuardLayer,
+    loopback::is_loopback,
     problem::{CORRELATION_ID, CorrelationId, ProblemLayer},
     routes::{Routes, WebService, boxed},
+    trust::Trust,
 };
 
 /// The client of the next tier: every call it makes carries a token of the caller for the downstream API.
@@ -46,7 +49,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 ///
 /// A configuration that no service can be built from.
 pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
-    let authority = config.authority.authority()?;
+    let authority = config.authority.authority(&config.trust)?;
     let resource = authority
         .resource(&config.client_id)?
         .app_id_uri(&config.app_id_uri)?;
@@ -70,7 +73,7 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
             )?
             .replay(CloneBody),
         )
-        .service(client(&config.downstream)?);
+        .service(client(&config.downstream, &config.trust)?);
     let call = |path: &str| {
         let uri = join(&config.downstream, path);
         let downstream = downstream.clone();
@@ -85,7 +88,7 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
             me.on_behalf_of([config.downstream_scope.as_str()], Target::bound_client())?
                 .replay(Tee::new(MAX_REPLAYED, tonic::body::Body::new)),
         )
-        .service(grpc::channel(&config.downstream)?);
+        .service(grpc::channel(&config.downstream, &config.trust)?);
     let call_grpc = |method: &'static str| {
         let channel = channel.clone();
         tower::service_fn(move |request| answer(grpc::call(channel.clone(), method, request)))
@@ -102,6 +105,8 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
         .layer(ProblemLayer::new("middle-tier"))
         // Before anything answers: a page that rebinds its name to this address gets nothing.
         .layer(HostGuardLayer::new::<String>([]))
+        // Outside of the validation: a preflight carries no token, and a page must be able to read a refusal.
+        .option_layer(cross_origin::layer(&config.allowed_origins))
         // Outside of the validation: probes carry no token.
         .layer(HealthLayer::new(move || {
             let authority = authority.clone();
@@ -119,10 +124,10 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
     Ok(WebService::new(service))
 }
 
-fn client(downstream: &Url) -> Result<HttpClient, ConfigError> {
-    let settings = reqwest::Client::builder().timeout(DEADLINE);
-    // A proxy from the environment would see tokens of plain http on this machine in clear.
-    let settings = if downstream.scheme() == "http" {
+fn client(downstream: &Url, trust: &Trust) -> Result<HttpClient, ConfigError> {
+    let settings = trust.http(reqwest::Client::builder().timeout(DEADLINE));
+    // A proxy from the environment would see tokens of plain http in clear, and does not reach this machine.
+    let settings = if downstream.scheme() == "http" || is_loopback(downstream) {
         settings.no_proxy()
     } else {
         settings

@@ -5,7 +5,9 @@ use tower_bearer::Resource;
 use url::{Host, Url};
 
 use super::id_token;
+use super::msal::MsalError;
 use crate::config::SpaBackendConfig;
+use crate::trust::Trust;
 
 /// What the SPA backend was told, in checked form.
 pub(super) struct Settings {
@@ -26,6 +28,8 @@ pub(super) struct Settings {
     pub(super) middle_tier: Url,
     /// `__Host-` prefix and `Secure`.
     pub(super) secure_cookies: bool,
+    /// Whose certificates are taken from authority and middle tier.
+    pub(super) trust: Trust,
 }
 
 /// The configuration cannot be used; the text names the key.
@@ -44,6 +48,9 @@ pub enum ConfigError {
     /// The HTTP client could not be made.
     #[error("the HTTP client cannot be made")]
     HttpClient(#[from] reqwest::Error),
+    /// The page of MSAL.js cannot be served.
+    #[error(transparent)]
+    Msal(#[from] MsalError),
 }
 
 impl Settings {
@@ -69,6 +76,7 @@ impl Settings {
             id_tokens: id_token::audience(
                 &config.authority,
                 text("client_id", &config.client_id)?,
+                &config.trust,
             )?,
             client_id: config.client_id.clone(),
             client_secret: config.client_secret.clone(),
@@ -76,6 +84,7 @@ impl Settings {
             scope: scope.to_owned(),
             middle_tier: service_url("middle_tier", &config.middle_tier)?,
             secure_cookies: !config.insecure_cookies,
+            trust: config.trust.clone(),
         })
     }
 
@@ -105,7 +114,7 @@ pub(super) fn is_protected(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url))
 }
 
-fn service_url(key: &'static str, url: &Url) -> Result<Url, ConfigError> {
+pub(super) fn service_url(key: &'static str, url: &Url) -> Result<Url, ConfigError> {
     let plain = matches!(url.scheme(), "http" | "https")
         && url.has_host()
         && url.username().is_empty()
@@ -121,7 +130,7 @@ fn service_url(key: &'static str, url: &Url) -> Result<Url, ConfigError> {
     Ok(url.clone())
 }
 
-fn text<'a>(key: &'static str, value: &'a str) -> Result<&'a str, ConfigError> {
+pub(super) fn text<'a>(key: &'static str, value: &'a str) -> Result<&'a str, ConfigError> {
     let placeholder = value.starts_with('<') || value.to_ascii_lowercase().starts_with("enter_the");
     if value.is_empty() || value.contains(char::is_whitespace) || placeholder {
         return Err(ConfigError::Text(key));
