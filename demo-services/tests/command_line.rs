@@ -75,6 +75,22 @@ fn a_taken_port_is_named_with_the_option_that_changes_it() {
 }
 
 #[test]
+fn msal_js_without_https_or_without_its_package_says_what_to_do() {
+    let ports = ["--spa-port", "0", "--authority-port", "0"];
+    let with = |more: &[&str]| refusal(&[&ports[..], more].concat());
+    let text = with(&["--msal", "."]);
+    assert!(
+        text.contains("--msal needs --https: MSAL.js insists on an https authority"),
+        "{text}"
+    );
+    let directory = env!("CARGO_TARGET_TMPDIR");
+    let ca = format!("{directory}/command-line-ca");
+    let text = with(&["--https", "--ca-dir", &ca, "--msal", directory]);
+    let command = format!("npm install --prefix {directory} @azure/msal-browser@5.30.0");
+    assert!(text.contains(&command), "{text}");
+}
+
+#[test]
 fn the_samples_are_refused_until_they_are_filled_in() {
     for name in ["spa-backend", "middle-tier", "downstream-api"] {
         let sample = sample(&format!("{name}.toml"));

@@ -9,6 +9,8 @@
 mod authority_pages;
 mod browser;
 mod grpc;
+mod https_demo;
+mod msal;
 mod rejects;
 mod sign_in_and_step_up;
 mod start_and_outage;
