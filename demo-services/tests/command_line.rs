@@ -116,6 +116,23 @@ fn the_samples_are_refused_until_they_are_filled_in() {
 }
 
 #[test]
+fn a_ca_file_that_cannot_be_used_is_named_by_its_key() {
+    let filled = fs::read_to_string(sample("downstream-api.toml")).unwrap();
+    let filled = filled.replace('<', "2").replace('>', "");
+    let nothing = file("no-ca.pem", "no certificate");
+    for (path, said) in [
+        ("/nowhere/ca.pem", "ca_file cannot be read"),
+        (nothing.to_str().unwrap(), "ca_file holds no certificate"),
+    ] {
+        let line = format!("ca_file = '{path}'");
+        let text = filled.replace("# ca_file = \"ca.pem\"", &line);
+        let file = file("with-ca.toml", &text);
+        let text = refusal(&["downstream-api", "--config", file.to_str().unwrap()]);
+        assert!(text.contains(said), "{text}");
+    }
+}
+
+#[test]
 fn an_unusable_file_is_named_with_the_reason() {
     let rows = [
         ("missing", None, "cannot read"),

@@ -111,6 +111,9 @@ async fn what_clients_are_told_is_https_as_well() {
     let challenge = Challenge::of(refused.headers());
     let metadata: Url = challenge.get("resource_metadata").unwrap().parse().unwrap();
     assert_eq!(metadata.origin(), base.origin());
+    let weak = TokenSpec::user("alice", "middle-tier").capabilities(["cp1"]);
+    let asked = world.get(base, "/api", Some(&world.token(weak))).await;
+    let challenge = Challenge::of(asked.headers());
     let uri = challenge.get("authorization_uri").unwrap();
     assert!(uri.starts_with(world.demo.authority().url()), "{uri}");
     world.stop().await;

@@ -8,7 +8,7 @@ use integration_tests::{
     browser::{Browser, with_browser_that_trusts},
     world::{World, https},
 };
-use local_authority::{Endpoint, Fault, Mfa};
+use local_authority::{Consent, Endpoint, Fault, Mfa};
 use serde_json::{Value, json};
 
 /// Where `tests/clients/run` installs the package.
@@ -79,6 +79,25 @@ async fn give_code(browser: &Browser) {
     browser.click("button.primary").await;
 }
 
+/// The page as it is, on a phone in the dark.
+async fn look_at_phone_and_dark(browser: &Browser) {
+    let phone = json!({ "width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": true });
+    let dark = json!({ "features": [{ "name": "prefers-color-scheme", "value": "dark" }] });
+    browser
+        .devtools("Emulation.setDeviceMetricsOverride", phone)
+        .await;
+    browser.devtools("Emulation.setEmulatedMedia", dark).await;
+    let script = "return document.documentElement.scrollWidth - window.innerWidth";
+    let over = browser.execute(script, &[]).await;
+    browser.whole_page("msal-5-phone-dark").await;
+    assert!(over.as_i64().unwrap() <= 0, "scrolls sideways by {over}");
+    browser
+        .devtools("Emulation.clearDeviceMetricsOverride", json!({}))
+        .await;
+    let none = json!({ "features": [] });
+    browser.devtools("Emulation.setEmulatedMedia", none).await;
+}
+
 /// What waits in the tab's storage; MSAL's own entries are not ours to look at.
 async fn waiting(browser: &Browser) -> Value {
     let script =
@@ -121,6 +140,7 @@ async fn the_call_completes_by_itself_after_the_challenge_is_answered() {
         assert_eq!(waiting(browser).await, json!([]));
         no_token_is_shown(browser).await;
         browser.whole_page("msal-3-completed").await;
+        look_at_phone_and_dark(browser).await;
 
         // The new token is in MSAL's cache: no second demand, and no request for a token.
         let before = world.asked(Endpoint::Token);
@@ -254,6 +274,67 @@ async fn what_goes_wrong_is_said_in_words_with_the_way_on() {
         browser.wait_for_text("#status", "at this moment").await;
         authority.fail_next(Endpoint::Token, 0, Fault::default());
         browser.whole_page("msal-4-error").await;
+
+        // The API itself cannot be reached.
+        let urls = json!({ "urls": [format!("{}*", world.demo.middle_tier())] });
+        browser.devtools("Network.enable", json!({})).await;
+        browser.devtools("Network.setBlockedURLs", urls).await;
+        browser.click("#call-api").await;
+        browser.wait_for_text("#status", "not reachable").await;
+        let script = "return document.querySelector('#look').href";
+        let look = browser.execute(script, &[]).await;
+        assert_eq!(
+            look,
+            world.demo.middle_tier().join("/healthz").unwrap().as_str()
+        );
+        let none = json!({ "urls": [] });
+        browser.devtools("Network.setBlockedURLs", none).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_revoked_person_signs_in_again_and_the_call_completes() {
+    with_msal("msal-revoked", async |browser, world| {
+        assert!(
+            world
+                .demo
+                .authority()
+                .set_policy("MFA for the downstream API", false)
+        );
+        sign_in(browser, world).await;
+        browser.click("#call-api").await;
+        browser.wait_for_text("#status", "Call API succeeded").await;
+
+        assert!(world.demo.authority().revoke("alice"));
+        // Another call than before, for which the middle tier has no token yet.
+        world
+            .demo
+            .authority()
+            .set_policy("MFA for the downstream API", true);
+        browser.click("#secure").await;
+        browser.wait_for("#continue").await;
+        browser.click("#continue").await;
+        give_password(browser, "alice", "alice-in-wonderland").await;
+        give_code(browser).await;
+        browser.wait_for_text("#status", "Secure succeeded").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn missing_consent_is_given_and_the_call_completes() {
+    with_msal("msal-consent", async |browser, world| {
+        let authority = world.demo.authority();
+        assert!(authority.set_policy("MFA for the downstream API", false));
+        sign_in(browser, world).await;
+        assert!(authority.set_consent("middle-tier", Consent::Required));
+        browser.click("#call-api").await;
+        browser.wait_for_text("#status", "Consent is missing").await;
+        browser.click("#continue").await;
+        browser.click("button[name=accept]").await;
+        browser.wait_for_text("#status", "Call API succeeded").await;
+        assert_eq!(waiting(browser).await, json!([]));
     })
     .await;
 }

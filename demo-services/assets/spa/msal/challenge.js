@@ -76,6 +76,12 @@ export function demand(text) {
   return demands.find(({ claims }) => claims) ?? demands[0] ?? null;
 }
 
+/** A token issued since is demanded (continuous access evaluation), and nothing else. */
+export function isRevocation(claims) {
+  const { access_token } = JSON.parse(claims ?? "{}");
+  return Object.keys(access_token ?? {}).join() === "nbf";
+}
+
 /** Only what concerns the access token: an API has no say in what else the authority tells this page. */
 function claimsOf(text) {
   const json = decode(text);

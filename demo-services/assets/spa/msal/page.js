@@ -2,7 +2,7 @@
 /* global msal */
 
 import { explainAnswer, explainError, isBlocked } from "./answers.js";
-import { demand } from "./challenge.js";
+import { demand, isRevocation } from "./challenge.js";
 import { clear, drawAccounts, hold, offer, parts, say, showChallenge, showFacts, showResult, tell } from "./screen.js";
 import { ROUNDS, forget, keep, take } from "./waiting.js";
 
@@ -124,8 +124,8 @@ async function call(name, round = 0, last = null) {
   const account = current();
   if (!account) return tell({ title: "Nobody is chosen.", text: "Choose an account, or sign in." });
   clear();
-  if (last) showChallenge(last.header, last.claims);
-  say("calling", `Calling ${what} …`, round ? "It goes on by itself after your sign-in." : "");
+  if (last) showChallenge(last.header, last.claims, true);
+  say("calling", `Calling ${what} …`, last ? "It goes on by itself after your sign-in." : "");
   const started = performance.now();
   let token;
   try {
@@ -145,7 +145,7 @@ async function call(name, round = 0, last = null) {
   const correlation = response.headers.get("x-correlation-id");
   showFacts([`Status ${response.status}`, `${Math.round(performance.now() - started)} ms`, correlation && `correlation id ${correlation}`]);
   if (response.ok) {
-    say("done", `${what} succeeded.`, round ? "It completed by itself after your sign-in." : "");
+    say("done", `${what} succeeded.`, last ? "It completed by itself after your sign-in." : "");
     return showResult(body);
   }
   const header = response.headers.get("www-authenticate");
@@ -174,7 +174,9 @@ async function ask(waiting, title) {
 
 async function go({ call, round, header, claims }, request = {}) {
   const account = current();
-  keep(account.homeAccountId, { call, round: round + 1, header, claims });
+  // Who was revoked signs in as at first: that is no answer yet to what the call may demand. Only the person's click leads here twice.
+  const anew = round === 0 && (request.prompt === "login" || isRevocation(claims));
+  keep(account.homeAccountId, { call, round: anew ? 0 : round + 1, header, claims });
   await interact({ scopes: [scope], account, ...(claims ? { claims } : {}), ...request });
 }
 

@@ -39,7 +39,8 @@ export function offer(label, act) {
   parts.continue.focus();
 }
 
-export function showChallenge(header, claims) {
+export function showChallenge(header, claims, answered = false) {
+  byId("challenge-title").textContent = answered ? "The challenge that your sign-in answered" : "The challenge";
   byId("challenge-header").textContent = header ?? "None: the authority asked, before the API was called.";
   byId("challenge-claims").textContent = claims ? JSON.stringify(JSON.parse(claims), null, 2) : "None.";
   parts.challenge.hidden = false;
