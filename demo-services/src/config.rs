@@ -1,12 +1,14 @@
 //! What each service must be told, as typed TOML. Real tenants and the local authority differ in values only.
 
+mod allowed_origins;
 mod load;
 pub(crate) mod network;
 
+pub use allowed_origins::{AllowedOrigins, OriginError};
 pub use load::{ConfigError, ServiceConfig, load};
 pub use network::{Network, NetworkError, TlsConfig};
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
@@ -17,6 +19,7 @@ use tower_bearer::{
 use url::Url;
 
 use crate::forwarded::TrustedProxies;
+use crate::trust::Trust;
 
 /// Who issues the tokens: `instance` + `tenant`, as in Microsoft Entra ID's own URLs.
 #[derive(Clone, Debug, Deserialize)]
@@ -54,6 +57,26 @@ pub struct SpaBackendConfig {
     /// The proxies whose `X-Forwarded-Host` and `X-Forwarded-Proto` count; none by default.
     #[serde(default)]
     pub trusted_proxies: TrustedProxies,
+    /// The page of the browser's own client; there is none without it.
+    pub msal: Option<MsalConfig>,
+    /// A file of certificates (PEM) that are trusted besides the system's when this service calls others: those of a private CA.
+    #[serde(default, rename = "ca_file")]
+    pub trust: Trust,
+}
+
+/// The page `/msal`: MSAL.js in the browser as a public client that calls the middle tier itself.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MsalConfig {
+    /// Where `npm install @azure/msal-browser@5.30.0` was run, its `node_modules`, or the package's own directory.
+    pub bundle: PathBuf,
+    /// Application (client) id of the public client, with the redirect URIs `<base_url>/msal` and `<base_url>/msal/redirect` of
+    /// platform "Single-page application".
+    pub client_id: String,
+    /// The one scope of the middle tier that is asked for, `api://.../user_impersonation`.
+    pub scope: String,
+    /// The URL at which browsers reach the middle tier, whose `allowed_origins` must name this service.
+    pub middle_tier: Url,
 }
 
 /// Configuration of the middle tier.
@@ -89,6 +112,12 @@ pub struct MiddleTierConfig {
     /// The proxies whose `X-Forwarded-Host` counts; none by default.
     #[serde(default)]
     pub trusted_proxies: TrustedProxies,
+    /// Origins of pages that may call this service from a browser (CORS); none by default.
+    #[serde(default)]
+    pub allowed_origins: AllowedOrigins,
+    /// A file of certificates (PEM) that are trusted besides the system's when this service calls others: those of a private CA.
+    #[serde(default, rename = "ca_file")]
+    pub trust: Trust,
 }
 
 /// Where profiles are, and what guards their change.
@@ -147,6 +176,9 @@ pub struct DownstreamApiConfig {
     /// The proxies whose `X-Forwarded-Host` counts; none by default.
     #[serde(default)]
     pub trusted_proxies: TrustedProxies,
+    /// A file of certificates (PEM) that are trusted besides the system's when this service calls others: those of a private CA.
+    #[serde(default, rename = "ca_file")]
+    pub trust: Trust,
 }
 
 impl SharedTokensConfig {
@@ -170,13 +202,14 @@ impl SharedTokensConfig {
 }
 
 impl AuthorityConfig {
-    /// The authority; plain http is taken on loopback, where the local authority lives.
+    /// The authority, reached with that trust; plain http is taken on loopback, where the local authority lives.
     ///
     /// # Errors
     ///
     /// A tenant that is not a GUID, or an instance that is neither https nor on loopback.
-    pub fn authority(&self) -> Result<Authority, tower_bearer::ConfigError> {
+    pub fn authority(&self, trust: &Trust) -> Result<Authority, tower_bearer::ConfigError> {
         let builder = AuthorityBuilder::entra(&self.tenant).instance(self.instance.as_str());
+        let builder = trust.authority(builder);
         match self.instance.scheme() {
             "http" => builder.dangerous_loopback_http().build(),
             _ => builder.build(),

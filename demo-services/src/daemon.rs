@@ -6,6 +6,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 
+use crate::trust::Trust;
+
 /// What to call as whom.
 #[derive(Debug)]
 pub struct DaemonCall {
@@ -21,6 +23,8 @@ pub struct DaemonCall {
     pub scope: String,
     /// What to GET.
     pub url: Url,
+    /// Whose certificates are taken from both.
+    pub trust: Trust,
 }
 
 /// Why there is no answer of the API.
@@ -61,7 +65,9 @@ impl DaemonCall {
     /// The authority refuses, or one of the two does not answer.
     pub async fn send(&self) -> Result<(StatusCode, String), DaemonError> {
         // A redirect could carry the secret or the token elsewhere.
-        let client = Client::builder()
+        let client = self
+            .trust
+            .http(Client::builder())
             .redirect(redirect::Policy::none())
             .build()?;
         let endpoint = format!("/{}/oauth2/v2.0/token", self.tenant);

@@ -1,8 +1,8 @@
 //! Everything on one machine: four services on loopback ports, wired to each other, with secrets made at start.
 
-use std::{error::Error, fmt::Write};
+use std::{error::Error, fmt::Write, path::PathBuf};
 
-use listening::{BindError, Listeners, Reach, serve};
+use listening::{BindError, Listeners, LocalCa, Reach, Tls, serve};
 use local_authority::{App, Directory, LocalAuthority, Options, StartError};
 use secrecy::SecretString;
 use tokio::{sync::watch, task::JoinSet};
@@ -10,14 +10,20 @@ use url::Url;
 
 use crate::{
     config::{
-        AuthorityConfig, DownstreamApiConfig, MiddleTierConfig, ProfileConfig, SpaBackendConfig,
+        AllowedOrigins, AuthorityConfig, DownstreamApiConfig, MiddleTierConfig, MsalConfig,
+        ProfileConfig, SpaBackendConfig,
     },
-    downstream_api, middle_tier,
+    downstream_api,
+    how_to_trust::{how_to_trust, shell_word},
+    middle_tier,
     spa_backend::{self, DemoUser},
+    trust::Trust,
 };
 
 /// Names of the applications that the demo needs in its directory.
 const SPA: &str = "spa-backend";
+/// Only with MSAL.js.
+const MSAL: &str = "msal-spa";
 const MIDDLE_TIER: &str = "middle-tier";
 const DOWNSTREAM: &str = "downstream-api";
 const DAEMON: &str = "daemon";
@@ -30,6 +36,8 @@ const ADMIN_ROLE: &str = "Task.Run";
 const SECURE_CONTEXT: &str = "c1";
 /// Where the authority sends the browser back to, after sign-in and after sign-out.
 const RETURNS: [&str; 2] = ["/auth/callback", "/"];
+/// The same for MSAL.js: its page, and the page of its silent requests.
+const MSAL_RETURNS: [&str; 2] = ["/msal", "/msal/redirect"];
 
 /// What to start and where.
 #[derive(Debug)]
@@ -48,6 +56,19 @@ pub struct DemoOptions {
     pub downstream_port: u16,
     /// What commands to the authority's control endpoint need; random when absent.
     pub control_token: Option<String>,
+    /// TLS for every service; plain http without it.
+    pub https: Option<Https>,
+    /// Where `npm install @azure/msal-browser@5.30.0` was run: serves the page `/msal`. Needs [`https`](Self::https).
+    pub msal: Option<PathBuf>,
+}
+
+/// The certificate of all services.
+#[derive(Debug)]
+pub struct Https {
+    /// It, and the CA that vouches for it.
+    pub ca: LocalCa,
+    /// The file of the CA, to tell how to trust it.
+    pub file: Option<PathBuf>,
 }
 
 impl Default for DemoOptions {
@@ -60,6 +81,8 @@ impl Default for DemoOptions {
             middle_tier_port: 5000,
             downstream_port: DOWNSTREAM_PORT,
             control_token: None,
+            https: None,
+            msal: None,
         }
     }
 }
@@ -104,6 +127,9 @@ pub enum DemoError {
     /// The directory lacks what the demo needs.
     #[error("the directory file: {0}")]
     Directory(String),
+    /// MSAL.js was asked for without https.
+    #[error("--msal needs --https: MSAL.js insists on an https authority")]
+    MsalWithoutHttps,
     /// A port that redirect URIs name is taken.
     #[error(
         "port {port} is in use, and the {service} needs it: stop the other program, or choose another port: cargo run -- {option} PORT"
@@ -127,6 +153,10 @@ pub struct Running {
     downstream: Url,
     /// What a person should know about the ports.
     notes: Vec<String>,
+    /// The file of the CA that clients must trust, and whether it is new.
+    ca: Option<(PathBuf, bool)>,
+    /// The page of MSAL.js is there.
+    msal: bool,
     stop: watch::Sender<()>,
     services: JoinSet<()>,
 }
@@ -137,22 +167,46 @@ pub struct Running {
 ///
 /// A port is taken, or the directory lacks one of the demo's applications or breaks a rule.
 pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
+    if options.msal.is_some() && options.https.is_none() {
+        return Err(DemoError::MsalWithoutHttps);
+    }
+    let tls = options.https.as_ref().map(|https| https.ca.tls());
+    let tls = tls.transpose().map_err(setup("certificate"))?;
+    let trust = match &options.https {
+        Some(https) => Trust::pem(https.ca.pem()).map_err(setup("certificate"))?,
+        None => Trust::default(),
+    };
     let mut notes = Vec::new();
     // All ports first: the services name each other's.
     let spa_listeners = fixed_port(options.spa_port, "SPA backend", "--spa-port").await?;
     let middle_listeners = wished_port(options.middle_tier_port, "middle tier", &mut notes).await?;
     let downstream_listeners =
         wished_port(options.downstream_port, "downstream API", &mut notes).await?;
+    let [spa_listeners, middle_listeners, downstream_listeners] =
+        [spa_listeners, middle_listeners, downstream_listeners].map(|listeners| match &tls {
+            Some(tls) => listeners.tls(tls.clone()),
+            None => listeners,
+        });
     let spa = local_url(&spa_listeners)?;
     let middle_tier_url = local_url(&middle_listeners)?;
     let downstream_url = local_url(&downstream_listeners)?;
+    let spa_origin = spa.origin().ascii_serialization();
 
     let mut directory = options.directory;
     let spa_app = directory.app_mut(SPA).ok_or_else(|| no_app(SPA))?;
     for path in RETURNS {
-        let uri = format!("http://localhost:{}{path}", spa_listeners.port());
+        let uri = format!("{spa_origin}{path}");
         if !spa_app.redirect_uris.web.contains(&uri) {
             spa_app.redirect_uris.web.push(uri);
+        }
+    }
+    if options.msal.is_some() {
+        let msal_app = directory.app_mut(MSAL).ok_or_else(|| no_app(MSAL))?;
+        for path in MSAL_RETURNS {
+            let uri = format!("{spa_origin}{path}");
+            if !msal_app.redirect_uris.spa.contains(&uri) {
+                msal_app.redirect_uris.spa.push(uri);
+            }
         }
     }
     let authority = start_authority(
@@ -160,6 +214,7 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         &options.authority_host,
         options.authority_port,
         options.control_token,
+        tls,
     )
     .await?;
     let directory = authority.directory();
@@ -183,8 +238,22 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         secure_context: SECURE_CONTEXT.into(),
         tls: None,
         trusted_proxies: Default::default(),
+        trust: trust.clone(),
     })
     .map_err(setup("downstream API"))?;
+    let msal = match options.msal {
+        Some(bundle) => Some(MsalConfig {
+            bundle,
+            client_id: app(&directory, MSAL)?.client_id.to_string(),
+            scope: full_scope(middle_app)?,
+            middle_tier: middle_tier_url.clone(),
+        }),
+        None => None,
+    };
+    // Only the page of MSAL.js calls the middle tier from the browser.
+    let allowed_origins = msal.iter().map(|_| spa_origin.as_str());
+    let allowed_origins = AllowedOrigins::new(allowed_origins).map_err(setup("middle tier"))?;
+    let with_msal = msal.is_some();
     let middle_tier = middle_tier::service(&MiddleTierConfig {
         listen: String::new(),
         authority: config.clone(),
@@ -199,6 +268,8 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         profile: Some(profile(&directory, &config)?),
         tls: None,
         trusted_proxies: Default::default(),
+        allowed_origins,
+        trust: trust.clone(),
     })
     .map_err(setup("middle tier"))?;
     let users = directory.users.iter().map(|user| DemoUser {
@@ -218,6 +289,8 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
             insecure_cookies: false,
             tls: None,
             trusted_proxies: Default::default(),
+            msal,
+            trust,
         },
         users.collect(),
     )
@@ -241,6 +314,10 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         middle_tier: middle_tier_url,
         downstream: downstream_url,
         notes,
+        ca: options
+            .https
+            .and_then(|https| Some((https.file?, https.ca.is_new()))),
+        msal: with_msal,
         stop,
         services,
     })
@@ -284,7 +361,8 @@ impl Running {
             .chain(users)
             .collect();
         let open = self.spa.as_str().trim_end_matches('/');
-        let services = [
+        let msal = format!("{open}/msal");
+        let mut services = vec![
             ["SPA backend", open, "the page"],
             [
                 "Middle tier",
@@ -302,6 +380,16 @@ impl Running {
                 "sign-in, tokens, /admin, POST /control",
             ],
         ];
+        if self.msal {
+            services.insert(
+                1,
+                [
+                    "MSAL.js",
+                    &msal,
+                    "the page that calls the middle tier itself",
+                ],
+            );
+        }
         let mut text = format!("\ntower-bearer demo\n\n  Open {open}\n\n");
         table(&mut text, &users);
         text.push_str(
@@ -331,6 +419,11 @@ impl Running {
                 url = self.authority.url()
             );
         }
+        if let Some((file, new)) = &self.ca {
+            for line in how_to_trust(file, *new).lines() {
+                let _ = writeln!(text, "{}{line}", if line.is_empty() { "" } else { "  " });
+            }
+        }
         text.push_str("\n  Ctrl-C stops everything. Nothing is kept.\n");
         text
     }
@@ -341,8 +434,15 @@ impl Running {
         if self.authority.url() != "http://localhost:8080" {
             let _ = write!(options, " --authority {}", self.authority.url());
         }
-        if self.downstream.port() != Some(DOWNSTREAM_PORT) {
+        if self.downstream.port() != Some(DOWNSTREAM_PORT) || self.downstream.scheme() != "http" {
             let _ = write!(options, " --url {}admin", self.downstream);
+        }
+        if let Some((file, _)) = &self.ca {
+            let _ = write!(
+                options,
+                " --ca-file {}",
+                shell_word(&file.display().to_string())
+            );
         }
         options
     }
@@ -360,11 +460,16 @@ async fn start_authority(
     host: &str,
     port: u16,
     control_token: Option<String>,
+    tls: Option<Tls>,
 ) -> Result<local_authority::Running, DemoError> {
     let options = Options::default().listen(format!("{host}:{port}"));
     let options = match control_token {
         Some(token) => options.control_token(token),
         None => options.control(),
+    };
+    let options = match tls {
+        Some(tls) => options.tls(tls),
+        None => options,
     };
     let started = LocalAuthority::start(directory, options).await;
     started.map_err(|error| match error {
@@ -414,7 +519,7 @@ async fn wished_port(
 }
 
 fn local_url(listeners: &Listeners) -> Result<Url, DemoError> {
-    let url = format!("http://localhost:{}", listeners.port());
+    let url = format!("{}://localhost:{}", listeners.scheme(), listeners.port());
     url.parse().map_err(setup("URL"))
 }
 

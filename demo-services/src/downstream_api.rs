@@ -31,7 +31,7 @@ use crate::{
 ///
 /// A configuration that no service can be built from.
 pub fn service(config: &DownstreamApiConfig) -> Result<WebService, ConfigError> {
-    let authority = config.authority.authority()?;
+    let authority = config.authority.authority(&config.trust)?;
     let resource = authority
         .resource(&config.client_id)?
         .app_id_uri(&config.app_id_uri)?;

@@ -12,8 +12,11 @@ use clap::{Args, Parser, Subcommand};
 use demo_services::{
     config::{DownstreamApiConfig, MiddleTierConfig, ServiceConfig, SpaBackendConfig, load},
     daemon::DaemonCall,
-    demo::{self, DemoOptions},
-    downstream_api, middle_tier, spa_backend,
+    demo::{self, DemoOptions, Https},
+    downstream_api,
+    how_to_trust::how_to_trust,
+    middle_tier, spa_backend,
+    trust::Trust,
 };
 use listening::{Listeners, serve};
 use local_authority::{
@@ -64,6 +67,15 @@ struct DemoArgs {
     /// Users, applications and policies, instead of the demo's own
     #[arg(long, value_name = "FILE")]
     directory: Option<PathBuf>,
+    /// Serve everything over https with a certificate that this command makes for localhost, and print how to trust it
+    #[arg(long)]
+    https: bool,
+    /// Where --https keeps its certificates, which are made anew after a year and must then be trusted again
+    #[arg(long, requires = "https", value_name = "DIR")]
+    ca_dir: Option<PathBuf>,
+    /// Serve /msal, the page with MSAL.js as the client: where `npm install @azure/msal-browser@5.30.0` was run; needs --https
+    #[arg(long, value_name = "DIR")]
+    msal: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -136,6 +148,9 @@ struct DaemonArgs {
         value_name = "SECRET"
     )]
     client_secret: String,
+    /// Certificates (PEM) to trust besides the system's, such as the demo's with --https
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// What the token is for
     #[arg(
         long,
@@ -214,11 +229,23 @@ async fn run_demo(args: DemoArgs) -> Result<(), Failure> {
         Some(file) => read_directory(file)?,
         None => Directory::demo(),
     };
+    let https = match args.https {
+        true => {
+            let (ca, file) = local_ca(args.ca_dir)?;
+            Some(Https {
+                ca,
+                file: Some(file),
+            })
+        }
+        false => None,
+    };
     let running = demo::start(DemoOptions {
         directory,
         spa_port: args.spa_port,
         authority_port: args.authority_port,
         authority_host: args.authority_host,
+        https,
+        msal: args.msal,
         ..DemoOptions::default()
     })
     .await?;
@@ -231,6 +258,7 @@ async fn run_demo(args: DemoArgs) -> Result<(), Failure> {
 }
 
 async fn run_daemon(args: DaemonArgs) -> Result<(), Failure> {
+    let trust = args.ca_file.map(Trust::file).transpose()?;
     let call = DaemonCall {
         authority: args.authority,
         tenant: args.tenant,
@@ -238,6 +266,7 @@ async fn run_daemon(args: DaemonArgs) -> Result<(), Failure> {
         client_secret: args.client_secret.into(),
         scope: args.scope,
         url: args.url,
+        trust: trust.unwrap_or_default(),
     };
     let (status, body) = call.send().await?;
     say(&mut io::stdout(), &format!("{status}\n{body}"));
@@ -255,11 +284,8 @@ async fn run_authority(args: AuthorityArgs) -> Result<(), Failure> {
     if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
         options = options.tls(Tls::from_files(certificate, key)?);
     } else if args.https {
-        let directory = args.ca_dir.map_or_else(local_ca_directory, Ok)?;
-        let ca = LocalCa::in_directory(&directory, SystemClock.now())?;
+        let (ca, file) = local_ca(args.ca_dir)?;
         options = options.tls(ca.tls()?);
-        // In full: the lines are for other shells, with other working directories.
-        let file = std::fs::canonicalize(LocalCa::file_in(&directory))?;
         trust = Some(how_to_trust(&file, ca.is_new()));
     }
     options = match args.control_token {
@@ -302,6 +328,14 @@ fn what_is_there(running: &Running) -> String {
     )
 }
 
+/// The CA of `--https`, and its file in full: the lines that name it are for other shells, with other working directories.
+fn local_ca(directory: Option<PathBuf>) -> Result<(LocalCa, PathBuf), Failure> {
+    let directory = directory.map_or_else(local_ca_directory, Ok)?;
+    let ca = LocalCa::in_directory(&directory, SystemClock.now())?;
+    let file = std::fs::canonicalize(LocalCa::file_in(&directory))?;
+    Ok((ca, file))
+}
+
 /// One place for all that a user runs, so that a certificate is trusted once.
 fn local_ca_directory() -> Result<PathBuf, Failure> {
     let variable = |name| std::env::var_os(name).map(PathBuf::from);
@@ -314,34 +348,6 @@ fn local_ca_directory() -> Result<PathBuf, Failure> {
     let data =
         data.ok_or("there is no home directory to keep certificates in: add --ca-dir DIR")?;
     Ok(data.join("tower-bearer/local-ca"))
-}
-
-/// The line for each kind of client. The CA vouches for localhost, 127.0.0.1 and ::1 only.
-fn how_to_trust(ca: &Path, new: bool) -> String {
-    let age = if new {
-        "new, so nobody trusts it yet"
-    } else {
-        "as before"
-    };
-    let ca = shell_word(&ca.display().to_string());
-    format!(
-        "
-certificates are vouched for by {ca} ({age}); to trust it (for localhost only, it can sign nothing else):
-  Node      export NODE_EXTRA_CA_CERTS={ca}
-  Python    export REQUESTS_CA_BUNDLE={ca}    # in place of all other CAs
-  curl      curl --cacert {ca} ...
-  Chromium  mkdir -p $HOME/.pki/nssdb && certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n tower-bearer -i {ca}"
-    )
-}
-
-/// As it must be typed into a POSIX shell.
-fn shell_word(text: &str) -> String {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
-    if text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
-    }
 }
 
 fn read_directory(file: &Path) -> Result<Directory, Failure> {

@@ -1,5 +1,6 @@
 //! The middle tier: calls the downstream API on behalf of its own caller.
 
+mod cross_origin;
 mod grpc;
 mod profile;
 mod profile_change;
@@ -25,8 +26,10 @@ use crate::{
     downstream_rpc,
     health::HealthLayer,
     host_guard::HostGuardLayer,
+    loopback::is_loopback,
     problem::{CORRELATION_ID, CorrelationId, ProblemLayer},
     routes::{Routes, WebService, boxed},
+    trust::Trust,
 };
 
 /// The client of the next tier: every call it makes carries a token of the caller for the downstream API.
@@ -51,7 +54,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 ///
 /// A configuration that no service can be built from.
 pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
-    let authority = config.authority.authority()?;
+    let authority = config.authority.authority(&config.trust)?;
     let resource = authority
         .resource(&config.client_id)?
         .app_id_uri(&config.app_id_uri)?;
@@ -73,7 +76,7 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
             )?
             .replay(CloneBody),
         )
-        .service(client(&config.downstream)?);
+        .service(client(&config.downstream, &config.trust)?);
     let call = |path: &str| {
         let uri = join(&config.downstream, path);
         let downstream = downstream.clone();
@@ -88,7 +91,7 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
             me.on_behalf_of([config.downstream_scope.as_str()], Target::bound_client())?
                 .replay(Tee::new(MAX_REPLAYED, tonic::body::Body::new)),
         )
-        .service(grpc::channel(&config.downstream)?);
+        .service(grpc::channel(&config.downstream, &config.trust)?);
     let call_grpc = |method: &'static str| {
         let channel = channel.clone();
         tower::service_fn(move |request| answer(grpc::call(channel.clone(), method, request)))
@@ -114,6 +117,8 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
             HostGuardLayer::new(host_of(config.public_url.as_ref()))
                 .behind(config.trusted_proxies.clone()),
         )
+        // Outside of the validation: a preflight carries no token, and a page must be able to read a refusal.
+        .option_layer(cross_origin::layer(&config.allowed_origins))
         // As well: who looks for the authority of this API has no token yet.
         .option_layer(metadata)
         // Around everything that can make a demand: prints it as a challenge of this tier.
@@ -126,10 +131,10 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
     Ok(WebService::new(service))
 }
 
-fn client(downstream: &Url) -> Result<HttpClient, ConfigError> {
-    let settings = reqwest::Client::builder().timeout(DEADLINE);
-    // A proxy from the environment would see tokens of plain http on this machine in clear.
-    let settings = if downstream.scheme() == "http" {
+fn client(downstream: &Url, trust: &Trust) -> Result<HttpClient, ConfigError> {
+    let settings = trust.http(reqwest::Client::builder().timeout(DEADLINE));
+    // A proxy from the environment would see tokens of plain http in clear, and does not reach this machine.
+    let settings = if downstream.scheme() == "http" || is_loopback(downstream) {
         settings.no_proxy()
     } else {
         settings

@@ -75,6 +75,22 @@ fn a_taken_port_is_named_with_the_option_that_changes_it() {
 }
 
 #[test]
+fn msal_js_without_https_or_without_its_package_says_what_to_do() {
+    let ports = ["--spa-port", "0", "--authority-port", "0"];
+    let with = |more: &[&str]| refusal(&[&ports[..], more].concat());
+    let text = with(&["--msal", "."]);
+    assert!(
+        text.contains("--msal needs --https: MSAL.js insists on an https authority"),
+        "{text}"
+    );
+    let directory = env!("CARGO_TARGET_TMPDIR");
+    let ca = format!("{directory}/command-line-ca");
+    let text = with(&["--https", "--ca-dir", &ca, "--msal", directory]);
+    let command = format!("npm install --prefix {directory} @azure/msal-browser@5.30.0");
+    assert!(text.contains(&command), "{text}");
+}
+
+#[test]
 fn the_samples_are_refused_until_they_are_filled_in() {
     for name in ["spa-backend", "middle-tier", "downstream-api"] {
         let sample = sample(&format!("{name}.toml"));
@@ -96,6 +112,23 @@ fn the_samples_are_refused_until_they_are_filled_in() {
         let file = file(&format!("{name}.toml"), &filled);
         let text = refusal(&[name, "--config", file.to_str().unwrap()]);
         assert!(text.contains(&format!("port {port} is in use")), "{text}");
+    }
+}
+
+#[test]
+fn a_ca_file_that_cannot_be_used_is_named_by_its_key() {
+    let filled = fs::read_to_string(sample("downstream-api.toml")).unwrap();
+    let filled = filled.replace('<', "2").replace('>', "");
+    let nothing = file("no-ca.pem", "no certificate");
+    for (path, said) in [
+        ("/nowhere/ca.pem", "ca_file cannot be read"),
+        (nothing.to_str().unwrap(), "ca_file holds no certificate"),
+    ] {
+        let line = format!("ca_file = '{path}'");
+        let text = filled.replace("# ca_file = \"ca.pem\"", &line);
+        let file = file("with-ca.toml", &text);
+        let text = refusal(&["downstream-api", "--config", file.to_str().unwrap()]);
+        assert!(text.contains(said), "{text}");
     }
 }
 

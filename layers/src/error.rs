@@ -55,6 +55,9 @@ pub enum ConfigError {
     /// A resource whose metadata are to be served has none.
     #[error("the resource was not described: call metadata() on it")]
     ResourceMetadata,
+    /// A root certificate cannot be read.
+    #[error("a root certificate is given in PEM: one or several blocks CERTIFICATE")]
+    RootCertificate,
     /// Two resources that are accepted side by side trust the same authority.
     #[error("resources that are accepted side by side need different authorities")]
     SameAuthority,

@@ -76,13 +76,17 @@ pub(crate) fn has_no_user(url: &Url) -> bool {
 
 /// `http` to a name or address that never leaves this machine.
 pub(crate) fn is_loopback_http(url: &Url) -> bool {
-    let loopback = match url.host() {
+    url.scheme() == "http" && is_loopback(url)
+}
+
+/// A name or address that never leaves this machine.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
         Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
-    };
-    url.scheme() == "http" && loopback
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ mod browser;
 mod grpc;
 mod profile;
 mod profile_page;
+mod https_demo;
+mod msal;
 mod rejects;
 mod sign_in_and_step_up;
 mod start_and_outage;

@@ -102,6 +102,10 @@ async fn middle_tier_before(world: &World, graph: Option<&str>) -> Url {
             write_scope: "https://graph.microsoft.com/User.ReadWrite".into(),
             gate_scope: "api://profile-mfa/User.MFA".into(),
         }),
+        allowed_origins: Default::default(),
+        trust: Default::default(),
+        tls: None,
+        trusted_proxies: Default::default(),
     });
     let listeners = Listeners::bind("localhost:0", Reach::Loopback)
         .await

@@ -267,6 +267,7 @@ async fn the_daemon_command_reaches_admin_with_its_secret_only() {
         client_secret: secret.to_owned().into(),
         scope: "api://downstream-api/.default".into(),
         url: world.demo.downstream().join("/admin").unwrap(),
+        trust: Default::default(),
     };
     let (status, body) = call(daemon.secret().unwrap()).send().await.unwrap();
     assert_eq!(status, 200, "{body}");

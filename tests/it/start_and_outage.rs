@@ -86,6 +86,7 @@ async fn apis_start_without_their_authority_and_decide_nothing() {
         secure_context: "c1".into(),
         tls: None,
         trusted_proxies: Default::default(),
+        trust: Default::default(),
     });
     let middle = middle_tier::service(&MiddleTierConfig {
         listen: String::new(),
@@ -101,6 +102,8 @@ async fn apis_start_without_their_authority_and_decide_nothing() {
         profile: None,
         tls: None,
         trusted_proxies: Default::default(),
+        allowed_origins: Default::default(),
+        trust: Default::default(),
     });
     for (service, app) in [(downstream, "downstream-api"), (middle, "middle-tier")] {
         let listeners = Listeners::bind("localhost:0", Reach::Loopback)
@@ -159,6 +162,8 @@ async fn the_page_starts_without_its_authority_and_says_so() {
         insecure_cookies: false,
         tls: None,
         trusted_proxies: Default::default(),
+        msal: None,
+        trust: Default::default(),
     });
     tokio::spawn(serve(listeners, service.unwrap(), std::future::pending()));
     let mut person = Person::new();

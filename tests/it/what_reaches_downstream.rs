@@ -31,6 +31,8 @@ pub(crate) async fn middle_tier_before(world: &World, downstream: &str) -> Url {
         profile: None,
         tls: None,
         trusted_proxies: Default::default(),
+        allowed_origins: Default::default(),
+        trust: Default::default(),
     });
     let listeners = Listeners::bind("localhost:0", Reach::Loopback)
         .await

@@ -5,6 +5,7 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -20,6 +21,7 @@ use tokio::{
 
 const CHROMIUM: &str = "/usr/bin/chromium";
 const CHROMEDRIVER: &str = "/usr/bin/chromedriver";
+const CERTUTIL: &str = "/usr/bin/certutil";
 /// How long a condition may take to come true on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Between two looks at a condition.
@@ -33,7 +35,13 @@ pub struct Browser {
     http: Client,
     session: String,
     driver: Child,
+    /// Of a browser that trusts more than others.
+    _home: Option<Home>,
 }
+
+/// A home directory in which Chromium finds a CA, gone with the browser.
+#[derive(Debug)]
+struct Home(PathBuf);
 
 /// A WebDriver error: its code, such as `no such element`, and its message.
 #[derive(Debug)]
@@ -51,8 +59,22 @@ pub struct DriverError {
 ///
 /// The story fails, or Chromium is missing under `CI=true`.
 pub async fn with_browser(name: &str, story: impl AsyncFnOnce(&Browser)) {
+    run(name, None, story).await;
+}
+
+/// The same with a Chromium that trusts a CA (PEM) besides those that it knows; needs certutil as well.
+///
+/// # Panics
+///
+/// As [`with_browser`].
+pub async fn with_browser_that_trusts(ca: &str, name: &str, story: impl AsyncFnOnce(&Browser)) {
+    run(name, Some(ca), story).await;
+}
+
+async fn run(name: &str, ca: Option<&str>, story: impl AsyncFnOnce(&Browser)) {
     let missing = [CHROMIUM, CHROMEDRIVER]
         .into_iter()
+        .chain(ca.map(|_| CERTUTIL))
         .find(|program| !Path::new(program).exists());
     if let Some(missing) = missing {
         assert!(
@@ -62,11 +84,11 @@ pub async fn with_browser(name: &str, story: impl AsyncFnOnce(&Browser)) {
         // Not `eprintln!`, which the test runner keeps to itself when a test passes.
         let _ = writeln!(
             std::io::stderr(),
-            "{name} skipped: chromium not found ({missing}; apt-get install chromium chromium-driver)"
+            "{name} skipped: {missing} not found (apt-get install chromium chromium-driver libnss3-tools)"
         );
         return;
     }
-    let browser = Browser::start().await;
+    let browser = Browser::start(ca.map(Home::trusting)).await;
     let outcome = std::panic::AssertUnwindSafe(story(&browser))
         .catch_unwind()
         .await;
@@ -82,9 +104,41 @@ pub async fn with_browser(name: &str, story: impl AsyncFnOnce(&Browser)) {
     }
 }
 
+impl Home {
+    fn trusting(ca: &str) -> Self {
+        static HOMES: AtomicUsize = AtomicUsize::new(0);
+        let number = HOMES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("browser-home-{}-{number}", std::process::id());
+        let home = Self(std::env::temp_dir().join(name));
+        let database = home.0.join(".pki/nssdb");
+        std::fs::create_dir_all(&database).expect("a home directory");
+        let file = home.0.join("ca.pem");
+        std::fs::write(&file, ca).expect("a CA's file");
+        let added = std::process::Command::new(CERTUTIL)
+            .arg("-d")
+            .arg(format!("sql:{}", database.display()))
+            .args(["-A", "-t", "C,,", "-n", "local-ca", "-i"])
+            .arg(file)
+            .status();
+        assert!(added.expect("certutil starts").success(), "certutil");
+        home
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // Left behind only if Chromium still writes to it.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 impl Browser {
-    async fn start() -> Self {
-        let mut driver = Command::new(CHROMEDRIVER)
+    async fn start(home: Option<Home>) -> Self {
+        let mut command = Command::new(CHROMEDRIVER);
+        if let Some(Home(directory)) = &home {
+            command.env("HOME", directory);
+        }
+        let mut driver = command
             .arg("--port=0")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -111,6 +165,7 @@ impl Browser {
             http,
             session: format!("http://127.0.0.1:{port}/session"),
             driver,
+            _home: home,
         };
         // The background-networking flags keep Chromium from calling its vendor, which a closed network refuses.
         let arguments = [
@@ -255,6 +310,30 @@ impl Browser {
         };
         self.must(Method::POST, "/frame", Some(json!({ "id": id })))
             .await;
+    }
+
+    /// The window that commands go to.
+    pub async fn window(&self) -> String {
+        let window = self.must(Method::GET, "/window", None).await;
+        window.as_str().unwrap_or_default().into()
+    }
+
+    /// Sends commands to this window from now on.
+    pub async fn switch_to(&self, window: &str) {
+        let body = json!({ "handle": window });
+        self.must(Method::POST, "/window", Some(body)).await;
+    }
+
+    /// Waits for another window, such as a popup, and sends commands there from now on.
+    pub async fn switch_to_other_than(&self, window: &str) {
+        let other = self
+            .wait_until("another window opens", async || {
+                let windows = self.must(Method::GET, "/window/handles", None).await;
+                let mut windows = windows.as_array()?.iter().filter_map(Value::as_str);
+                windows.find(|other| *other != window).map(String::from)
+            })
+            .await;
+        self.switch_to(&other).await;
     }
 
     /// Types where the focus is moved by the keys themselves, without clearing the input first.

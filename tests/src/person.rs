@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use demo_services::trust::Trust;
 use reqwest::{
     Client, Method, StatusCode,
     header::{CONTENT_TYPE, COOKIE, HeaderMap, LOCATION, ORIGIN, SET_COOKIE},
@@ -115,7 +116,18 @@ impl Person {
     /// The HTTP client cannot be made.
     #[must_use]
     pub fn new() -> Self {
-        let http = Client::builder()
+        Self::trusting(&Trust::default())
+    }
+
+    /// The same with a browser that trusts a local CA.
+    ///
+    /// # Panics
+    ///
+    /// The HTTP client cannot be made.
+    #[must_use]
+    pub fn trusting(trust: &Trust) -> Self {
+        let http = trust
+            .http(Client::builder())
             .redirect(redirect::Policy::none())
             .no_proxy()
             .build()

@@ -21,7 +21,7 @@ pub struct Visitor {
 impl Visitor {
     /// Opens the start page, signed out.
     pub async fn new(world: &World) -> Self {
-        let mut person = Person::new();
+        let mut person = Person::trusting(&world.trust);
         let page = person.open(world.demo.spa()).await;
         assert_eq!(page.status, 200, "{page:?}");
         Self { person, page }

@@ -1,7 +1,10 @@
 //! All four services in this process on free ports, wired as the demo wires them.
 
-use demo_services::demo::{self, DemoOptions, Running};
-use local_authority::{Endpoint, TokenSpec};
+use demo_services::{
+    demo::{self, DemoOptions, Https, Running},
+    trust::Trust,
+};
+use local_authority::{Clock as _, Endpoint, LocalCa, SystemClock, TokenSpec};
 use reqwest::{Client, Response};
 use url::Url;
 
@@ -10,6 +13,8 @@ use url::Url;
 pub struct World {
     /// The services.
     pub demo: Running,
+    /// Whose certificates clients take: those of the services' CA over https.
+    pub trust: Trust,
     http: Client,
 }
 
@@ -27,12 +32,18 @@ impl World {
     pub async fn start_with(change: impl FnOnce(&mut DemoOptions)) -> Self {
         let mut options = DemoOptions::on_free_ports();
         change(&mut options);
+        let trust = options
+            .https
+            .as_ref()
+            .map(|https| Trust::pem(https.ca.pem()));
+        let trust = trust.transpose().expect("a CA").unwrap_or_default();
         let demo = demo::start(options).await.expect("the services start");
-        let http = Client::builder()
-            .no_proxy()
-            .build()
-            .expect("an HTTP client");
-        Self { demo, http }
+        let http = trust.http(Client::builder()).no_proxy().build();
+        Self {
+            demo,
+            trust,
+            http: http.expect("an HTTP client"),
+        }
     }
 
     /// Stops everything; requests still in flight would show here.
@@ -44,6 +55,12 @@ impl World {
     #[must_use]
     pub fn token(&self, spec: TokenSpec) -> String {
         self.demo.authority().issue(spec)
+    }
+
+    /// The client, for requests of another shape.
+    #[must_use]
+    pub fn http(&self) -> &Client {
+        &self.http
     }
 
     /// Calls an API with a token, or without one.
@@ -68,4 +85,16 @@ impl World {
             .as_u64()
             .unwrap_or_else(|| panic!("{name} in {counters}"))
     }
+}
+
+/// A new CA for the demo's options, and its certificate as PEM.
+///
+/// # Panics
+///
+/// No key can be made.
+#[must_use]
+pub fn https() -> (Https, String) {
+    let ca = LocalCa::in_memory(SystemClock.now()).expect("a CA");
+    let pem = ca.pem().to_owned();
+    (Https { ca, file: None }, pem)
 }

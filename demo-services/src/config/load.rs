@@ -12,9 +12,10 @@ use std::{
 
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
-use url::{Host, Url};
+use url::Url;
 
 use super::{DownstreamApiConfig, MiddleTierConfig, Network, SpaBackendConfig};
+use crate::loopback::is_loopback;
 
 /// Separates the parts of an environment variable's name.
 const NESTING: &str = "__";
@@ -101,11 +102,17 @@ impl ServiceConfig for SpaBackendConfig {
     const PREFIX: &str = "SPA_BACKEND";
 
     fn urls(&self) -> Vec<(&'static str, &Url)> {
-        vec![
+        let mut urls = vec![
             ("authority.instance", &self.authority.instance),
             ("base_url", &self.base_url),
             ("middle_tier", &self.middle_tier),
-        ]
+        ];
+        urls.extend(
+            self.msal
+                .iter()
+                .map(|msal| ("msal.middle_tier", &msal.middle_tier)),
+        );
+        urls
     }
 
     fn network(&self) -> Network<'_> {
@@ -301,15 +308,12 @@ fn is_placeholder(text: &str) -> bool {
 }
 
 fn check_url(url: &Url) -> Result<(), &'static str> {
-    let loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => return Err("names no host"),
-    };
+    if !url.has_host() {
+        return Err("names no host");
+    }
     match url.scheme() {
         "https" => {}
-        "http" if loopback => {}
+        "http" if is_loopback(url) => {}
         "http" => return Err("must be https; http is for this machine only"),
         _ => return Err("must be an https URL"),
     }

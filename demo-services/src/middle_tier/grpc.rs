@@ -10,26 +10,29 @@ use tonic::{
     Code, Extensions, Status,
     body::Body,
     metadata::MetadataMap,
-    transport::{Channel, ClientTlsConfig, Endpoint},
+    transport::{Channel, Endpoint},
 };
 use tower_bearer::{BoxError, ConfigError, OnBehalfOf, OnBehalfOfExt, Tee};
 use url::Url;
 
 use super::{DEADLINE, caller, trace};
-use crate::downstream_rpc::{DescribeRequest, DownstreamClient};
+use crate::{
+    downstream_rpc::{DescribeRequest, DownstreamClient},
+    trust::Trust,
+};
 
 /// Challenges of several KiB come back in the head.
 const HEADER_LIST: u32 = 32 * 1024;
 
 /// A channel to the origin of `downstream`, connected when it is first used.
-pub(super) fn channel(downstream: &Url) -> Result<Channel, ConfigError> {
+pub(super) fn channel(downstream: &Url, trust: &Trust) -> Result<Channel, ConfigError> {
     let endpoint = || {
         let endpoint = Endpoint::from_shared(downstream.origin().ascii_serialization())?
             .connect_timeout(DEADLINE)
             .http2_max_header_list_size(HEADER_LIST);
         match downstream.scheme() {
             "http" => Ok(endpoint),
-            _ => endpoint.tls_config(ClientTlsConfig::new().with_native_roots()),
+            _ => endpoint.tls_config(trust.grpc()),
         }
     };
     let endpoint: Result<Endpoint, tonic::transport::Error> = endpoint();
@@ -97,7 +100,10 @@ mod tests {
     #[tokio::test]
     async fn a_channel_goes_to_an_origin_in_clear_or_over_tls() {
         for url in ["http://localhost:7000/base", "https://api.example"] {
-            assert!(channel(&url.parse().unwrap()).is_ok(), "{url}");
+            assert!(
+                channel(&url.parse().unwrap(), &Trust::default()).is_ok(),
+                "{url}"
+            );
         }
     }
 }

@@ -101,7 +101,7 @@ pub(super) fn routes(
     let graph = |scope: &str| -> Result<Graph, ConfigError> {
         let target = Target::origin(&part.graph.origin().ascii_serialization())?;
         let layer = me.on_behalf_of([scope], target)?.replay(CloneBody);
-        Ok(layer.wrap(client(&part.graph)?))
+        Ok(layer.wrap(client(&part.graph, &config.trust)?))
     };
     let profiles = Profiles {
         gate: Gate::new(authority, &config.client_id, credential, &part.gate_scope)?,

@@ -72,7 +72,7 @@ impl Authority {
             issuer: settings.issuer.clone(),
             client_id: settings.client_id.clone(),
             client_secret: settings.client_secret.clone(),
-            http: outbound::client(&target, TIMEOUT)?,
+            http: outbound::client(&target, TIMEOUT, &settings.trust)?,
             known: Mutex::default(),
         })
     }

@@ -24,6 +24,7 @@ use url::Url;
 
 use super::random;
 use crate::config::{AuthorityConfig, SpaBackendConfig};
+use crate::trust::Trust;
 
 pub(super) const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 pub(super) const CLIENT: &str = "33333333-0000-0000-0000-000000000003";
@@ -44,6 +45,8 @@ pub(super) fn config(authority: &str, middle_tier: &str) -> SpaBackendConfig {
         insecure_cookies: false,
         tls: None,
         trusted_proxies: Default::default(),
+        msal: None,
+        trust: Trust::default(),
     }
 }
 

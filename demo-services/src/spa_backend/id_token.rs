@@ -15,6 +15,7 @@ use super::authority::AuthorityError;
 use super::random;
 use super::settings::ConfigError;
 use crate::config::AuthorityConfig;
+use crate::trust::Trust;
 
 /// A person in a directory.
 #[derive(Clone, Debug)]
@@ -50,8 +51,9 @@ impl Account {
 pub(super) fn audience(
     authority: &AuthorityConfig,
     client_id: &str,
+    trust: &Trust,
 ) -> Result<Resource, ConfigError> {
-    let authority = authority.authority();
+    let authority = authority.authority(trust);
     authority
         .and_then(|authority| authority.resource(client_id))
         .map_err(|_| ConfigError::Text("authority.tenant"))

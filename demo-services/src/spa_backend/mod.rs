@@ -13,6 +13,7 @@
 //! | `GET /profile` | the person's own profile, viewed and edited; `?op=<id>` makes its script run a kept operation |
 //! | `ANY /api/{rest}` | `/{rest}` of the middle tier with the session's token, so `/api/api`, `/api/secure` and `/api/grpc/api` |
 //! | `POST /api/ops/{id}` | runs a kept operation at most once; answers as the call itself |
+//! | `GET /msal`, `/msal/redirect`, `/msal/{name}` | the page of the other way to be a client, MSAL.js in the browser; only with `[msal]` |
 //! | `GET /healthz`, `GET /readyz` | alive; authority and middle tier reachable |
 //!
 //! `/api/*` and `/auth/sign-out` need the session cookie, the header `X-Session-Token` of `GET /session`, and an `Origin` or
@@ -45,6 +46,7 @@ mod health;
 mod id_token;
 mod message;
 mod metadata;
+mod msal;
 mod operations;
 mod outbound;
 mod pages;
@@ -71,6 +73,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{any, get, post};
 use tokio::sync::Semaphore;
 
+pub use self::msal::MsalError;
 pub use self::settings::ConfigError;
 
 use self::authority::Authority;
@@ -123,6 +126,7 @@ pub fn router_with_demo_users(
     demo_users: Vec<DemoUser>,
 ) -> Result<Router, ConfigError> {
     let settings = Settings::new(config)?;
+    let msal = msal::routes(config)?;
     let sessions = session::layer(
         Cookies::new(settings.secure_cookies),
         settings.secure_cookies,
@@ -150,6 +154,7 @@ pub fn router_with_demo_users(
         .layer(sessions)
         .route("/auth/sign-in", get(sign_in::begin))
         .route("/assets/{name}", get(assets::serve))
+        .merge(msal)
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .fallback(pages::not_found)

@@ -8,6 +8,7 @@ use reqwest::{Client, Response};
 use url::Url;
 
 use super::settings::is_loopback;
+use crate::trust::Trust;
 
 /// Why there is no usable answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,8 +26,9 @@ pub(super) enum NoAnswer {
 }
 
 /// A client for one service. A proxy from the environment never gets to see a call to this machine.
-pub(super) fn client(target: &Url, timeout: Duration) -> reqwest::Result<Client> {
-    let builder = Client::builder()
+pub(super) fn client(target: &Url, timeout: Duration, trust: &Trust) -> reqwest::Result<Client> {
+    let builder = trust
+        .http(Client::builder())
         .redirect(Policy::none())
         .timeout(timeout)
         .connect_timeout(timeout.min(Duration::from_secs(5)));

@@ -54,7 +54,7 @@ impl MiddleTier {
     pub(super) fn new(settings: &Settings) -> Result<Self, ConfigError> {
         Ok(Self {
             base: settings.middle_tier.clone(),
-            http: outbound::client(&settings.middle_tier, TIMEOUT)?,
+            http: outbound::client(&settings.middle_tier, TIMEOUT, &settings.trust)?,
         })
     }
 

@@ -5,8 +5,10 @@ use tower_bearer::Resource;
 use url::{Host, Url};
 
 use super::id_token;
+use super::msal::MsalError;
 use crate::config::{SpaBackendConfig, network};
 use crate::forwarded::TrustedProxies;
+use crate::trust::Trust;
 
 /// What the SPA backend was told, in checked form.
 pub(super) struct Settings {
@@ -30,6 +32,8 @@ pub(super) struct Settings {
     /// Browsers are told to keep to https: at a public name that is served so.
     pub(super) strict_transport: bool,
     pub(super) trusted_proxies: TrustedProxies,
+    /// Whose certificates are taken from authority and middle tier.
+    pub(super) trust: Trust,
 }
 
 /// The configuration cannot be used; the text names the key.
@@ -56,6 +60,9 @@ pub enum ConfigError {
     /// The HTTP client could not be made.
     #[error("the HTTP client cannot be made")]
     HttpClient(#[from] reqwest::Error),
+    /// The page of MSAL.js cannot be served.
+    #[error(transparent)]
+    Msal(#[from] MsalError),
 }
 
 impl Settings {
@@ -90,6 +97,7 @@ impl Settings {
             id_tokens: id_token::audience(
                 &config.authority,
                 text("client_id", &config.client_id)?,
+                &config.trust,
             )?,
             client_id: config.client_id.clone(),
             client_secret: config.client_secret.clone(),
@@ -97,6 +105,7 @@ impl Settings {
             scope: scope.to_owned(),
             middle_tier: service_url("middle_tier", &config.middle_tier)?,
             secure_cookies: !config.insecure_cookies,
+            trust: config.trust.clone(),
         })
     }
 
@@ -126,7 +135,7 @@ pub(super) fn is_protected(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url))
 }
 
-fn service_url(key: &'static str, url: &Url) -> Result<Url, ConfigError> {
+pub(super) fn service_url(key: &'static str, url: &Url) -> Result<Url, ConfigError> {
     let plain = matches!(url.scheme(), "http" | "https")
         && url.has_host()
         && url.username().is_empty()
@@ -142,7 +151,7 @@ fn service_url(key: &'static str, url: &Url) -> Result<Url, ConfigError> {
     Ok(url.clone())
 }
 
-fn text<'a>(key: &'static str, value: &'a str) -> Result<&'a str, ConfigError> {
+pub(super) fn text<'a>(key: &'static str, value: &'a str) -> Result<&'a str, ConfigError> {
     let placeholder = value.starts_with('<') || value.to_ascii_lowercase().starts_with("enter_the");
     if value.is_empty() || value.contains(char::is_whitespace) || placeholder {
         return Err(ConfigError::Text(key));

@@ -12,7 +12,7 @@ use crate::algorithm::Algorithm;
 use crate::clock::{Clock, SharedClock};
 use crate::error::ConfigError;
 use crate::jwks::{Bounds, DiscoverySource, Expected, KeySource, RemoteKeySet};
-use crate::origin::{has_no_user, is_loopback_http};
+use crate::origin::{has_no_user, is_loopback, is_loopback_http};
 
 /// Settings of an [`Authority`] beyond its name.
 #[must_use]
@@ -26,6 +26,8 @@ pub struct AuthorityBuilder {
     key_source: Option<Arc<dyn KeySource>>,
     loopback_http: bool,
     metadata_url: Option<String>,
+    /// PEM, one text per call.
+    root_certificates: Vec<Vec<u8>>,
     token_endpoint: Option<String>,
     v1: bool,
     v1_key_source: Option<Arc<dyn KeySource>>,
@@ -125,6 +127,7 @@ impl AuthorityBuilder {
             key_source: None,
             loopback_http: false,
             metadata_url: None,
+            root_certificates: Vec::new(),
             token_endpoint: None,
             v1: false,
             v1_key_source: None,
@@ -192,6 +195,22 @@ impl AuthorityBuilder {
         self
     }
 
+    /// Trusts these certificates (PEM, one or several) besides the system's when metadata, keys and tokens are fetched: for an
+    /// authority behind a private CA. May be called several times.
+    ///
+    /// ```
+    /// # use tower_bearer::{AuthorityBuilder, ConfigError};
+    /// let no_certificate = AuthorityBuilder::entra("11111111-2222-3333-4444-555555555555")
+    ///     .instance("https://login.corp.example")
+    ///     .root_certificate(b"not PEM")
+    ///     .build();
+    /// assert_eq!(no_certificate.unwrap_err(), ConfigError::RootCertificate);
+    /// ```
+    pub fn root_certificate(mut self, pem: &[u8]) -> Self {
+        self.root_certificates.push(pem.to_owned());
+        self
+    }
+
     /// The longest that a token request, or a fetch of metadata and keys together, may take; 5 s by default, between 100 ms and
     /// 1 min.
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -219,7 +238,7 @@ impl AuthorityBuilder {
     /// # Errors
     /// A tenant that is not a GUID, no tenant, an URL that is not https (see
     /// [`dangerous_loopback_http`](Self::dangerous_loopback_http)), an empty list of algorithms, a setting that belongs to
-    /// another kind of authority, or a key source that does not fit.
+    /// another kind of authority, a key source that does not fit, or a [`root_certificate`](Self::root_certificate) that cannot be read.
     pub fn build(self) -> Result<Authority, ConfigError> {
         if self.algorithms.is_empty() {
             return Err(ConfigError::Algorithms);
@@ -232,7 +251,7 @@ impl AuthorityBuilder {
             Some(url) => Some(self.located(url)?),
             None => None,
         };
-        let http = self.http()?;
+        let http = self.http(&issuers)?;
         // The keys of v1.0 tokens are published without an issuer each.
         if let Some(source) = &self.key_source
             && entra.is_some()
@@ -386,19 +405,40 @@ impl AuthorityBuilder {
         }
     }
 
-    fn http(&self) -> Result<reqwest::Client, ConfigError> {
+    fn http(&self, issuers: &[(IssuerRule, Url)]) -> Result<reqwest::Client, ConfigError> {
+        let roots: Result<Vec<_>, _> = self
+            .root_certificates
+            .iter()
+            .map(|pem| root_certificates(pem))
+            .collect();
+        let roots = roots?.into_iter().flatten();
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(self.bounds.deadline())
-            .https_only(!self.loopback_http);
-        // A proxy from the environment would see secrets and assertions of plain http in clear.
-        let http = if self.loopback_http {
+            .https_only(!self.loopback_http)
+            .tls_certs_merge(roots);
+        // A proxy from the environment would see secrets and assertions of plain http in clear, and does not reach this machine.
+        let on_this_machine = issuers.iter().all(|(_, metadata)| is_loopback(metadata));
+        let http = if self.loopback_http || on_this_machine {
             http.no_proxy()
         } else {
             http
         };
         http.build().map_err(|_| ConfigError::HttpClient)
     }
+}
+
+/// All certificates of a PEM text, of which there is one at least and each can be read.
+fn root_certificates(pem: &[u8]) -> Result<Vec<reqwest::Certificate>, ConfigError> {
+    let wrong = |_| ConfigError::RootCertificate;
+    let roots = reqwest::Certificate::from_pem_bundle(pem).map_err(wrong)?;
+    if roots.is_empty() {
+        return Err(ConfigError::RootCertificate);
+    }
+    // Beside the system's, one that cannot be read would be passed over in silence; alone it is an error.
+    let alone = reqwest::Client::builder().tls_certs_only(roots.clone());
+    alone.build().map_err(wrong)?;
+    Ok(roots)
 }
 
 impl Entra {
@@ -561,6 +601,50 @@ mod tests {
         ];
         for (n, (builder, expected)) in rows.into_iter().enumerate() {
             assert_eq!(builder.build().err(), expected, "row {n}");
+        }
+    }
+
+    #[test]
+    fn a_root_certificate_that_cannot_be_read_is_refused() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let root = rcgen::CertificateParams::default()
+            .self_signed(&key)
+            .unwrap();
+        let block = |label: &str, der: &[u8]| {
+            use base64::Engine as _;
+            let text = base64::prelude::BASE64_STANDARD.encode(der);
+            format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+        };
+        let good = block("CERTIFICATE", root.der());
+        let of = |pem: &str| AuthorityBuilder::entra(TENANT).root_certificate(pem.as_bytes());
+        assert!(of(&good).build().is_ok());
+        assert!(
+            of(&good.repeat(2))
+                .root_certificate(good.as_bytes())
+                .build()
+                .is_ok()
+        );
+        for (what, bad) in [
+            ("nothing", String::new()),
+            ("no PEM", "certificate".to_owned()),
+            ("a key", block("PRIVATE KEY", &key.serialize_der())),
+            (
+                "no certificate inside",
+                block("CERTIFICATE", b"certificate"),
+            ),
+            ("cut off", good.replace("-----END", "")),
+            (
+                "one of two",
+                good.clone() + &block("CERTIFICATE", b"certificate"),
+            ),
+        ] {
+            let wrong = Some(ConfigError::RootCertificate);
+            assert_eq!(of(&bad).build().err(), wrong, "{what}");
+            assert_eq!(
+                of(&good).root_certificate(bad.as_bytes()).build().err(),
+                wrong,
+                "{what}, second"
+            );
         }
     }
 }

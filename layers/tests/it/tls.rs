@@ -20,6 +20,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tower_bearer::clock::{Clock as _, SystemClock};
+use tower_bearer::{Algorithm, AuthorityBuilder};
 
 use crate::credentials::pem;
 use crate::examples::{example, listening};
@@ -120,4 +121,23 @@ async fn certificate_must_be_of_a_trusted_issuer_for_this_name_and_of_today() {
         );
     }
     std::fs::remove_file(path).unwrap();
+}
+
+#[tokio::test]
+async fn a_private_ca_is_trusted_where_it_is_named_and_nowhere_else() {
+    let (ca, other) = (ca(), self::ca());
+    let issuer = format!("https://localhost:{}", serve(&ca, "localhost", 2120).await);
+    let rows = [
+        ("not named", vec![], false),
+        ("named", vec![&ca], true),
+        ("another one named", vec![&other], false),
+        ("both named", vec![&other, &ca], true),
+    ];
+    for (case, roots, ready) in rows {
+        let mut builder = AuthorityBuilder::issuer(&issuer, [Algorithm::Rs256]);
+        for root in roots {
+            builder = builder.root_certificate(pem("CERTIFICATE", root.der()).as_bytes());
+        }
+        assert_eq!(builder.build().unwrap().ready().await, ready, "{case}");
+    }
 }

@@ -346,8 +346,8 @@ impl Directory {
         }
     }
 
-    /// The directory of the demo: users alice, bob and carol, and the five applications `spa-backend`, `middle-tier`,
-    /// `downstream-api`, `daemon` and `mfa-app`. Their client secrets are made at random, here.
+    /// The directory of the demo: users alice, bob and carol, and the applications `spa-backend`, `msal-spa`, `middle-tier`,
+    /// `downstream-api`, `daemon` and `mfa-app`. Their client secrets are made at random, here; `msal-spa`, a public client, has none.
     #[must_use]
     #[expect(
         clippy::expect_used,
@@ -357,7 +357,9 @@ impl Directory {
         let mut directory: Self = include_str!("../../default-directory.toml")
             .parse()
             .expect("the default directory is valid");
-        for app in &mut directory.apps {
+        // A browser keeps no secret: what signs in there has none.
+        let confidential = |app: &&mut App| app.redirect_uris.spa.is_empty();
+        for app in directory.apps.iter_mut().filter(confidential) {
             app.secrets = vec![random::secret().into()];
         }
         directory
