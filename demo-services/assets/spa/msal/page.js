@@ -132,7 +132,7 @@ async function call(name, round = 0, last = null) {
     ({ accessToken: token } = await client.acquireTokenSilent({ scopes: [scope], account, redirectUri: BRIDGE }));
   } catch (error) {
     if (!(error instanceof msal.InteractionRequiredAuthError)) throw error;
-    return ask({ call: name, round, header: null, claims: error.claims || null }, "The authority wants to see you again.");
+    return ask({ call: name, round, header: null, claims: error.claims || null }, "The authority wants to see you again.", last);
   }
   const response = await fetch(middleTier + path, {
     headers: { Accept: "application/json", Authorization: `Bearer ${token}` },
@@ -150,7 +150,7 @@ async function call(name, round = 0, last = null) {
   }
   const header = response.headers.get("www-authenticate");
   const asked = response.status === 401 ? demand(header) : null;
-  if (asked?.claims) return ask({ call: name, round, header, claims: asked.claims }, "Stronger sign-in is needed.");
+  if (asked?.claims) return ask({ call: name, round, header, claims: asked.claims }, "Stronger sign-in is needed.", last);
   const meaning = explainAnswer(response.status, body);
   tell({ ...meaning, title: `${what} did not succeed. ${meaning.title}` });
   if (header) showChallenge(header, null);
@@ -161,20 +161,21 @@ async function call(name, round = 0, last = null) {
 }
 
 /** A demand that a sign-in answers. The person is asked once; the next demand of the same call goes on by itself. */
-async function ask(waiting, title) {
+async function ask(waiting, title, last) {
   showChallenge(waiting.header, waiting.claims);
   if (waiting.round >= ROUNDS) {
     return tell({ title: "The API asks again and again.", text: "Your sign-in does not satisfy it, so this page stopped. Use another account, or ask whoever runs the API." });
   }
-  // A popup opens only for a click.
-  if (waiting.round > 0 && !parts.popup.checked) return go(waiting);
+  // A popup opens only for a click, and a revocation that counts for no round goes nowhere without one.
+  const onward = waiting.round > 0 || (last && !isRevocation(waiting.claims));
+  if (onward && !parts.popup.checked) return go(waiting);
   say("challenge", title, "Your call is kept; confirm who you are and it completes by itself.");
   offer("Continue", () => once(() => go(waiting)));
 }
 
 async function go({ call, round, header, claims }, request = {}) {
   const account = current();
-  // Who was revoked signs in as at first: that is no answer yet to what the call may demand. Only the person's click leads here twice.
+  // Who was revoked signs in as at first: that is no answer yet to what the call may demand.
   const anew = round === 0 && (request.prompt === "login" || isRevocation(claims));
   keep(account.homeAccountId, { call, round: anew ? 0 : round + 1, header, claims });
   await interact({ scopes: [scope], account, ...(claims ? { claims } : {}), ...request });
