@@ -10,14 +10,14 @@ use std::{
 };
 
 /// One source file: path from the repository's root, and text.
-struct Source {
-    path: String,
-    text: String,
+pub(crate) struct Source {
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 impl Source {
     /// The text without its unit tests (which stand last, `style.md`) and comments.
-    fn product_code(&self) -> String {
+    pub(crate) fn product_code(&self) -> String {
         let code = self.text.split("#[cfg(test)]").next().unwrap_or_default();
         code.lines()
             .filter(|line| !line.trim_start().starts_with("//"))
@@ -34,7 +34,7 @@ fn root() -> PathBuf {
 }
 
 /// The Rust files below a folder of the repository.
-fn sources(folder: &str) -> Vec<Source> {
+pub(crate) fn sources(folder: &str) -> Vec<Source> {
     let root = root();
     let mut found = Vec::new();
     let mut folders = vec![root.join(folder)];
