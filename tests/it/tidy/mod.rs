@@ -18,7 +18,9 @@ pub(crate) struct Source {
 impl Source {
     /// The text without its unit tests (which stand last, `style.md`) and comments.
     pub(crate) fn product_code(&self) -> String {
-        let code = self.text.split("#[cfg(test)]").next().unwrap_or_default();
+        // A module of test doubles may be declared further up.
+        let tests = "#[cfg(test)]\nmod tests";
+        let code = self.text.split(tests).next().unwrap_or_default();
         code.lines()
             .filter(|line| !line.trim_start().starts_with("//"))
             .collect::<Vec<_>>()

@@ -25,12 +25,16 @@ use integration_tests::{
     visitor::Visitor,
     world::World,
 };
-use reqwest::Method;
+use reqwest::{Client, Method};
 use serde_json::Value;
 use url::Url;
 
 const SESSION: &str = "__Host-spa-session";
 const OTP: &str = "123456";
+
+/// RFC 7636 appendix B.
+const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
 /// What a signed-in browser holds, for requests that a browser would not send.
 #[derive(Clone, Debug)]
@@ -93,6 +97,48 @@ async fn silent_callback(person: &mut Person, begin: &Url) -> Url {
     let authorize = sent.redirect().unwrap_or_else(|| panic!("{sent:?}"));
     let back = person.open_once(&authorize).await;
     back.redirect().unwrap_or_else(|| panic!("{back:?}"))
+}
+
+/// Ends a sign-in of the SPA in its place: with its own request but for the challenge, which is that of [`VERIFIER`].
+async fn redeem(
+    world: &World,
+    person: &mut Person,
+    authorize: &Url,
+    verifier: Option<&str>,
+) -> (u16, Value) {
+    let authorize = with(authorize, &[("code_challenge", Some(CHALLENGE))]);
+    let answer = person.open_once(&authorize).await;
+    let callback = answer.redirect().unwrap_or_else(|| panic!("{answer:?}"));
+    let code = parameter(&callback, "code").unwrap();
+    let redirect_uri = parameter(&authorize, "redirect_uri").unwrap();
+    let mut form = vec![
+        ("grant_type", "authorization_code"),
+        ("code", &*code),
+        ("redirect_uri", &*redirect_uri),
+    ];
+    form.extend(verifier.map(|verifier| ("code_verifier", verifier)));
+    at_token_endpoint(world, &form).await
+}
+
+/// A token request with the SPA backend's own credential.
+async fn at_token_endpoint(world: &World, form: &[(&str, &str)]) -> (u16, Value) {
+    let directory = world.demo.authority().directory();
+    let app = directory.app("spa-backend").unwrap();
+    let client_id = app.client_id.to_string();
+    let mut form = form.to_vec();
+    form.extend([
+        ("client_id", &*client_id),
+        ("client_secret", app.secret().unwrap()),
+    ]);
+    let authority = world.demo.authority();
+    let endpoint = format!(
+        "{}/{}/oauth2/v2.0/token",
+        authority.url(),
+        authority.tenant()
+    );
+    let http = Client::builder().no_proxy().build().unwrap();
+    let answer = http.post(endpoint).form(&form).send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
 /// The address with other values for some parameters; `None` takes one away.

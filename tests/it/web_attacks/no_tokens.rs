@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use integration_tests::{person::Page, visitor::Visitor, world::World};
-use reqwest::{Client, Method};
+use reqwest::Method;
 use serde_json::Value;
 
-use super::{OTP, Session, callback_of, parameter, with};
+use super::{OTP, Session, VERIFIER, at_token_endpoint, callback_of, redeem};
 
 /// Signs in, is asked for more by the policy and by the API, is refused, is revoked, looks at every page, and signs out.
 async fn whole_story(world: &World) -> Visitor {
@@ -109,25 +109,10 @@ async fn no_token_is_in_anything_that_reaches_the_browser() {
 async fn a_real_refresh_token_would_have_been_found() {
     let world = World::start().await;
     let mut alice = Visitor::new(&world).await;
-    // The challenge of RFC 7636 appendix B in place of the backend's.
-    let sign_in = world.demo.spa().join("/auth/sign-in").unwrap();
     callback_of(&world, &mut alice, "alice").await;
+    let sign_in = world.demo.spa().join("/auth/sign-in").unwrap();
     let authorize = alice.person.open_once(&sign_in).await.redirect().unwrap();
-    let challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
-    let authorize = with(&authorize, &[("code_challenge", Some(challenge))]);
-    let callback = alice.person.open_once(&authorize).await.redirect().unwrap();
-    let code = parameter(&callback, "code").unwrap();
-    let redirect_uri = world.demo.spa().join("/auth/callback").unwrap();
-    let form = [
-        ("grant_type", "authorization_code"),
-        ("code", &*code),
-        ("redirect_uri", redirect_uri.as_str()),
-        (
-            "code_verifier",
-            "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
-        ),
-    ];
-    let (status, tokens) = at_token_endpoint(&world, &form).await;
+    let (status, tokens) = redeem(&world, &mut alice.person, &authorize, Some(VERIFIER)).await;
     assert_eq!(status, 200, "{tokens}");
     assert!(tokens["access_token"].as_str().unwrap().starts_with("eyJ"));
     let (status, _) = refresh(&world, tokens["refresh_token"].as_str().unwrap()).await;
@@ -180,25 +165,11 @@ async fn addresses_carry_nothing_on_to_other_sites() {
 }
 
 async fn refresh(world: &World, token: &str) -> (u16, Value) {
-    at_token_endpoint(
-        world,
-        &[("grant_type", "refresh_token"), ("refresh_token", token)],
-    )
-    .await
-}
-
-async fn at_token_endpoint(world: &World, form: &[(&str, &str)]) -> (u16, Value) {
-    let directory = world.demo.authority().directory();
-    let app = directory.app("spa-backend").unwrap();
-    let client_id = app.client_id.to_string();
-    let mut form = form.to_vec();
-    form.extend([
-        ("client_id", &*client_id),
-        ("client_secret", app.secret().unwrap()),
-    ]);
-    let base = world.demo.authority();
-    let endpoint = format!("{}/{}/oauth2/v2.0/token", base.url(), base.tenant());
-    let http = Client::builder().no_proxy().build().unwrap();
-    let answer = http.post(endpoint).form(&form).send().await.unwrap();
-    (answer.status().as_u16(), answer.json().await.unwrap())
+    let scope = "openid offline_access api://middle-tier/user_impersonation";
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", token),
+        ("scope", scope),
+    ];
+    at_token_endpoint(world, &form).await
 }

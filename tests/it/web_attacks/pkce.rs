@@ -1,17 +1,8 @@
 //! 143: the SPA backend always sends an `S256` challenge, and the authority hands out nothing without the verifier to it.
 
-use std::collections::BTreeMap;
-
 use integration_tests::{visitor::Visitor, world::World};
-use reqwest::Client;
-use serde_json::Value;
-use url::Url;
 
-use super::{callback_of, parameter, with};
-
-/// RFC 7636 appendix B.
-const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+use super::{CHALLENGE, VERIFIER, callback_of, redeem, with};
 
 #[tokio::test]
 async fn each_way_to_the_authority_has_an_s256_challenge() {
@@ -80,13 +71,6 @@ async fn the_authority_takes_no_code_without_the_verifier_to_its_challenge() {
     let world = World::start().await;
     let mut alice = Visitor::signed_in(&world, "alice").await;
     let sign_in = world.demo.spa().join("/auth/sign-in").unwrap();
-    let directory = world.demo.authority().directory();
-    let app = directory.app("spa-backend").unwrap();
-    let token_endpoint = format!(
-        "{}/{}/oauth2/v2.0/token",
-        world.demo.authority().url(),
-        world.demo.authority().tenant()
-    );
     for (verifier, expected) in [
         (None, 400),
         (Some(""), 400),
@@ -95,24 +79,9 @@ async fn the_authority_takes_no_code_without_the_verifier_to_its_challenge() {
         (Some(VERIFIER), 200),
     ] {
         let authorize = alice.person.open_once(&sign_in).await.redirect().unwrap();
-        let authorize = with(&authorize, &[("code_challenge", Some(CHALLENGE))]);
-        let callback: Url = alice.person.open_once(&authorize).await.redirect().unwrap();
-        let code = parameter(&callback, "code").unwrap();
-        let redirect_uri = world.demo.spa().join("/auth/callback").unwrap();
-        let client_id = app.client_id.to_string();
-        let mut form = BTreeMap::from([
-            ("grant_type", "authorization_code"),
-            ("client_id", &client_id),
-            ("client_secret", app.secret().unwrap()),
-            ("redirect_uri", redirect_uri.as_str()),
-            ("code", &code),
-        ]);
-        form.extend(verifier.map(|verifier| ("code_verifier", verifier)));
-        let http = Client::builder().no_proxy().build().unwrap();
-        let answer = http.post(&token_endpoint).form(&form).send().await.unwrap();
-        assert_eq!(answer.status(), expected, "{verifier:?}");
+        let (status, body) = redeem(&world, &mut alice.person, &authorize, verifier).await;
+        assert_eq!(status, expected, "{verifier:?}: {body}");
         if expected == 400 {
-            let body: Value = answer.json().await.unwrap();
             assert_eq!(body["error"], "invalid_grant", "{verifier:?}: {body}");
         }
     }
