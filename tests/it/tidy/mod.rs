@@ -2,6 +2,8 @@
 
 mod dependencies;
 mod imports;
+mod samples;
+mod tables;
 mod threats;
 
 use std::{

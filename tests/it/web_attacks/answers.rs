@@ -1,7 +1,7 @@
 //! Whatever is sent, the answer is in words, shows nothing of the inside, has the security headers, and costs nobody else anything.
 
 use futures_util::future::join_all;
-use integration_tests::{html, visitor::Visitor, world::World};
+use integration_tests::{html, person::Person, visitor::Visitor, world::World};
 use local_authority::{Endpoint, Fault};
 use reqwest::Method;
 use tokio::{
@@ -161,6 +161,34 @@ async fn each_page_and_asset_has_the_security_headers() {
                 }
             }
         }
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_for_signed_in_people_leads_to_the_sign_in_and_back() {
+    let world = World::start().await;
+    let mut person = Person::new();
+    let address = world.demo.spa().join("/id-token").unwrap();
+    let form = person.open(&address).await;
+    assert!(!form.body.contains("preferred_username"), "{form:?}");
+    let alice = world
+        .demo
+        .authority()
+        .directory()
+        .user("alice")
+        .unwrap()
+        .clone();
+    let fields = [
+        ("username", &*alice.username),
+        ("password", alice.password()),
+    ];
+    let page = person
+        .submit(&form, &form.form_with("password"), &fields)
+        .await;
+    assert_eq!(page.url, address);
+    for claim in ["preferred_username", "alice@contoso.example", "nonce"] {
+        assert!(page.says(claim), "{claim}: {page:?}");
     }
     world.stop().await;
 }

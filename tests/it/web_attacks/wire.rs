@@ -13,6 +13,15 @@ use url::Url;
 /// No answer within this time is a fault; nothing waits for it otherwise.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+thread_local! {
+    /// One for each test, which has a thread and a runtime of its own.
+    static CLIENT: Client = Client::builder()
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .build()
+        .unwrap();
+}
+
 /// One answer, headers in lower case; those that came several times stand on several lines.
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
@@ -44,12 +53,8 @@ pub(super) async fn send(
     headers: &[(&str, &str)],
     body: &str,
 ) -> Answer {
-    let client = Client::builder()
-        .redirect(redirect::Policy::none())
-        .no_proxy()
-        .build()
-        .unwrap();
-    let mut request = client.request(method, base.join(path).unwrap());
+    let url = base.join(path).unwrap();
+    let mut request = CLIENT.with(|client| client.request(method, url));
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
