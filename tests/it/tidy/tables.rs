@@ -1,5 +1,10 @@
 //! Documents with tables whose last column names the tests that show what the row says.
 
+#![allow(
+    clippy::panic,
+    reason = "helpers of tests fail by panicking, with the place and the reason"
+)]
+
 use std::fs;
 
 /// One row: its number, and what its last cell says.

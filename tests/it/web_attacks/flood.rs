@@ -54,7 +54,7 @@ async fn a_flood_of_sign_in_starts_leaves_sessions_and_the_next_sign_in_alone() 
     let held = Session::of(&world, &alice);
     assert_eq!(name_of(&world, &held.cookie).await, "Alice Liddell");
     let answer = alice.call("/api/api").await;
-    assert_eq!(super::operation_of(&answer).is_empty(), false, "{answer:?}");
+    assert!(!super::operation_of(&answer).is_empty(), "{answer:?}");
     // Up to the bound of sign-ins under way no other one is pushed out either.
     if starts < 9_000 {
         let page = started.person.open(&under_way).await;

@@ -1,6 +1,11 @@
 //! Threats 140 to 151 of `layers/THREATS.md` at the wire: the web application as an attacker meets it, in one process with all that it
 //! trusts. Nothing here knows how a session is kept.
 
+#![allow(
+    clippy::panic,
+    reason = "helpers of tests fail by panicking, with the place and the reason"
+)]
+
 mod answers;
 mod codes;
 mod cookies;

@@ -6,6 +6,9 @@ use url::Url;
 
 use super::wire::{head, host, raw, statuses};
 
+/// Method, path, and the status under the own name.
+type Asked<'a> = (&'a str, &'a str, u16);
+
 #[tokio::test]
 async fn no_service_answers_under_a_name_that_is_not_its_own() {
     let world = World::start().await;
@@ -21,7 +24,7 @@ async fn no_service_answers_under_a_name_that_is_not_its_own() {
     let metadata = format!("/{tenant}/v2.0/.well-known/openid-configuration");
     let keys = format!("/{tenant}/discovery/v2.0/keys");
     let tokens = format!("/{tenant}/oauth2/v2.0/token");
-    let services: [(&Url, &str, &[(&str, &str, u16)]); 4] = [
+    let services: [(&Url, &str, &[Asked<'_>]); 4] = [
         (
             world.demo.spa(),
             &cookie,
