@@ -12,7 +12,7 @@ use tower::{Layer, Service};
 
 type Ready = dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync;
 
-/// Answers `GET /healthz` with 200 and `GET /readyz` with 200 or 503, and passes everything else on.
+/// Answers `GET` and `HEAD` of `/healthz` with 200 and of `/readyz` with 200 or 503, and passes everything else on.
 #[derive(Clone)]
 #[must_use]
 pub struct HealthLayer {
@@ -65,7 +65,7 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        if request.method() != Method::GET {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return Box::pin(self.inner.call(request));
         }
         match request.uri().path() {
@@ -121,6 +121,7 @@ mod tests {
             service.clone().oneshot(request).await.unwrap().status()
         };
         assert_eq!(ask(Method::GET, "/healthz").await, 200);
+        assert_eq!(ask(Method::HEAD, "/healthz").await, 200);
         assert_eq!(ask(Method::GET, "/readyz").await, 503);
         ready.store(true, Ordering::Relaxed);
         assert_eq!(ask(Method::GET, "/readyz").await, 200);

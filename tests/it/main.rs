@@ -17,4 +17,5 @@ mod rejects;
 mod sign_in_and_step_up;
 mod start_and_outage;
 mod tidy;
+mod web_attacks;
 mod what_reaches_downstream;

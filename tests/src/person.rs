@@ -100,6 +100,8 @@ pub struct Person {
     http: Client,
     /// The cookies, to look at or to lose.
     pub jar: Jar,
+    /// Every answer so far, redirects included, with the address that was asked.
+    pub seen: Vec<Page>,
 }
 
 impl Default for Person {
@@ -135,12 +137,18 @@ impl Person {
         Self {
             http,
             jar: Jar::default(),
+            seen: Vec::new(),
         }
     }
 
     /// Types an address into the address bar.
     pub async fn open(&mut self, url: &Url) -> Page {
         self.navigate(Method::GET, url.clone(), None, None).await
+    }
+
+    /// The same, but stays at the first answer, a redirect for instance.
+    pub async fn open_once(&mut self, url: &Url) -> Page {
+        self.request(&Method::GET, url, None, None).await
     }
 
     /// Follows a link of a page.
@@ -276,12 +284,14 @@ impl Person {
             .get(CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
         assert!(!html || !body.is_empty(), "an empty page at {url}");
-        Page {
+        let page = Page {
             url,
             status,
             headers,
             body,
-        }
+        };
+        self.seen.push(page.clone());
+        page
     }
 }
 

@@ -151,10 +151,13 @@ pub(super) async fn host(State(app): State<Arc<App>>, request: Request, next: Ne
     match worst {
         Some(Name::Own) if !plain_http => next.run(request).await,
         Some(Name::Own | Name::Alias) if reads_page => {
+            // `*` is a target, too, and would end up in the port.
             let target = request
                 .uri()
                 .path_and_query()
-                .map_or("/", |target| target.as_str());
+                .map(|target| target.as_str())
+                .filter(|target| target.starts_with('/'))
+                .unwrap_or("/");
             Redirect::temporary(&app.settings.absolute(target)).into_response()
         }
         Some(Name::Own) => Problem::new(

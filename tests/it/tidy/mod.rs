@@ -2,6 +2,8 @@
 
 mod dependencies;
 mod imports;
+mod samples;
+mod tables;
 mod threats;
 
 use std::{
@@ -10,15 +12,17 @@ use std::{
 };
 
 /// One source file: path from the repository's root, and text.
-struct Source {
-    path: String,
-    text: String,
+pub(crate) struct Source {
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 impl Source {
     /// The text without its unit tests (which stand last, `style.md`) and comments.
-    fn product_code(&self) -> String {
-        let code = self.text.split("#[cfg(test)]").next().unwrap_or_default();
+    pub(crate) fn product_code(&self) -> String {
+        // A module of test doubles may be declared further up.
+        let tests = "#[cfg(test)]\nmod tests";
+        let code = self.text.split(tests).next().unwrap_or_default();
         code.lines()
             .filter(|line| !line.trim_start().starts_with("//"))
             .collect::<Vec<_>>()
@@ -34,7 +38,7 @@ fn root() -> PathBuf {
 }
 
 /// The Rust files below a folder of the repository.
-fn sources(folder: &str) -> Vec<Source> {
+pub(crate) fn sources(folder: &str) -> Vec<Source> {
     let root = root();
     let mut found = Vec::new();
     let mut folders = vec![root.join(folder)];
