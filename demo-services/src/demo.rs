@@ -177,6 +177,7 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         public_url: Some(downstream_url.clone()),
         admin_role: ADMIN_ROLE.into(),
         secure_context: SECURE_CONTEXT.into(),
+        flow_events: true,
     })
     .map_err(setup("downstream API"))?;
     let middle_tier = middle_tier::service(&MiddleTierConfig {
@@ -190,6 +191,7 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         downstream: downstream_url.clone(),
         downstream_scope: full_scope(downstream_app)?,
         shared_tokens: None,
+        flow_events: true,
     })
     .map_err(setup("middle tier"))?;
     let users = directory.users.iter().map(|user| DemoUser {
@@ -207,6 +209,8 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
             scope: full_scope(middle_app)?,
             middle_tier: middle_tier_url.clone(),
             insecure_cookies: false,
+            flow_events: true,
+            flow_sources: vec![middle_tier_url.clone(), downstream_url.clone()],
         },
         users.collect(),
     )
