@@ -6,7 +6,7 @@ use integration_tests::{
     visitor::{Visitor, error_of},
     world::World,
 };
-use local_authority::{Endpoint, TokenSpec};
+use local_authority::{Endpoint, Fault, TokenSpec};
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 use url::Url;
@@ -191,11 +191,12 @@ async fn a_policys_demand_is_seen_going_up_and_being_met() {
     );
     let life = card["expires_at"].as_u64().unwrap() - card["issued_at"].as_u64().unwrap();
     assert!(life > 60 && card["age_s"].as_u64().unwrap() < 300, "{card}");
-    let times: Vec<_> = whole["events"].as_array().unwrap().iter();
+    let times = whole["events"].as_array().unwrap().iter();
     let times: Vec<_> = times.map(|event| event["at"].as_u64().unwrap()).collect();
     assert!(times.is_sorted(), "{times:?}");
 
     nothing_of_the_person(&world, &whole, &visitor);
+    if let Ok(p)=std::env::var("FLOW_OUT") { std::fs::write(p, serde_json::to_string_pretty(&json!({"before":first,"after":whole})).unwrap()).unwrap(); }
     world.stop().await;
 }
 
@@ -393,7 +394,8 @@ async fn an_authority_that_is_away_shows() {
     let token = world.token(alice().mfa());
     // So that the keys are there.
     assert_eq!(world.get(&base, "/nowhere", Some(&token)).await.status(), 404);
-    world.demo.authority().set_down(true);
+    let fault = Fault::status(503);
+    world.demo.authority().fail_next(Endpoint::Token, 100, fault);
     let told = told(&base, "/api", &token).await;
     assert_eq!(
         story(&told),
