@@ -103,12 +103,7 @@ impl Visitor {
     }
 
     /// What the page's script sends to the SPA, with these headers as well.
-    pub async fn send_with(
-        &mut self,
-        method: Method,
-        path: &str,
-        more: &[(&str, &str)],
-    ) -> Page {
+    pub async fn send_with(&mut self, method: Method, path: &str, more: &[(&str, &str)]) -> Page {
         let meta =
             |name| html::attribute(&self.page.body, ("name", name), "content").unwrap_or_default();
         let (token, account) = (meta("session-token"), meta("account"));

@@ -207,7 +207,10 @@ fn parse<T: ServiceConfig>(
             problem,
         })?;
     }
-    if config.flow_events_at().is_some_and(|listen| !is_loopback(listen)) {
+    if config
+        .flow_events_at()
+        .is_some_and(|listen| !is_loopback(listen))
+    {
         return Err(ConfigError::Key {
             path: path.into(),
             problem: "`flow_events` is for services that `listen` on this machine only".into(),
@@ -524,7 +527,12 @@ mod tests {
         for listen in ["localhost:5000", "127.0.0.1:5000", "[::1]:0"] {
             assert!(on(listen).unwrap().flow_events, "{listen}");
         }
-        for listen in ["0.0.0.0:5000", "192.0.2.1:5000", "[::]:5000", "localhost.example:5000"] {
+        for listen in [
+            "0.0.0.0:5000",
+            "192.0.2.1:5000",
+            "[::]:5000",
+            "localhost.example:5000",
+        ] {
             let error = on(listen).unwrap_err().to_string();
             assert!(error.contains("flow_events"), "{listen}: {error}");
             let text = GOOD.replace("localhost:5000", listen);

@@ -41,7 +41,10 @@ pub enum Lane {
 /// What happened. Each arrow is recorded by the one who made the call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the fields are the contract's, named as in the protocols")]
+#[expect(
+    missing_docs,
+    reason = "the fields are the contract's, named as in the protocols"
+)]
 pub enum Kind {
     /// A request was sent.
     Call {
@@ -66,7 +69,11 @@ pub enum Kind {
         took_ms: u64,
     },
     /// None came.
-    NoAnswer { from: Lane, to: Lane, reason: Reason },
+    NoAnswer {
+        from: Lane,
+        to: Lane,
+        reason: Reason,
+    },
     /// The authority is asked for a token.
     TokenRequest {
         from: Lane,
@@ -246,13 +253,14 @@ impl Kind {
 
     /// About how many bytes of text it holds.
     pub(super) fn weight(&self) -> usize {
-        let json = |claims: &Option<Value>| claims.as_ref().map_or(0, |claims| claims.to_string().len());
+        let json =
+            |claims: &Option<Value>| claims.as_ref().map_or(0, |claims| claims.to_string().len());
         let list = |names: &[String]| names.iter().map(String::len).sum::<usize>();
         match self {
             Self::Call { method, url, .. } => method.len() + url.len(),
-            Self::Answer { challenge, .. } => challenge
-                .as_ref()
-                .map_or(0, |challenge| challenge.header.len() + json(&challenge.claims)),
+            Self::Answer { challenge, .. } => challenge.as_ref().map_or(0, |challenge| {
+                challenge.header.len() + json(&challenge.claims)
+            }),
             Self::TokenRequest { scopes, claims, .. } => list(scopes) + json(claims),
             Self::Token { scopes, .. } => list(scopes),
             Self::TokenRefused { claims, .. } | Self::SignIn { claims, .. } => json(claims),
@@ -406,7 +414,12 @@ mod tests {
 
     #[test]
     fn texts_are_cut_between_characters() {
-        for (text, limit, left) in [("abc", 3, "abc"), ("abc", 2, "ab"), ("aé", 2, "a"), ("é", 0, "")] {
+        for (text, limit, left) in [
+            ("abc", 3, "abc"),
+            ("abc", 2, "ab"),
+            ("aé", 2, "a"),
+            ("é", 0, ""),
+        ] {
             let mut text = text.to_owned();
             cut(&mut text, limit);
             assert_eq!(text, left);

@@ -18,8 +18,8 @@ pub use self::accepted::AcceptedLayer;
 pub use self::event::{
     Card, Challenge, Event, Grant, Kind, Lane, Protocol, Reason, Refusal, SignInReason, Source,
 };
+pub(crate) use self::event::{claims_of, demanded};
 pub use self::ring::{Ring, Seq};
 pub use self::serve::FlowLayer;
 pub use self::trail::{FlowEvents, Trail, now};
-pub(crate) use self::event::{claims_of, demanded};
 pub use self::watch::{Inside, Outside, WatchLayer};

@@ -67,7 +67,9 @@ impl Ring {
         kept.bytes += weight;
         let seq = Seq(kept.next);
         kept.next += 1;
-        let place = kept.events.partition_point(|(_, other)| other.at <= event.at);
+        let place = kept
+            .events
+            .partition_point(|(_, other)| other.at <= event.at);
         kept.events.insert(place, (seq, event));
         Some(seq)
     }
@@ -203,10 +205,7 @@ mod tests {
         ring.settle(id, second, None);
         ring.settle(id, second, Some(challenged(1)));
         ring.settle(Uuid::new_v4(), first, None);
-        assert_eq!(
-            ring.events(id),
-            [event(challenged(5)), event(lost())]
-        );
+        assert_eq!(ring.events(id), [event(challenged(5)), event(lost())]);
         assert_eq!(ring.flows[&id].bytes, 5);
     }
 
@@ -214,7 +213,13 @@ mod tests {
     async fn events_stand_in_the_order_of_time() {
         let (mut ring, id) = (Ring::new(), Uuid::new_v4());
         for at in [5, 7, 3, 5] {
-            ring.record(id, Event { at, ..event(lost()) });
+            ring.record(
+                id,
+                Event {
+                    at,
+                    ..event(lost())
+                },
+            );
         }
         let times: Vec<_> = ring.events(id).iter().map(|event| event.at).collect();
         assert_eq!(times, [3, 5, 5, 7]);

@@ -95,7 +95,10 @@ where
         };
         let text = json!({ "events": self.events.of(id) }).to_string();
         let mut response = Response::new((self.body)(text.into()));
-        for (name, value) in [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")] {
+        for (name, value) in [
+            (CONTENT_TYPE, "application/json"),
+            (CACHE_CONTROL, "no-store"),
+        ] {
             let value = HeaderValue::from_static(value);
             response.headers_mut().insert(name, value);
         }
@@ -118,7 +121,11 @@ mod tests {
             let answer = Response::builder().status(401).body(Bytes::new());
             Ok::<_, Infallible>(answer.unwrap())
         });
-        let request = Request::builder().method(method).uri(path).body(()).unwrap();
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .body(())
+            .unwrap();
         let answer = layer.layer(inner).oneshot(request).await.unwrap();
         let text = String::from_utf8(answer.body().to_vec()).unwrap();
         (answer.status(), text)

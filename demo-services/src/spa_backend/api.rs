@@ -133,7 +133,9 @@ async fn run(
             Err(problem) => problem.correlated(&flow.id()).into_response(),
         }
     };
-    app.flows.watch(flow, asked, answered.instrument(flow.span())).await
+    app.flows
+        .watch(flow, asked, answered.instrument(flow.span()))
+        .await
 }
 
 async fn send(
@@ -161,7 +163,12 @@ async fn send(
         };
         let answer = app
             .middle_tier
-            .send(&operation.call, &access.token, flow, 1 + u32::from(refused.is_some()))
+            .send(
+                &operation.call,
+                &access.token,
+                flow,
+                1 + u32::from(refused.is_some()),
+            )
             .await
             .map_err(|error| no_answer(error, &operation.call))?;
         if let Some(demand) = Demand::read(answer.status, &answer.headers) {

@@ -81,7 +81,9 @@ async fn finish(
     {
         return Err(Message::session_ended());
     }
-    let back = app.flows.back(visitor.seat.as_deref(), &transaction.purpose);
+    let back = app
+        .flows
+        .back(visitor.seat.as_deref(), &transaction.purpose);
     let (person, tokens) = back
         .within(redeem(app, transaction, code))
         .await

@@ -142,7 +142,8 @@ impl ConfidentialClient {
             // While the authority cannot answer, a token that is only no longer fresh is still a good one.
             Err(error) if wanted.is_plain() && error.is_transient() => {
                 let held = self.0.cache.get(&wanted.key(), self.0.now());
-                held.map(|held| Acquired::of(&held, TokenSource::Memory)).ok_or(error)
+                held.map(|held| Acquired::of(&held, TokenSource::Memory))
+                    .ok_or(error)
             }
             outcome => outcome,
         }

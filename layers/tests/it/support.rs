@@ -338,7 +338,11 @@ impl NextTier {
     pub(crate) fn sources(&self) -> Vec<TokenSource> {
         let state = self.state.lock().unwrap();
         let source = |request: &Request<Body>| request.extensions().get().copied();
-        state.seen.iter().map(|request| source(request).unwrap()).collect()
+        state
+            .seen
+            .iter()
+            .map(|request| source(request).unwrap())
+            .collect()
     }
 
     pub(crate) fn answer(
