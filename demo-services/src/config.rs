@@ -62,6 +62,12 @@ pub struct SpaBackendConfig {
     /// A file of certificates (PEM) that are trusted besides the system's when this service calls others: those of a private CA.
     #[serde(default, rename = "ca_file")]
     pub trust: Trust,
+    /// Keep the events of the last flows, and show each session its own; only on a loopback address.
+    #[serde(default)]
+    pub flow_events: bool,
+    /// Base URLs of the services whose events are joined with ours.
+    #[serde(default)]
+    pub flow_sources: Vec<Url>,
 }
 
 /// The page `/msal`: MSAL.js in the browser as a public client that calls the middle tier itself.
@@ -118,6 +124,9 @@ pub struct MiddleTierConfig {
     /// A file of certificates (PEM) that are trusted besides the system's when this service calls others: those of a private CA.
     #[serde(default, rename = "ca_file")]
     pub trust: Trust,
+    /// Keep the events of the last flows and serve them to whoever knows a flow's id; only on a loopback address.
+    #[serde(default)]
+    pub flow_events: bool,
 }
 
 /// Where profiles are, and what guards their change.
@@ -179,6 +188,9 @@ pub struct DownstreamApiConfig {
     /// A file of certificates (PEM) that are trusted besides the system's when this service calls others: those of a private CA.
     #[serde(default, rename = "ca_file")]
     pub trust: Trust,
+    /// Keep the events of the last flows and serve them to whoever knows a flow's id; only on a loopback address.
+    #[serde(default)]
+    pub flow_events: bool,
 }
 
 impl SharedTokensConfig {

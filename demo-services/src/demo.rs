@@ -239,6 +239,7 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         tls: None,
         trusted_proxies: Default::default(),
         trust: trust.clone(),
+        flow_events: true,
     })
     .map_err(setup("downstream API"))?;
     let msal = match options.msal {
@@ -270,6 +271,7 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         trusted_proxies: Default::default(),
         allowed_origins,
         trust: trust.clone(),
+        flow_events: true,
     })
     .map_err(setup("middle tier"))?;
     let users = directory.users.iter().map(|user| DemoUser {
@@ -291,6 +293,8 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
             trusted_proxies: Default::default(),
             msal,
             trust,
+            flow_events: true,
+            flow_sources: vec![middle_tier_url.clone(), downstream_url.clone()],
         },
         users.collect(),
     )

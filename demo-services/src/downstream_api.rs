@@ -18,6 +18,7 @@ use tower_bearer::{
 use crate::{
     config::{DownstreamApiConfig, described, host_of},
     downstream_rpc::{Caller, DownstreamServer},
+    flow_events::{AcceptedLayer, FlowEvents, FlowLayer, Lane},
     health::HealthLayer,
     host_guard::HostGuardLayer,
     problem::ProblemLayer,
@@ -66,6 +67,7 @@ pub fn service(config: &DownstreamApiConfig) -> Result<WebService, ConfigError> 
             &config.secure_context,
         )));
 
+    let events = FlowEvents::new(Lane::DownstreamApi, config.flow_events);
     let service = ServiceBuilder::new()
         .map_response(boxed)
         // Outermost, so that every refusal below gets a document and a correlation id.
@@ -82,9 +84,13 @@ pub fn service(config: &DownstreamApiConfig) -> Result<WebService, ConfigError> 
         )
         // As well: who looks for the authority of this API has no token yet.
         .option_layer(metadata.map(|metadata| metadata.body(|text| Body::new(Full::new(text)))))
+        // As well: whoever knows a flow's random id may see what happened in it. There is no such route unless it is configured.
+        .option_layer(FlowLayer::new(&events, |text| Body::new(Full::new(text))))
         // Around all routes: an unknown path tells nothing to those without a token. Outside of it there is no
         // PropagateChallenge: this is the last tier, and the demands of its layers are printed where they are checked.
         .layer(ValidateBearerLayer::new(&resource))
+        // What the accepted token says, for the picture of the flow.
+        .option_layer(AcceptedLayer::new(&events))
         .service_fn(move |request| match grpc::is_call(&request) {
             true => Either::Left(rpcs.clone().oneshot(request)),
             false => Either::Right(routes.clone().oneshot(request)),

@@ -6,6 +6,7 @@ pub mod demo;
 pub mod downstream_api;
 pub mod downstream_rpc;
 pub mod forwarded;
+pub mod flow_events;
 pub mod health;
 pub mod host_guard;
 pub mod how_to_trust;

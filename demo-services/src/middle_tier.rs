@@ -24,6 +24,7 @@ use url::Url;
 use crate::{
     config::{MiddleTierConfig, described, host_of},
     downstream_rpc,
+    flow_events::{AcceptedLayer, FlowEvents, FlowLayer, Inside, Lane, Outside},
     health::HealthLayer,
     host_guard::HostGuardLayer,
     loopback::is_loopback,
@@ -33,7 +34,7 @@ use crate::{
 };
 
 /// The client of the next tier: every call it makes carries a token of the caller for the downstream API.
-type Downstream = OnBehalfOf<HttpClient, CloneBody>;
+type Downstream = Outside<OnBehalfOf<Inside<HttpClient>, CloneBody>>;
 
 /// Longest answer of the next tier.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -67,15 +68,18 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
         me = me.shared(shared_tokens.shared_tokens()?);
     }
 
+    let events = FlowEvents::new(Lane::MiddleTier, config.flow_events);
+    let way = [Lane::MiddleTier, Lane::DownstreamApi];
+    let scopes = [config.downstream_scope.as_str()];
+    // The caller's token becomes one for the downstream API; it is sent there and nowhere else.
+    let exchange = me
+        .on_behalf_of(
+            scopes,
+            Target::origin(&config.downstream.origin().ascii_serialization())?,
+        )?
+        .replay(CloneBody);
     let downstream = ServiceBuilder::new()
-        // The caller's token becomes one for the downstream API; it is sent there and nowhere else.
-        .layer(
-            me.on_behalf_of(
-                [config.downstream_scope.as_str()],
-                Target::origin(&config.downstream.origin().ascii_serialization())?,
-            )?
-            .replay(CloneBody),
-        )
+        .layer(events.watch(way, scopes, exchange))
         .service(client(&config.downstream, &config.trust)?);
     let call = |path: &str| {
         let uri = join(&config.downstream, path);
@@ -84,13 +88,13 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
             answer(call_downstream(downstream.clone(), uri.clone(), request))
         })
     };
+    // The same over gRPC, with the same tokens from the same cache. The channel adds the origin to each request
+    // further in, so that there is none to compare here.
+    let exchange = me
+        .on_behalf_of(scopes, Target::bound_client())?
+        .replay(Tee::new(MAX_REPLAYED, tonic::body::Body::new));
     let channel = ServiceBuilder::new()
-        // The same over gRPC, with the same tokens from the same cache. The channel adds the origin to each request
-        // further in, so that there is none to compare here.
-        .layer(
-            me.on_behalf_of([config.downstream_scope.as_str()], Target::bound_client())?
-                .replay(Tee::new(MAX_REPLAYED, tonic::body::Body::new)),
-        )
+        .layer(events.watch(way, scopes, exchange).grpc(&config.downstream))
         .service(grpc::channel(&config.downstream, &config.trust)?);
     let call_grpc = |method: &'static str| {
         let channel = channel.clone();
@@ -101,7 +105,7 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
         .get("/secure", call("/secure"))
         .get("/grpc/api", call_grpc(downstream_rpc::API))
         .get("/grpc/secure", call_grpc(downstream_rpc::SECURE));
-    let routes = profile::routes(routes, config, &authority, &me, credential)?;
+    let routes = profile::routes(routes, config, &authority, &me, credential, &events)?;
 
     let service = ServiceBuilder::new()
         .map_response(boxed)
@@ -121,10 +125,14 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
         .option_layer(cross_origin::layer(&config.allowed_origins))
         // As well: who looks for the authority of this API has no token yet.
         .option_layer(metadata)
+        // As well: whoever knows a flow's random id may see what happened in it. There is no such route unless it is configured.
+        .option_layer(FlowLayer::new(&events, Full::new))
         // Around everything that can make a demand: prints it as a challenge of this tier.
         .layer(PropagateChallengeLayer::new(&resource))
         // Before anything is done for the caller.
         .layer(ValidateBearerLayer::new(&resource))
+        // What the accepted token says, for the picture of the flow.
+        .option_layer(AcceptedLayer::new(&events))
         // Before any token request: only users who granted our scope are acted for.
         .layer(RequireScopeLayer::new(&config.required_scope)?)
         .service(routes);

@@ -144,6 +144,10 @@ fn spa(base_url: &str, trusted_proxies: TrustedProxies) -> Router {
         insecure_cookies: false,
         tls: None,
         trusted_proxies,
+        flow_events: false,
+        flow_sources: Vec::new(),
+        msal: None,
+        trust: Default::default(),
     };
     spa_backend::router(&config).unwrap()
 }
@@ -164,6 +168,10 @@ fn apis(public_url: Option<&str>, trusted_proxies: &TrustedProxies) -> [WebServi
         shared_tokens: None,
         tls: None,
         trusted_proxies: trusted_proxies.clone(),
+        allowed_origins: Default::default(),
+        flow_events: false,
+        profile: None,
+        trust: Default::default(),
     });
     let downstream = downstream_api::service(&DownstreamApiConfig {
         listen: String::new(),
@@ -176,6 +184,8 @@ fn apis(public_url: Option<&str>, trusted_proxies: &TrustedProxies) -> [WebServi
         secure_context: "c1".into(),
         tls: None,
         trusted_proxies: trusted_proxies.clone(),
+        flow_events: false,
+        trust: Default::default(),
     });
     [middle_tier.unwrap(), downstream.unwrap()]
 }

@@ -8,6 +8,7 @@
 
 mod authority_pages;
 mod browser;
+mod flows;
 mod grpc;
 mod profile;
 mod profile_page;

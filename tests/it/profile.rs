@@ -106,6 +106,7 @@ async fn middle_tier_before(world: &World, graph: Option<&str>) -> Url {
         trust: Default::default(),
         tls: None,
         trusted_proxies: Default::default(),
+        flow_events: false,
     });
     let listeners = Listeners::bind("localhost:0", Reach::Loopback)
         .await

@@ -87,6 +87,7 @@ async fn apis_start_without_their_authority_and_decide_nothing() {
         tls: None,
         trusted_proxies: Default::default(),
         trust: Default::default(),
+        flow_events: false,
     });
     let middle = middle_tier::service(&MiddleTierConfig {
         listen: String::new(),
@@ -104,6 +105,7 @@ async fn apis_start_without_their_authority_and_decide_nothing() {
         trusted_proxies: Default::default(),
         allowed_origins: Default::default(),
         trust: Default::default(),
+        flow_events: false,
     });
     for (service, app) in [(downstream, "downstream-api"), (middle, "middle-tier")] {
         let listeners = Listeners::bind("localhost:0", Reach::Loopback)
@@ -164,6 +166,8 @@ async fn the_page_starts_without_its_authority_and_says_so() {
         trusted_proxies: Default::default(),
         msal: None,
         trust: Default::default(),
+        flow_events: false,
+        flow_sources: Vec::new(),
     });
     tokio::spawn(serve(listeners, service.unwrap(), std::future::pending()));
     let mut person = Person::new();

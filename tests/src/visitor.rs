@@ -104,6 +104,17 @@ impl Visitor {
     }
 
     async fn send(&mut self, method: Method, path: &str, json: Option<String>) -> Page {
+        self.send_with(method, path, &[], json).await
+    }
+
+    /// What the page's script sends to the SPA, with these headers and this JSON as well.
+    pub async fn send_with(
+        &mut self,
+        method: Method,
+        path: &str,
+        more: &[(&str, &str)],
+        json: Option<String>,
+    ) -> Page {
         let meta =
             |name| html::attribute(&self.page.body, ("name", name), "content").unwrap_or_default();
         let (token, account) = (meta("session-token"), meta("account"));
@@ -111,6 +122,7 @@ impl Visitor {
         if json.is_some() {
             headers.push(("content-type", "application/json"));
         }
+        headers.extend(more);
         self.person
             .fetch(&self.page, method, path, &headers, json)
             .await

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 use url::Url;
 
+use super::network::is_beyond_loopback;
 use super::{DownstreamApiConfig, MiddleTierConfig, Network, SpaBackendConfig};
 use crate::loopback::is_loopback;
 
@@ -96,6 +97,9 @@ pub trait ServiceConfig: DeserializeOwned {
 
     /// How the service is reached.
     fn network(&self) -> Network<'_>;
+
+    /// Where flow events are served, if they are.
+    fn flow_events_at(&self) -> Option<&str>;
 }
 
 impl ServiceConfig for SpaBackendConfig {
@@ -112,6 +116,7 @@ impl ServiceConfig for SpaBackendConfig {
                 .iter()
                 .map(|msal| ("msal.middle_tier", &msal.middle_tier)),
         );
+        urls.extend(self.flow_sources.iter().map(|url| ("flow_sources", url)));
         urls
     }
 
@@ -121,6 +126,10 @@ impl ServiceConfig for SpaBackendConfig {
             tls: self.tls.as_ref(),
             trusted_proxies: &self.trusted_proxies,
         }
+    }
+
+    fn flow_events_at(&self) -> Option<&str> {
+        self.flow_events.then_some(&*self.listen)
     }
 }
 
@@ -147,6 +156,10 @@ impl ServiceConfig for MiddleTierConfig {
             trusted_proxies: &self.trusted_proxies,
         }
     }
+
+    fn flow_events_at(&self) -> Option<&str> {
+        self.flow_events.then_some(&*self.listen)
+    }
 }
 
 impl ServiceConfig for DownstreamApiConfig {
@@ -162,6 +175,10 @@ impl ServiceConfig for DownstreamApiConfig {
             tls: self.tls.as_ref(),
             trusted_proxies: &self.trusted_proxies,
         }
+    }
+
+    fn flow_events_at(&self) -> Option<&str> {
+        self.flow_events.then_some(&*self.listen)
     }
 }
 
@@ -226,6 +243,15 @@ fn parse<T: ServiceConfig>(
             key,
             problem,
         })?;
+    }
+    if config
+        .flow_events_at()
+        .is_some_and(is_beyond_loopback)
+    {
+        return Err(ConfigError::Key {
+            path: path.into(),
+            problem: "`flow_events` is for services that `listen` on this machine only".into(),
+        });
     }
     Ok(config)
 }
@@ -596,6 +622,28 @@ mod tests {
         let below = [("MIDDLE_TIER__CLIENT_ID__X", "s3cret-value")];
         let error = middle_tier(GOOD, &below).unwrap_err().to_string();
         assert!(error.contains("MIDDLE_TIER__CLIENT_ID__X"), "{error}");
+    }
+
+    #[test]
+    fn flow_events_stay_on_this_machine() {
+        let on = |listen: &str| {
+            let text = GOOD.replace("localhost:5000", listen);
+            middle_tier(&text, &[("MIDDLE_TIER__FLOW_EVENTS", "true")])
+        };
+        for listen in ["localhost:5000", "127.0.0.1:5000", "[::1]:0"] {
+            assert!(on(listen).unwrap().flow_events, "{listen}");
+        }
+        for listen in [
+            "0.0.0.0:5000",
+            "192.0.2.1:5000",
+            "[::]:5000",
+            "localhost.example:5000",
+        ] {
+            let error = on(listen).unwrap_err().to_string();
+            assert!(error.contains("flow_events"), "{listen}: {error}");
+            let text = GOOD.replace("localhost:5000", listen);
+            assert!(!middle_tier(&text, &[]).unwrap().flow_events, "{listen}");
+        }
     }
 
     #[test]

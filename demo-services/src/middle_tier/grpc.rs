@@ -18,6 +18,7 @@ use url::Url;
 use super::{DEADLINE, caller, trace};
 use crate::{
     downstream_rpc::{DescribeRequest, DownstreamClient},
+    flow_events::{Inside, Outside},
     trust::Trust,
 };
 
@@ -42,7 +43,7 @@ pub(super) fn channel(downstream: &Url, trust: &Trust) -> Result<Channel, Config
 }
 
 pub(super) async fn call(
-    channel: OnBehalfOf<Channel, Tee<Body>>,
+    channel: Outside<OnBehalfOf<Inside<Channel>, Tee<Body>>>,
     method: &'static str,
     incoming: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, BoxError> {

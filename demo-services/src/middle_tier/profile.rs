@@ -32,7 +32,7 @@ use http::{
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
-use tower::ServiceExt as _;
+use tower::{Layer as _, ServiceExt as _};
 use tower_bearer::{
     Authority, BoxError, CloneBody, ConfidentialClient, ConfigError, Credential, HttpClient,
     OnBehalfOf, OnBehalfOfExt as _, Target,
@@ -43,6 +43,7 @@ use super::profile_gate::Gate;
 use super::profile_refusal::{Refusal, Wanted};
 use super::{answer, caller, client, join, trace};
 use crate::config::MiddleTierConfig;
+use crate::flow_events::{FlowEvents, Inside, Lane, Outside};
 use crate::problem::CorrelationId;
 use crate::routes::Routes;
 
@@ -56,7 +57,7 @@ const ARRIVAL: Duration = Duration::from_secs(10);
 const SELECT: &str = "/v1.0/me?$select=id,displayName,givenName,surname,mail,userPrincipalName";
 
 /// Graph, called for whom the request names.
-type Graph = OnBehalfOf<HttpClient, CloneBody>;
+type Graph = Outside<OnBehalfOf<Inside<HttpClient>, CloneBody>>;
 
 /// The three routes' service.
 #[derive(Clone)]
@@ -94,14 +95,17 @@ pub(super) fn routes(
     authority: &Authority,
     me: &ConfidentialClient,
     credential: Credential,
+    events: &FlowEvents,
 ) -> Result<Routes, ConfigError> {
     let Some(part) = &config.profile else {
         return Ok(routes);
     };
     let graph = |scope: &str| -> Result<Graph, ConfigError> {
         let target = Target::origin(&part.graph.origin().ascii_serialization())?;
-        let layer = me.on_behalf_of([scope], target)?.replay(CloneBody);
-        Ok(layer.wrap(client(&part.graph, &config.trust)?))
+        let exchange = me.on_behalf_of([scope], target)?.replay(CloneBody);
+        let way = [Lane::MiddleTier, Lane::Graph];
+        let watched = events.watch(way, [scope], exchange);
+        Ok(watched.layer(client(&part.graph, &config.trust)?))
     };
     let profiles = Profiles {
         gate: Gate::new(authority, &config.client_id, credential, &part.gate_scope)?,

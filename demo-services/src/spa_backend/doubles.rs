@@ -47,6 +47,8 @@ pub(super) fn config(authority: &str, middle_tier: &str) -> SpaBackendConfig {
         trusted_proxies: Default::default(),
         msal: None,
         trust: Trust::default(),
+        flow_events: false,
+        flow_sources: Vec::new(),
     }
 }
 

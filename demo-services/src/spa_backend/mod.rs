@@ -14,9 +14,10 @@
 //! | `ANY /api/{rest}` | `/{rest}` of the middle tier with the session's token, so `/api/api`, `/api/secure` and `/api/grpc/api` |
 //! | `POST /api/ops/{id}` | runs a kept operation at most once; answers as the call itself |
 //! | `GET /msal`, `/msal/redirect`, `/msal/{name}` | the page of the other way to be a client, MSAL.js in the browser; only with `[msal]` |
+//! | `POST /flows`, `GET /flows/{id}` | begins a flow, tells what happened in it; with `flow_events` only |
 //! | `GET /healthz`, `GET /readyz` | alive; authority and middle tier reachable |
 //!
-//! `/api/*` and `/auth/sign-out` need the session cookie, the header `X-Session-Token` of `GET /session`, and an `Origin` or
+//! `/api/*`, `/flows` and `/auth/sign-out` need the session cookie, the header `X-Session-Token` of `GET /session`, and an `Origin` or
 //! `Sec-Fetch-Site` of this origin; `X-Account`, when sent, must be the session's `account` (409 `account_changed` otherwise).
 //! Refusals there are `application/problem+json` with `error`, `detail`, perhaps `go` (where to navigate) and `correlation_id`.
 //!
@@ -30,6 +31,7 @@
 //! |---|---|---|
 //! | sign-ins under way | 10 000, 8 in one browser; the oldest go first | 10 minutes |
 //! | sessions with their tokens | 10 000, the least recently used go first | 1 hour idle, 8 hours in all |
+//! | flows, with their events | 50 a session, of 2 000 sessions; events of 500 flows | 15 minutes |
 //! | kept operations | 5 a session, 64 KiB a body, 64 MiB in all | 10 minutes |
 
 mod api;
@@ -41,6 +43,7 @@ mod demand;
 #[cfg(test)]
 mod doubles;
 mod flow;
+mod flows;
 mod guard;
 mod health;
 mod id_token;
@@ -62,6 +65,7 @@ mod sign_in;
 mod sign_out;
 #[cfg(test)]
 mod stories;
+mod token_events;
 mod tokens;
 mod transactions;
 mod vault;
@@ -78,6 +82,7 @@ pub use self::settings::ConfigError;
 
 use self::authority::Authority;
 use self::cookies::Cookies;
+use self::flows::Flows;
 use self::proxy::MiddleTier;
 use self::settings::Settings;
 use self::transactions::Transactions;
@@ -105,6 +110,7 @@ struct App {
     middle_tier: MiddleTier,
     transactions: Transactions,
     vault: Vault,
+    flows: Flows,
     room: Arc<Semaphore>,
     demo_users: Vec<DemoUser>,
 }
@@ -136,11 +142,19 @@ pub fn router_with_demo_users(
         middle_tier: MiddleTier::new(&settings)?,
         transactions: Transactions::new(),
         vault: Vault::new(),
+        flows: Flows::new(&settings)?,
         room: Arc::new(Semaphore::new(ROOM)),
         demo_users,
         settings,
     });
-    Ok(Router::new()
+    let router = if app.flows.is_on() {
+        Router::new()
+            .route("/flows", post(flows::begin))
+            .route("/flows/{id}", get(flows::show))
+    } else {
+        Router::new()
+    };
+    Ok(router
         .route("/", get(pages::start))
         .route("/id-token", get(pages::id_token))
         .route("/profile", get(profile::page))

@@ -34,6 +34,10 @@ pub(super) struct Settings {
     pub(super) trusted_proxies: TrustedProxies,
     /// Whose certificates are taken from authority and middle tier.
     pub(super) trust: Trust,
+    /// Keep flow events.
+    pub(super) flow_events: bool,
+    /// The services that have more of them.
+    pub(super) flow_sources: Vec<Url>,
 }
 
 /// The configuration cannot be used; the text names the key.
@@ -106,6 +110,12 @@ impl Settings {
             middle_tier: service_url("middle_tier", &config.middle_tier)?,
             secure_cookies: !config.insecure_cookies,
             trust: config.trust.clone(),
+            flow_events: config.flow_events,
+            flow_sources: config
+                .flow_sources
+                .iter()
+                .map(|url| service_url("flow_sources", url))
+                .collect::<Result<_, _>>()?,
         })
     }
 
@@ -219,7 +229,7 @@ mod tests {
     #[test]
     fn each_unusable_value_is_named() {
         type Spoil = fn(&mut SpaBackendConfig);
-        let cases: [(&str, Spoil); 8] = [
+        let cases: [(&str, Spoil); 9] = [
             ("base_url", |c| {
                 c.base_url = "http://localhost:3000/app".parse().unwrap()
             }),
@@ -238,6 +248,9 @@ mod tests {
             }),
             ("client_id", |c| {
                 c.client_id = "Enter_the_Application_Id_Here".into()
+            }),
+            ("flow_sources", |c| {
+                c.flow_sources = vec!["http://api.example".parse().unwrap()]
             }),
             ("scope", |c| c.scope = "api://a/b api://c/d".into()),
         ];
