@@ -9,7 +9,9 @@ use tokio::{sync::watch, task::JoinSet};
 use url::Url;
 
 use crate::{
-    config::{AuthorityConfig, DownstreamApiConfig, MiddleTierConfig, SpaBackendConfig},
+    config::{
+        AuthorityConfig, DownstreamApiConfig, MiddleTierConfig, ResponseMode, SpaBackendConfig,
+    },
     downstream_api, middle_tier,
     spa_backend::{self, DemoUser},
 };
@@ -203,10 +205,14 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
             base_url: spa.clone(),
             authority: config,
             client_id: spa_app.client_id.to_string(),
-            client_secret: secret(spa_app)?,
+            client_secret: Some(secret(spa_app)?),
+            client_certificate: None,
+            response_mode: ResponseMode::Query,
+            id_token_hint: false,
             scope: full_scope(middle_app)?,
             middle_tier: middle_tier_url.clone(),
             insecure_cookies: false,
+            sessions: None,
         },
         users.collect(),
     )
