@@ -189,7 +189,9 @@ impl Authority {
         })?;
         let mut form = form.to_vec();
         form.push(("client_id", &self.client_id));
-        form.extend(proof.fields().map(|(name, value)| (name, value)));
+        for (name, value) in proof.fields() {
+            form.push((name, value));
+        }
         let response = self
             .http
             .post(endpoint.clone())

@@ -166,19 +166,20 @@ impl Operations {
     /// Hands an operation out, once, to the account that made it.
     pub(super) async fn take(&self, id: &str, account: &Account) -> Result<Operation, Gone> {
         let name = self.name(id);
-        let sent = Kind::Sent.key(&name);
-        let kept = self.peek(id).await?;
-        let Some(_) = kept.filter(|operation| operation.account.is(account)) else {
+        let (kept, sent) = (Kind::Operation.key(&name), Kind::Sent.key(&name));
+        let theirs = self.peek(id).await?;
+        let taken: Option<Record> = match theirs.filter(|kept| kept.account.is(account)) {
+            Some(_) => self.records.take(kept).await?,
+            None => None,
+        };
+        let Some(operation) = taken.and_then(Record::operation) else {
             let is_sent: Option<bool> = self.records.get(sent, None).await?;
             return Err(is_sent.map_or(Gone::Unknown, |_| Gone::Sent));
         };
-        // Noted first, so that whoever comes second knows for sure.
-        if !self.records.put_if_absent(sent, &true, REMEMBERED).await? {
-            return Err(Gone::Sent);
-        }
-        let taken: Option<Record> = self.records.take(Kind::Operation.key(&name)).await?;
+        // Nobody else can have it now; without the note the others are told that it is unknown.
+        let _ = self.records.put(sent, &true, REMEMBERED).await;
         self.unlist(id).await;
-        taken.and_then(Record::operation).ok_or(Gone::Unknown)
+        Ok(operation)
     }
 
     /// Forgets an operation unsent.

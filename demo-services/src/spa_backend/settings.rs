@@ -61,9 +61,14 @@ pub enum ConfigError {
         "{0} cannot be used: it must be a PEM file that is there, with an RSA certificate and its private key"
     )]
     Certificate(&'static str),
-    /// Where sessions are kept cannot be made out.
-    #[error("sessions: {0}")]
-    Sessions(#[source] tower_bearer::ConfigError),
+    /// No URL of a Redis.
+    #[error("sessions.redis must be a URL redis://, rediss:// or redis+unix:// without a fragment")]
+    Redis,
+    /// A sealing secret that is too short, one byte over and over, or there twice.
+    #[error(
+        "sessions.sealing_secret must be 32 random bytes or more, and another than sessions.previous_sealing_secret"
+    )]
+    SealingSecret,
     /// The HTTP client could not be made.
     #[error("the HTTP client cannot be made")]
     HttpClient(#[from] reqwest::Error),
@@ -156,9 +161,9 @@ pub(super) fn records(config: &SpaBackendConfig) -> Result<Records, ConfigError>
     let Some(shared) = &config.sessions else {
         return Ok(Records::new(MemoryStore::new()));
     };
-    let keys = shared.keys().map_err(ConfigError::Sessions)?;
+    let keys = shared.keys().map_err(|_| ConfigError::SealingSecret)?;
     let store = RedisStore::new(&shared.redis, keys, shared.timeout());
-    Ok(Records::new(store.map_err(ConfigError::Sessions)?))
+    Ok(Records::new(store.map_err(|_| ConfigError::Redis)?))
 }
 
 fn service_url(key: &'static str, url: &Url) -> Result<Url, ConfigError> {
@@ -271,13 +276,13 @@ mod tests {
                 "response_mode \"form_post\" does not go with insecure_cookies",
                 |c| (c.response_mode, c.insecure_cookies) = (ResponseMode::FormPost, true),
             ),
-            ("sessions: ", |c| {
+            ("sessions.redis", |c| {
                 c.sessions = Some(sessions("http://r", SECRET))
             }),
-            ("sessions: ", |c| {
+            ("sessions.sealing_secret", |c| {
                 c.sessions = Some(sessions("redis://r", "short"))
             }),
-            ("sessions: ", |c| {
+            ("sessions.sealing_secret", |c| {
                 let mut sessions = sessions("redis://r", SECRET);
                 sessions.previous_sealing_secret = Some(SECRET.into());
                 c.sessions = Some(sessions)

@@ -1061,20 +1061,3 @@ async fn the_id_token_goes_back_only_to_an_authority_that_wants_it() {
         assert_eq!(param(&go, "id_token_hint").split('.').count() == 3, wanted);
     }
 }
-
-#[tokio::test]
-async fn a_flood_of_sign_ins_signs_nobody_out() {
-    let stage = Stage::new().await;
-    let mut browser = stage.signed_in("alice").await;
-    stage.middle_tier.challenge(401, &challenge("c1"));
-    let kept = browser.fetch(Method::GET, "/api/secure", "").await.go();
-    for _ in 0..10_500 {
-        let sent = stage.browser().get("/auth/sign-in").await;
-        assert_eq!(sent.status, StatusCode::SEE_OTHER);
-    }
-    assert_eq!(browser.draw_page().await["signed_in"], true);
-    let landed = browser.sign_in(&kept, "alice").await;
-    let run = landed.location().replace("/?op=", "/api/ops/");
-    let page = browser.fetch(Method::POST, &run, "").await;
-    assert_eq!(page.status, StatusCode::OK);
-}

@@ -375,4 +375,21 @@ mod tests {
         assert!(twice.names_issuer && twice.issuer.is_none());
         assert!(!answer("code=a").names_issuer);
     }
+
+    #[tokio::test]
+    async fn a_flood_of_sign_ins_forgets_the_oldest_of_them_and_no_session() {
+        let records = Records::new(MemoryStore::new());
+        let seat = Kind::Seat.key("alice");
+        records.put(seat, &"her seat", LIFETIME).await.unwrap();
+        let transactions = Transactions::new(records.clone());
+        let first = begin(&transactions).await;
+        let mut last = begin(&transactions).await;
+        for _ in 0..11_000 {
+            last = begin(&transactions).await;
+        }
+        assert!(!ends(&transactions, &first.id, &first.browser).await);
+        assert!(ends(&transactions, &last.id, &last.browser).await);
+        let seat: Option<String> = records.get(seat, None).await.unwrap();
+        assert_eq!(seat.as_deref(), Some("her seat"));
+    }
 }

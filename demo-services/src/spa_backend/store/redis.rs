@@ -12,9 +12,10 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use futures_util::future::Shared;
 use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult,
-    pipe,
+    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, IntoConnectionInfo as _, Pipeline,
+    RedisError, RedisResult, pipe,
 };
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use tokio::time::timeout;
@@ -74,8 +75,11 @@ impl RedisStore {
     ) -> Result<Self, tower_bearer::ConfigError> {
         // Which URLs are taken, and what cryptography TLS uses, is the library's matter.
         tower_bearer::RedisStore::connect(url.expose_secret())?;
-        let client =
-            Client::open(url.expose_secret()).map_err(|_| tower_bearer::ConfigError::StoreUrl)?;
+        let unusable = |_| tower_bearer::ConfigError::StoreUrl;
+        let connection = url.expose_secret().into_connection_info();
+        let without_delay = TcpSettings::default().set_nodelay(true);
+        let connection = connection.map_err(unusable)?;
+        let client = Client::open(connection.set_tcp_settings(without_delay)).map_err(unusable)?;
         Ok(Self {
             client,
             keys,

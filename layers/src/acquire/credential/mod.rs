@@ -123,6 +123,23 @@ impl fmt::Debug for Credential {
 mod tests {
     use super::Credential;
 
+    #[tokio::test]
+    async fn a_proof_has_the_fields_of_the_form_and_shows_none() {
+        let endpoint = "https://login.example/token".parse().unwrap();
+        let secret = Credential::secret("hush").unwrap();
+        let proof = secret.prove("client", &endpoint, 0).await.unwrap();
+        let fields: Vec<_> = proof.fields().collect();
+        assert_eq!(fields, [("client_secret", "hush")]);
+        assert_eq!(format!("{proof:?}"), "Proof { .. }");
+
+        let signed = Credential::assertion(|_| async { Ok("signed".into()) });
+        let proof = signed.prove("client", &endpoint, 0).await.unwrap();
+        let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+        let fields: Vec<_> = proof.fields().collect();
+        assert_eq!(fields[0], ("client_assertion_type", kind));
+        assert_eq!(fields[1], ("client_assertion", "signed"));
+    }
+
     #[test]
     fn empty_secret_is_refused_and_none_is_shown() {
         assert!(Credential::secret("").is_err());
