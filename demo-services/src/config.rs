@@ -8,7 +8,8 @@ pub use allowed_origins::{AllowedOrigins, OriginError};
 pub use load::{ConfigError, ServiceConfig, load};
 pub use network::{Network, NetworkError, TlsConfig};
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
@@ -43,8 +44,16 @@ pub struct SpaBackendConfig {
     pub authority: AuthorityConfig,
     /// Application (client) id of the SPA backend.
     pub client_id: String,
-    /// Its client secret.
-    pub client_secret: SecretString,
+    /// Its client secret; this or `client_certificate`.
+    pub client_secret: Option<SecretString>,
+    /// Its certificate, instead of the secret.
+    pub client_certificate: Option<ClientCertificateConfig>,
+    /// How the authority answers: `query`, or `form_post`, which keeps codes out of addresses.
+    #[serde(default)]
+    pub response_mode: ResponseMode,
+    /// Keep the ID token, sealed, and send it as `id_token_hint` at sign-out, for authorities that ask for it. Entra does not.
+    #[serde(default)]
+    pub id_token_hint: bool,
     /// The one scope of the middle tier that is asked for, `api://.../user_impersonation`.
     pub scope: String,
     /// Base URL of the middle tier.
@@ -68,6 +77,8 @@ pub struct SpaBackendConfig {
     /// Base URLs of the services whose events are joined with ours.
     #[serde(default)]
     pub flow_sources: Vec<Url>,
+    /// Where several instances share their sessions; each has its own, in memory, without it.
+    pub sessions: Option<SessionsConfig>,
 }
 
 /// The page `/msal`: MSAL.js in the browser as a public client that calls the middle tier itself.
@@ -83,6 +94,43 @@ pub struct MsalConfig {
     pub scope: String,
     /// The URL at which browsers reach the middle tier, whose `allowed_origins` must name this service.
     pub middle_tier: Url,
+}
+
+/// A certificate that is registered with the authority, and its private key (RSA), as PEM files. Relative paths begin where the
+/// process was started.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientCertificateConfig {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// Its private key, PKCS #8 or PKCS #1.
+    pub private_key: PathBuf,
+}
+
+/// How the authority's answer reaches the redirect URI.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResponseMode {
+    /// In its query.
+    #[default]
+    Query,
+    /// In a form that the browser posts there.
+    FormPost,
+}
+
+/// A Redis in which sessions are kept, sealed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionsConfig {
+    /// `redis://`, `rediss://` (TLS) or `redis+unix://`; may hold a password.
+    pub redis: SecretString,
+    /// Seals the sessions, the same for all instances: `openssl rand -base64 32`.
+    pub sealing_secret: SecretString,
+    /// Another one that still opens what it sealed. To replace the secret without signing anybody out: give all instances the new one
+    /// here, then exchange the two, and leave the old one out eight hours later.
+    pub previous_sealing_secret: Option<SecretString>,
+    /// How long a request waits for each answer of Redis, in milliseconds; 1000 by default, 10 to 5000.
+    pub timeout_ms: Option<u64>,
 }
 
 /// Configuration of the middle tier.
@@ -210,6 +258,32 @@ impl SharedTokensConfig {
             Some(timeout) => tokens.timeout(Duration::from_millis(timeout)),
             None => tokens,
         })
+    }
+}
+
+impl SessionsConfig {
+    /// The keys that seal and open.
+    pub(crate) fn keys(&self) -> Result<SealingKeys, tower_bearer::ConfigError> {
+        let keys = SealingKeys::new(self.sealing_secret.expose_secret().as_bytes())?;
+        match &self.previous_sealing_secret {
+            Some(previous) => keys.and_previous(previous.expose_secret().as_bytes()),
+            None => Ok(keys),
+        }
+    }
+
+    /// The longest wait for an answer.
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms.unwrap_or(1000).clamp(10, 5000))
+    }
+}
+
+impl ResponseMode {
+    /// The value of `response_mode`.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Query => "query",
+            Self::FormPost => "form_post",
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use url::Url;
 use crate::{
     config::{
         AllowedOrigins, AuthorityConfig, DownstreamApiConfig, MiddleTierConfig, MsalConfig,
-        ProfileConfig, SpaBackendConfig,
+        ProfileConfig, ResponseMode, SpaBackendConfig,
     },
     downstream_api,
     how_to_trust::{how_to_trust, shell_word},
@@ -285,7 +285,10 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
             base_url: spa.clone(),
             authority: config,
             client_id: spa_app.client_id.to_string(),
-            client_secret: secret(spa_app)?,
+            client_secret: Some(secret(spa_app)?),
+            client_certificate: None,
+            response_mode: ResponseMode::Query,
+            id_token_hint: false,
             scope: full_scope(middle_app)?,
             middle_tier: middle_tier_url.clone(),
             insecure_cookies: false,
@@ -295,6 +298,7 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
             trust,
             flow_events: true,
             flow_sources: vec![middle_tier_url.clone(), downstream_url.clone()],
+            sessions: None,
         },
         users.collect(),
     )

@@ -138,7 +138,11 @@ fn spa(base_url: &str, trusted_proxies: TrustedProxies) -> Router {
         base_url: base_url.parse().unwrap(),
         authority: authority(),
         client_id: CLIENT.into(),
-        client_secret: "unused".into(),
+        client_secret: Some("unused".into()),
+        client_certificate: None,
+        response_mode: Default::default(),
+        id_token_hint: false,
+        sessions: None,
         scope: "api://m/user_impersonation".into(),
         middle_tier: NOBODY.parse().unwrap(),
         insecure_cookies: false,
@@ -556,7 +560,7 @@ async fn the_files_of_the_guide_belong_together() {
     let middle: MiddleTierConfig = local("middle-tier.toml");
     let downstream: DownstreamApiConfig = local("downstream-api.toml");
     for (name, id, secret) in [
-        ("spa-backend", &spa.client_id, Some(&spa.client_secret)),
+        ("spa-backend", &spa.client_id, spa.client_secret.as_ref()),
         (
             "middle-tier",
             &middle.client_id,

@@ -139,8 +139,8 @@ struct Readme;
 pub use self::acquire::RedisStore;
 pub use self::acquire::{
     AssertionFuture, AssertionRequest, Certificate, ClientAssertion, ConfidentialClient,
-    Credential, LongRunning, OnBehalfOfError, OnBehalfOfErrorKind, SealingKeys, SharedTokens,
-    StoreFuture, TokenSource, TokenStore,
+    Credential, LongRunning, OnBehalfOfError, OnBehalfOfErrorKind, Proof, SealingKeys,
+    SharedTokens, StoreFuture, TokenSource, TokenStore,
 };
 pub use self::algorithm::Algorithm;
 pub use self::authority::{Authority, AuthorityBuilder, Cloud};

@@ -3,7 +3,9 @@
 use std::net::TcpListener;
 
 use demo_services::{
-    config::{AuthorityConfig, DownstreamApiConfig, MiddleTierConfig, SpaBackendConfig},
+    config::{
+        AuthorityConfig, DownstreamApiConfig, MiddleTierConfig, ResponseMode, SpaBackendConfig,
+    },
     demo::{self, DemoError, DemoOptions},
     downstream_api, middle_tier, spa_backend,
 };
@@ -158,7 +160,10 @@ async fn the_page_starts_without_its_authority_and_says_so() {
             tenant: "11111111-2222-3333-4444-555555555555".into(),
         },
         client_id: "5ba00000-0000-4000-8000-000000003000".into(),
-        client_secret: "unused".into(),
+        client_secret: Some("unused".into()),
+        client_certificate: None,
+        response_mode: ResponseMode::Query,
+        id_token_hint: false,
         scope: "api://middle-tier/user_impersonation".into(),
         middle_tier: NOBODY.parse().unwrap(),
         insecure_cookies: false,
@@ -168,6 +173,7 @@ async fn the_page_starts_without_its_authority_and_says_so() {
         trust: Default::default(),
         flow_events: false,
         flow_sources: Vec::new(),
+        sessions: None,
     });
     tokio::spawn(serve(listeners, service.unwrap(), std::future::pending()));
     let mut person = Person::new();

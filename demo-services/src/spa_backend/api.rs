@@ -8,7 +8,7 @@ use axum::extract::{Extension, Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT_LANGUAGE, CONTENT_TYPE};
 use http::{HeaderName, Method, StatusCode};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use super::App;
@@ -21,7 +21,8 @@ use super::operations::{Gone, Operation};
 use super::outbound::NoAnswer;
 use super::problem::Problem;
 use super::proxy::{Answer, Call};
-use super::vault::Seat;
+use super::store::StoreError;
+use super::vault::{NoToken, Seat};
 
 /// Largest request body that is passed on, and kept if the call has to wait.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -99,7 +100,8 @@ pub(super) async fn repeat(
     let taken = caller
         .seat
         .operations()
-        .take(&id, &caller.seat.account, Instant::now());
+        .take(&id, &caller.seat.account)
+        .await;
     match taken {
         Ok(operation) => {
             let own = flow;
@@ -117,6 +119,7 @@ pub(super) async fn repeat(
             let detail = "This operation is not kept any more: it was not sent, or its outcome is unknown. It is not sent again.";
             Err(Problem::new(StatusCode::GONE, "operation_unknown", detail))
         }
+        Err(Gone::Away) => Err(Problem::sessions_away()),
     }
 }
 
@@ -158,10 +161,12 @@ async fn send(
             .await
         {
             Ok(access) => access,
-            Err(error) => match Demand::of(&error) {
-                Some(demand) => return Err(hold(app, seat, operation, demand)),
+            Err(NoToken::Authority(error)) => match Demand::of(&error) {
+                Some(demand) => return Err(hold(seat, operation, demand).await),
                 None => return Err(no_token(&error)),
             },
+            Err(NoToken::Store(_)) => return Err(Problem::sessions_away()),
+            Err(NoToken::Ended) => return Err(Problem::signed_out()),
         };
         let answer = app
             .middle_tier
@@ -174,12 +179,12 @@ async fn send(
             .await
             .map_err(|error| no_answer(error, &operation.call))?;
         if let Some(demand) = Demand::read(answer.status, &answer.headers) {
-            return Err(hold(app, seat, operation, demand));
+            return Err(hold(seat, operation, demand).await);
         }
         match (answer.status, refused) {
             (StatusCode::UNAUTHORIZED, None) => refused = Some(access.generation),
             (StatusCode::UNAUTHORIZED, Some(_)) => {
-                return Err(hold(app, seat, operation, Demand::SignIn));
+                return Err(hold(seat, operation, Demand::SignIn).await);
             }
             (status, _) if status.is_redirection() && status != StatusCode::NOT_MODIFIED => {
                 return Err(Problem::new(
@@ -194,21 +199,23 @@ async fn send(
 }
 
 /// Keeps an operation until its demand is satisfied.
-fn hold(app: &App, seat: &Seat, mut operation: Operation, demand: Demand) -> Problem {
+async fn hold(seat: &Seat, mut operation: Operation, demand: Demand) -> Problem {
     if operation.meet(demand.clone()).is_err() {
         let detail = "The API still asks for the same after you have signed in for it. The operation was given up and not carried out.";
         return Problem::new(StatusCode::FORBIDDEN, "step_up_failed", detail);
     }
-    if !operation.reserve(&app.room) {
-        return Problem::new(
+    match seat.operations().keep(&operation).await {
+        Ok(id) => {
+            tracing::info!(demand = demand.error(), "an operation waits for its person");
+            Problem::interaction(&demand, &id)
+        }
+        Err(StoreError::Full) => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "busy",
             "Too many operations wait at this moment. Yours was not carried out; try again.",
-        );
+        ),
+        Err(StoreError::Away) => Problem::sessions_away(),
     }
-    tracing::info!(demand = demand.error(), "an operation waits for its person");
-    let id = seat.operations().keep(operation, Instant::now());
-    Problem::interaction(&demand, &id)
 }
 
 fn no_token(error: &AuthorityError) -> Problem {

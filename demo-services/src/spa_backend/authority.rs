@@ -8,7 +8,8 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 use reqwest::{Client, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
-use tower_bearer::ClaimsRequest;
+use tower_bearer::clock::{Clock, SystemClock};
+use tower_bearer::{ClaimsRequest, Credential};
 use url::Url;
 
 use super::metadata::Metadata;
@@ -35,7 +36,7 @@ const PROOF_TIMEOUT: Duration = Duration::from_secs(3);
 pub(super) struct Authority {
     issuer: String,
     client_id: String,
-    client_secret: SecretString,
+    credential: Credential,
     http: Client,
     known: Mutex<Known>,
 }
@@ -73,7 +74,7 @@ impl Authority {
         Ok(Self {
             issuer: settings.issuer.clone(),
             client_id: settings.client_id.clone(),
-            client_secret: settings.client_secret.clone(),
+            credential: settings.credential.clone(),
             http: outbound::client(&target, TIMEOUT, &settings.trust)?,
             known: Mutex::default(),
         })
@@ -183,14 +184,21 @@ impl Authority {
 
     async fn tokens(self: &Arc<Self>, form: &[(&str, &str)]) -> Result<Tokens, AuthorityError> {
         let metadata = self.metadata().await?;
-        let client = [
-            ("client_id", self.client_id.as_str()),
-            ("client_secret", self.client_secret.expose_secret()),
-        ];
-        let form: Vec<_> = form.iter().chain(&client).collect();
+        let endpoint = &metadata.token_endpoint;
+        let now = SystemClock.now();
+        let proof = self.credential.prove(&self.client_id, endpoint, now);
+        let proof = proof.await.map_err(|error| {
+            tracing::error!(%error, "this client cannot prove itself");
+            AuthorityError::Misconfigured
+        })?;
+        let mut form = form.to_vec();
+        form.push(("client_id", &self.client_id));
+        for (name, value) in proof.fields() {
+            form.push((name, value));
+        }
         let response = self
             .http
-            .post(metadata.token_endpoint.clone())
+            .post(endpoint.clone())
             .header("accept", "application/json")
             .form(&form)
             .send()

@@ -1,40 +1,66 @@
-//! `GET /auth/callback`: what the authority sends the browser back with.
+//! `/auth/callback`: what the authority sends the browser back with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::HeaderMap;
 use http::header::SET_COOKIE;
-use tokio::time::Instant;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::timeout;
+use url::form_urlencoded::byte_serialize;
+use uuid::Uuid;
 
 use super::App;
 use super::authority::AuthorityError;
 use super::cookies::Cookies;
 use super::id_token::{self, IdToken};
 use super::message::{Message, Way};
-use super::operations::Operation;
 use super::query::Params;
-use super::session::Visitor;
+use super::session::{SessionError, Visitor};
 use super::tokens::Tokens;
-use super::transactions::{self, Purpose, Transaction};
+use super::transactions::{self, Answer, Purpose, Transaction};
+use super::vault::NoToken;
+use crate::config::ResponseMode;
 
-/// RFC 6749 4.1.2 with RFC 9207. `error_description` is not even read.
+/// The longest form that is read, in bytes.
+const FORM_LIMIT: usize = 16 * 1024;
+
+/// The longest that it may take to arrive.
+const FORM_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// `GET`: the end of a sign-in.
 pub(super) async fn receive(
     State(app): State<Arc<App>>,
     visitor: Visitor,
     headers: HeaderMap,
-    answer: Params,
+    query: Params,
 ) -> Response {
-    let Some((transaction, spent)) = begun_here(&app, &headers, &answer) else {
-        return Message::sign_in_unknown(visitor.seat.is_some()).into_response();
+    let unknown = || Message::sign_in_unknown(visitor.seat.is_some()).into_response();
+    let Some((id, browser)) = begun_here(&app, &headers, &query) else {
+        return unknown();
+    };
+    let transactions = &app.transactions;
+    let ended = match app.settings.response_mode {
+        ResponseMode::Query => transactions
+            .end(&id, browser)
+            .await
+            .map(|ended| ended.map(|transaction| (transaction, Answer::read(&query)))),
+        ResponseMode::FormPost => transactions.end_answered(&id, browser).await,
+    };
+    let (transaction, answer) = match ended {
+        Ok(Some(ended)) => ended,
+        Ok(None) => return unknown(),
+        Err(_) => return Message::sessions_away().into_response(),
     };
     let mut response = match finish(&app, &visitor, &transaction, &answer).await {
         Ok(target) => Redirect::to(&target).into_response(),
         Err(message) => message.into_response(),
     };
     if let Ok(cookie) = Cookies::new(app.settings.secure_cookies)
-        .remove_transaction(&spent)
+        .remove_transaction(&id)
         .parse()
     {
         response.headers_mut().append(SET_COOKIE, cookie);
@@ -42,17 +68,39 @@ pub(super) async fn receive(
     response
 }
 
-/// The transaction that this answer ends, if it was begun by this browser and not ended before.
-fn begun_here(
-    app: &App,
-    headers: &HeaderMap,
-    answer: &Params,
-) -> Option<(Arc<Transaction>, String)> {
+/// `POST`: `response_mode=form_post` (OAuth 2.0 Form Post Response Mode). The form comes from the authority's site, so the session's
+/// `Lax` cookie does not come along; the answer is kept, and the browser asks for the end of the sign-in itself.
+pub(super) async fn receive_form(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let arrived = timeout(FORM_TIMEOUT, to_bytes(body, FORM_LIMIT)).await;
+    let Ok(Ok(form)) = arrived else {
+        return Message::too_large().into_response();
+    };
+    let form = Params::parse(&form);
+    let Some((id, browser)) = begun_here(&app, &headers, &form) else {
+        return Message::sign_in_unknown(false).into_response();
+    };
+    let answer = Answer::read(&form);
+    match app.transactions.answer(&id, browser, &answer).await {
+        Ok(true) => {
+            let state = form.one("state").unwrap_or_default();
+            let state: String = byte_serialize(state.as_bytes()).collect();
+            Redirect::to(&format!("/auth/callback?state={state}")).into_response()
+        }
+        Ok(false) => Message::sign_in_unknown(false).into_response(),
+        Err(_) => Message::sessions_away().into_response(),
+    }
+}
+
+/// The id of the transaction that an answer names, and what this browser holds of it.
+fn begun_here<'h>(app: &App, headers: &'h HeaderMap, answer: &Params) -> Option<(String, &'h str)> {
     let cookies = Cookies::new(app.settings.secure_cookies);
     let id = transactions::id(answer.one("state")?);
     let browser = cookies.value(headers, &cookies.transaction_name(&id))?;
-    let transaction = app.transactions.end(&id, browser)?;
-    Some((transaction, id))
+    Some((id, browser))
 }
 
 /// Where to go, or what to say.
@@ -60,7 +108,7 @@ async fn finish(
     app: &App,
     visitor: &Visitor,
     transaction: &Transaction,
-    answer: &Params,
+    answer: &Answer,
 ) -> Result<String, Message> {
     let again = || Way::again(&transaction.purpose);
     let metadata = app
@@ -68,67 +116,78 @@ async fn finish(
         .metadata()
         .await
         .map_err(|error| Message::authority(&error, again()))?;
-    let named = answer.has("iss") || metadata.authorization_response_iss_parameter_supported;
-    if named && answer.one("iss") != Some(&metadata.issuer) {
+    let named = answer.names_issuer || metadata.authorization_response_iss_parameter_supported;
+    if named && answer.issuer.as_ref() != Some(&metadata.issuer) {
         return Err(Message::wrong_authority());
     }
-    if let Some(error) = answer.one("error") {
+    if let Some(error) = &answer.error {
         return Err(Message::refused_by_authority(error, again()));
     }
     let code = answer
-        .one("code")
+        .code
+        .as_ref()
         .ok_or_else(|| Message::authority(&AuthorityError::Unusable, again()))?;
     if let Purpose::StepUp { seat, .. } = &transaction.purpose
         && visitor.seat.as_ref().map(|seat| &seat.id) != Some(seat)
     {
         return Err(Message::session_ended());
     }
-    let back = app
-        .flows
-        .back(visitor.seat.as_deref(), &transaction.purpose);
+    let back = app.flows.back(flow_of(visitor, &transaction.purpose).await);
     let (person, tokens) = back
         .within(redeem(app, transaction, code))
         .await
         .map_err(|error| Message::authority(&error, again()))?;
     match &transaction.purpose {
         Purpose::SignIn(return_to) => {
-            let seat = app.vault.seat(person, &app.settings.scope, tokens);
-            visitor
-                .sit(app, &seat)
-                .await
-                .map_err(|_| Message::internal())?;
+            let seat = app.vault.seat(person, &app.settings.scope, tokens).await;
+            let seat = seat.map_err(SessionError::from)?;
+            visitor.sit(app, &seat).await?;
             tracing::info!("signed in");
             Ok(return_to.as_str().to_owned())
         }
         Purpose::StepUp { operation, .. } => {
             let seat = visitor.seat.as_ref().ok_or_else(Message::session_ended)?;
+            let operations = seat.operations();
             if !person.account.is(&seat.account) {
                 // Their sign-in must not run what this person wanted, nor take this person's session over.
-                seat.operations().discard(operation);
+                let discarded = operations.discard(operation).await;
+                discarded.map_err(SessionError::from)?;
                 tracing::info!("a step-up came back as somebody else: the operation is dropped");
                 return Ok("/?notice=other-account".to_owned());
             }
-            seat.replace(&app.settings.scope, tokens);
+            match seat.replace(&app.settings.scope, tokens).await {
+                Ok(()) => {}
+                Err(NoToken::Ended) => return Err(Message::session_ended()),
+                Err(_) => return Err(Message::sessions_away()),
+            }
             back.signed_in();
             tracing::info!("stepped up");
-            let page = seat
-                .operations()
-                .peek(operation, Instant::now())
-                .map_or("/", Operation::page);
+            let kept = operations.peek(operation).await;
+            let kept = kept.map_err(SessionError::from)?;
+            let page = kept.map_or("/", |kept| kept.page());
             Ok(format!("{page}?op={operation}"))
         }
     }
 }
 
+/// The flow of the operation for which the person was at the authority. Without one the picture lacks the way back, and no more.
+async fn flow_of(visitor: &Visitor, purpose: &Purpose) -> Option<Uuid> {
+    let (Some(seat), Purpose::StepUp { operation, .. }) = (&visitor.seat, purpose) else {
+        return None;
+    };
+    let kept = seat.operations().peek(operation).await;
+    kept.ok().flatten()?.flow
+}
+
 async fn redeem(
     app: &App,
     transaction: &Transaction,
-    code: &str,
+    code: &SecretString,
 ) -> Result<(IdToken, Tokens), AuthorityError> {
     let tokens = app
         .authority
         .redeem_code(
-            code,
+            code.expose_secret(),
             &app.settings.redirect_uri(),
             &transaction.verifier,
             &transaction.scope,

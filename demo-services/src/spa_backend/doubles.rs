@@ -18,12 +18,13 @@ use bytes::Bytes;
 use http::header::{COOKIE, HOST, LOCATION, SET_COOKIE};
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tower::ServiceExt;
 use tower_bearer::clock::{Clock, SystemClock};
 use url::Url;
 
 use super::random;
-use crate::config::{AuthorityConfig, SpaBackendConfig};
+use crate::config::{AuthorityConfig, ResponseMode, SpaBackendConfig};
 use crate::trust::Trust;
 
 pub(super) const TENANT: &str = "11111111-2222-3333-4444-555555555555";
@@ -39,7 +40,10 @@ pub(super) fn config(authority: &str, middle_tier: &str) -> SpaBackendConfig {
             tenant: TENANT.into(),
         },
         client_id: CLIENT.into(),
-        client_secret: "test-secret".to_owned().into(),
+        client_secret: Some("test-secret".into()),
+        client_certificate: None,
+        response_mode: ResponseMode::Query,
+        id_token_hint: false,
         scope: "api://middle/user_impersonation".into(),
         middle_tier: middle_tier.parse().unwrap(),
         insecure_cookies: false,
@@ -49,6 +53,7 @@ pub(super) fn config(authority: &str, middle_tier: &str) -> SpaBackendConfig {
         trust: Trust::default(),
         flow_events: false,
         flow_sources: Vec::new(),
+        sessions: None,
     }
 }
 
@@ -57,6 +62,7 @@ pub(super) struct Stage {
     pub(super) authority: Arc<AuthorityDouble>,
     pub(super) middle_tier: Arc<MiddleTierDouble>,
     pub(super) router: Router,
+    pub(super) config: SpaBackendConfig,
 }
 
 /// Issues what it is asked for; a code says for whom: `<user>.<nonce>.<code challenge>`.
@@ -73,6 +79,8 @@ pub(super) struct AuthorityDouble {
     pub(super) forge: Mutex<bool>,
     /// Refuse to hand out metadata and keys.
     pub(super) away: Mutex<bool>,
+    /// Holds refreshes up until it is opened.
+    pub(super) gate: Mutex<Option<Arc<Semaphore>>>,
     /// How often metadata were asked for.
     pub(super) looked_up: Mutex<usize>,
 }
@@ -122,7 +130,15 @@ impl Stage {
             authority,
             middle_tier,
             router,
+            config,
         }
+    }
+
+    /// Another instance of the service, with another configuration.
+    pub(super) fn instance(&self, change: impl FnOnce(&mut SpaBackendConfig)) -> Router {
+        let mut config = self.config.clone();
+        change(&mut config);
+        super::router(&config).unwrap()
     }
 
     pub(super) fn browser(&self) -> Browser {
@@ -143,7 +159,12 @@ impl Stage {
 
     /// A browser in which `user` is signed in.
     pub(super) async fn signed_in(&self, user: &str) -> Browser {
-        let mut browser = self.browser();
+        self.signed_in_at(&self.router, user).await
+    }
+
+    /// The same at another instance of the service.
+    pub(super) async fn signed_in_at(&self, instance: &Router, user: &str) -> Browser {
+        let mut browser = self.browser_of(instance.clone());
         let landed = browser.sign_in("/auth/sign-in", user).await;
         assert_eq!(landed.location(), "/", "{}", landed.text);
         browser.draw_page().await;
@@ -208,6 +229,23 @@ impl MiddleTierDouble {
 }
 
 impl Browser {
+    /// The balancer sends the next requests to this instance.
+    pub(super) fn at(&mut self, instance: &Router) -> &mut Self {
+        self.router = instance.clone();
+        self
+    }
+
+    /// Another tab of the same browser, with the same page.
+    pub(super) fn tab(&self) -> Self {
+        Self {
+            router: self.router.clone(),
+            cookies: self.cookies.clone(),
+            set_cookies: Vec::new(),
+            account: self.account.clone(),
+            session_token: self.session_token.clone(),
+        }
+    }
+
     pub(super) async fn get(&mut self, path: &str) -> Page {
         self.send(Method::GET, path, &[], "").await
     }
@@ -387,6 +425,10 @@ async fn token(
         forms.push(form.clone());
         forms.len()
     };
+    let gate = authority.gate.lock().unwrap().clone();
+    if let (Some(gate), "refresh_token") = (gate, form["grant_type"].as_str()) {
+        let _ = gate.acquire().await.unwrap();
+    }
     if let Some(refusal) = authority.refusals.lock().unwrap().pop_front() {
         return refusal.into_response_json();
     }

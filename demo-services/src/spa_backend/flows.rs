@@ -26,8 +26,6 @@ use super::guard::Caller;
 use super::outbound;
 use super::problem::Problem;
 use super::settings::{ConfigError, Settings};
-use super::transactions::Purpose;
-use super::vault::Seat;
 use crate::flow_events::{
     Event, FlowEvents, Kind, Lane, Protocol, SignInReason, Trail, claims_of, now,
 };
@@ -190,15 +188,7 @@ impl Flows {
     }
 
     /// It comes back.
-    pub(super) fn back(&self, seat: Option<&Seat>, purpose: &Purpose) -> Back {
-        let flow = match (seat, purpose) {
-            (Some(seat), Purpose::StepUp { operation, .. }) => {
-                let mut operations = seat.operations();
-                let operation = operations.peek(operation, Instant::now());
-                operation.and_then(|operation| operation.flow)
-            }
-            _ => None,
-        };
+    pub(super) fn back(&self, flow: Option<Uuid>) -> Back {
         Back {
             trail: self.trail(flow),
             arrived: now(),

@@ -19,7 +19,7 @@ use super::cookies::Cookies;
 use super::message::Message;
 use super::problem::Problem;
 use super::random;
-use super::session::Visitor;
+use super::session::{Known, Visitor};
 use super::settings::is_loopback;
 use super::vault::Seat;
 
@@ -82,7 +82,7 @@ impl FromRequestParts<Arc<App>> for Caller {
                 "This may only be called by this service's own page.",
             ));
         }
-        let visitor = Visitor::from_request_parts(parts, app).await?;
+        let Known(visitor) = Known::from_request_parts(parts, app).await?;
         let seat = visitor.seat.clone().ok_or_else(Problem::signed_out)?;
         let said = |name: &str| parts.headers.get_all(name).iter();
         let account = seat.account.id();

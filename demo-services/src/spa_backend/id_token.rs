@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tower_bearer::jwt::VerifyError;
 use tower_bearer::{Principal, Resource};
@@ -18,7 +19,7 @@ use crate::config::AuthorityConfig;
 use crate::trust::Trust;
 
 /// A person in a directory.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Account {
     tid: String,
     oid: String,

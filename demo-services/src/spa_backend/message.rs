@@ -56,6 +56,25 @@ impl Message {
         )
     }
 
+    /// Whether somebody is signed in cannot be told at this moment.
+    pub(super) fn sessions_away() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Sessions cannot be reached",
+            "Where this service keeps its sessions does not answer at this moment. Yours is not lost by that, and nothing was sent; \
+             load this page again in a moment.",
+        )
+    }
+
+    pub(super) fn too_large() -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "This answer is too large",
+            "The sign-in service answered more than it may, or the answer broke off. Nothing has been changed.",
+        )
+        .first(Way::sign_in())
+    }
+
     pub(super) fn not_found() -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
@@ -105,7 +124,8 @@ impl Message {
         Self::new(
             StatusCode::BAD_REQUEST,
             "This sign-in is no longer valid",
-            "It was finished already, took longer than ten minutes, was begun in another browser, or cookies are blocked. Nothing has been changed.",
+            "It was finished already, took longer than ten minutes, was begun in another browser, got lost here, or cookies are blocked. \
+             Nothing has been changed, and nothing that waited for it was sent.",
         )
         .first(Way::sign_in())
     }

@@ -6,6 +6,7 @@
 //! | `GET /assets/{name}` | script, style, icon |
 //! | `GET /auth/sign-in?return_to=` | to the authority: code, PKCE S256, state, nonce, `cp1` |
 //! | `GET /auth/callback` | back from it: a session, or fresh tokens for a kept operation |
+//! | `POST /auth/callback` | with `response_mode = "form_post"` only: keeps the answer and leads to the one above |
 //! | `GET /auth/step-up?op=<id>` | to the authority with what the operation's last answer demanded |
 //! | `POST /auth/sign-out` | ends the session; `{"go": "<the authority's end-session URL>"}` |
 //! | `GET /session` | `{"signed_in", "name", "username", "account", "session_token"}` |
@@ -15,7 +16,7 @@
 //! | `POST /api/ops/{id}` | runs a kept operation at most once; answers as the call itself |
 //! | `GET /msal`, `/msal/redirect`, `/msal/{name}` | the page of the other way to be a client, MSAL.js in the browser; only with `[msal]` |
 //! | `POST /flows`, `GET /flows/{id}` | begins a flow, tells what happened in it; with `flow_events` only |
-//! | `GET /healthz`, `GET /readyz` | alive; authority and middle tier reachable |
+//! | `GET /healthz`, `GET /readyz` | alive; authority, middle tier and the store of sessions reachable |
 //!
 //! `/api/*`, `/flows` and `/auth/sign-out` need the session cookie, the header `X-Session-Token` of `GET /session`, and an `Origin` or
 //! `Sec-Fetch-Site` of this origin; `X-Account`, when sent, must be the session's `account` (409 `account_changed` otherwise).
@@ -25,28 +26,39 @@
 //! consent) becomes 401 `step_up_required`, `sign_in_required` or `consent_required` with `go`; the operation is kept and can be
 //! run once, by the same person, when the demand is satisfied.
 //!
-//! Everything that a stranger can make grow is bounded and in memory, so a restart signs everybody out and drops what waited:
+//! Everything that a stranger can make grow is bounded. It is in memory, so that a restart signs everybody out and drops what
+//! waited, or sealed in a Redis (`[sessions]`), so that several instances share it and a restart of one loses nothing:
 //!
-//! | what | how many | how long |
-//! |---|---|---|
-//! | sign-ins under way | 10 000, 8 in one browser; the oldest go first | 10 minutes |
-//! | sessions with their tokens | 10 000, the least recently used go first | 1 hour idle, 8 hours in all |
-//! | flows, with their events | 50 a session, of 2 000 sessions; events of 500 flows | 15 minutes |
-//! | kept operations | 5 a session, 64 KiB a body, 64 MiB in all | 10 minutes |
+//! | what | how many in memory | in Redis | how long |
+//! |---|---|---|---|
+//! | sign-ins under way | 10 000, the oldest go first | as Redis is bounded | 10 minutes; 8 in one browser |
+//! | sessions with their tokens | 10 000, the least recently used go first | as Redis is bounded | 1 hour idle, 8 hours in all |
+//! | flows, with their events | 50 a session, of 2 000 sessions; events of 500 flows | no, in memory | 15 minutes |
+//! | kept operations | 64 MiB in all, beyond which none is kept | as Redis is bounded | 10 minutes; 5 a session, 64 KiB a body |
+//!
+//! A Redis of its own with `maxmemory` and `volatile-ttl` drops sign-ins under way before sessions. When Redis cannot be reached,
+//! pages say so (503, `sessions_unavailable` to scripts) and nobody is signed out; when it has lost its records, people sign in
+//! again and are told that nothing was sent. Refresh tokens are rotated by one instance at a time.
 
 mod api;
 mod assets;
 mod authority;
 mod callback;
 mod cookies;
+#[cfg(test)]
+mod credential;
 mod demand;
 #[cfg(test)]
 mod doubles;
 mod flow;
 mod flows;
+#[cfg(test)]
+mod form_post;
 mod guard;
 mod health;
 mod id_token;
+#[cfg(test)]
+mod instances;
 mod message;
 mod metadata;
 mod msal;
@@ -63,6 +75,7 @@ mod session;
 mod settings;
 mod sign_in;
 mod sign_out;
+mod store;
 #[cfg(test)]
 mod stories;
 mod token_events;
@@ -75,7 +88,6 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{any, get, post};
-use tokio::sync::Semaphore;
 
 pub use self::msal::MsalError;
 pub use self::settings::ConfigError;
@@ -85,12 +97,10 @@ use self::cookies::Cookies;
 use self::flows::Flows;
 use self::proxy::MiddleTier;
 use self::settings::Settings;
+use self::store::Records;
 use self::transactions::Transactions;
 use self::vault::Vault;
-use crate::config::SpaBackendConfig;
-
-/// Memory that the bodies of all kept operations share, in bytes.
-const ROOM: usize = 64 * 1024 * 1024;
+use crate::config::{ResponseMode, SpaBackendConfig};
 
 /// A person of the local directory, shown on the page so that a newcomer can sign in.
 #[derive(Clone, Debug)]
@@ -111,7 +121,7 @@ struct App {
     transactions: Transactions,
     vault: Vault,
     flows: Flows,
-    room: Arc<Semaphore>,
+    records: Records,
     demo_users: Vec<DemoUser>,
 }
 
@@ -133,28 +143,30 @@ pub fn router_with_demo_users(
 ) -> Result<Router, ConfigError> {
     let settings = Settings::new(config)?;
     let msal = msal::routes(config)?;
+    let records = settings::records(config)?;
     let sessions = session::layer(
+        records.clone(),
         Cookies::new(settings.secure_cookies),
         settings.secure_cookies,
     );
     let app = Arc::new(App {
         authority: Arc::new(Authority::new(&settings)?),
         middle_tier: MiddleTier::new(&settings)?,
-        transactions: Transactions::new(),
-        vault: Vault::new(),
+        transactions: Transactions::new(records.clone()),
+        vault: Vault::new(records.clone(), settings.id_token_hint),
         flows: Flows::new(&settings)?,
-        room: Arc::new(Semaphore::new(ROOM)),
+        records,
         demo_users,
         settings,
     });
-    let router = if app.flows.is_on() {
+    let routes = if app.flows.is_on() {
         Router::new()
             .route("/flows", post(flows::begin))
             .route("/flows/{id}", get(flows::show))
     } else {
         Router::new()
     };
-    Ok(router
+    let routes = routes
         .route("/", get(pages::start))
         .route("/id-token", get(pages::id_token))
         .route("/profile", get(profile::page))
@@ -165,7 +177,13 @@ pub fn router_with_demo_users(
         .route("/api/ops/{id}", post(api::repeat))
         .route("/api/{*path}", any(api::call))
         // Only the routes above need to know who is there.
-        .layer(sessions)
+        .layer(sessions);
+    let routes = match app.settings.response_mode {
+        ResponseMode::Query => routes,
+        // The session's cookie does not come with it, so it has nothing to do with the session.
+        ResponseMode::FormPost => routes.route("/auth/callback", post(callback::receive_form)),
+    };
+    Ok(routes
         .route("/auth/sign-in", get(sign_in::begin))
         .route("/assets/{name}", get(assets::serve))
         .merge(msal)

@@ -1,50 +1,48 @@
 //! Operations that wait for the person to satisfy a demand, each run at most once.
+//!
+//! Each is a record of its own, so that of all instances that share the store one takes it out; a list for each session tells which
+//! ones wait there.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use http::{HeaderValue, Method};
+use serde::{Deserialize, Serialize};
+use tower_bearer::ClaimsRequest;
+use tower_bearer::challenge::StepUp;
 use uuid::Uuid;
 
 use super::demand::Demand;
 use super::id_token::Account;
 use super::proxy::Call;
 use super::random;
+use super::store::{Kind, Records, StoreError};
 
 /// How long an operation is kept.
 pub(super) const LIFETIME: Duration = Duration::from_secs(10 * 60);
 /// Operations kept per session; beyond it the oldest is dropped.
 const KEPT: usize = 5;
-/// Ids of operations that were handed out, remembered to tell "sent already" from "unknown".
-const REMEMBERED: usize = 32;
+/// How long an operation that was handed out is remembered, to tell "sent already" from "unknown".
+const REMEMBERED: Duration = Duration::from_secs(60 * 60);
 /// Demands that one operation may meet: an MFA policy and an authentication context are two legitimate ones.
 const ROUNDS: usize = 3;
 
 /// One call of the page that may have to wait for its person.
 pub(super) struct Operation {
     pub(super) call: Call,
-    /// The flow that it belongs to, before and after the person has done what was demanded.
+    /// The flow that its events belong to, also when it is run after the step-up.
     pub(super) flow: Option<Uuid>,
     /// Who made it; nobody else's sign-in may run it.
     account: Account,
     demands: Vec<Demand>,
-    /// Its part of the memory that all kept bodies share.
-    room: Option<OwnedSemaphorePermit>,
 }
 
 /// The operations of one session.
-#[derive(Default)]
 pub(super) struct Operations {
-    kept: VecDeque<Kept>,
-    handed_out: VecDeque<String>,
-}
-
-struct Kept {
-    id: String,
-    operation: Operation,
-    since: Instant,
+    records: Records,
+    seat: String,
 }
 
 /// An operation that cannot be had.
@@ -54,11 +52,42 @@ pub(super) enum Gone {
     Sent,
     /// Expired, dropped, of another session, or lost with a restart.
     Unknown,
+    /// The store cannot be reached. Nothing was handed out, or nobody has it.
+    Away,
 }
 
 /// An operation that has met the same demand twice, or too many of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Loop;
+
+/// An operation in the store.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    method: String,
+    target: String,
+    content_type: Option<Bytes>,
+    language: Option<Bytes>,
+    body: Bytes,
+    flow: Option<Uuid>,
+    account: Account,
+    demands: Vec<Demanded>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Demanded {
+    Authentication {
+        acr_values: Option<String>,
+        max_age: Option<u64>,
+    },
+    Claims(String),
+    Consent,
+    SignIn,
+}
+
+/// Bytes in a record: base64.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct Bytes(String);
 
 impl Operation {
     pub(super) fn new(call: Call, account: Account) -> Self {
@@ -67,27 +96,7 @@ impl Operation {
             flow: None,
             account,
             demands: Vec::new(),
-            room: None,
         }
-    }
-
-    /// The page that made the call, and that runs it when its demand is satisfied.
-    pub(super) fn page(&self) -> &'static str {
-        if self.call.target.starts_with("/profile") {
-            "/profile"
-        } else {
-            "/"
-        }
-    }
-
-    /// Claims memory for the body while the operation waits; `false` if all of it is taken.
-    pub(super) fn reserve(&mut self, room: &Arc<Semaphore>) -> bool {
-        if self.room.is_none() && !self.call.body.is_empty() {
-            let size = u32::try_from(self.call.body.len()).unwrap_or(u32::MAX);
-            self.room = Arc::clone(room).try_acquire_many_owned(size).ok();
-            return self.room.is_some();
-        }
-        true
     }
 
     /// Notes a demand that the operation has met.
@@ -103,87 +112,221 @@ impl Operation {
     pub(super) fn demand(&self) -> Option<&Demand> {
         self.demands.last()
     }
+
+    /// The page that made the call, and runs it when it is kept.
+    pub(super) fn page(&self) -> &'static str {
+        if self.call.target.starts_with("/profile") {
+            "/profile"
+        } else {
+            "/"
+        }
+    }
 }
 
 impl Operations {
-    /// Keeps an operation and gives it an id that it has for this round only.
-    pub(super) fn keep(&mut self, operation: Operation, now: Instant) -> String {
-        self.drop_expired(now);
-        if self.kept.len() >= KEPT {
-            self.kept.pop_front();
+    pub(super) fn new(records: Records, seat: &str) -> Self {
+        Self {
+            records,
+            seat: seat.to_owned(),
         }
+    }
+
+    /// Keeps an operation and gives it an id that it has for this round only.
+    pub(super) async fn keep(&self, operation: &Operation) -> Result<String, StoreError> {
         let id = random::secret();
-        self.kept.push_back(Kept {
-            id: id.clone(),
-            operation,
-            since: now,
+        let (name, record) = (self.name(&id), Record::new(operation));
+        self.records
+            .put(Kind::Operation.key(&name), &record, LIFETIME)
+            .await?;
+        let mut surplus = Vec::new();
+        let listed = self.list(|ids| {
+            ids.push_back(id.clone());
+            let beyond = ids.len().saturating_sub(KEPT);
+            surplus = ids.drain(..beyond).collect();
         });
-        id
+        if let Err(error) = listed.await {
+            // What is not listed is not counted, so it must not wait.
+            let _ = self.records.remove(Kind::Operation.key(&name)).await;
+            return Err(error);
+        }
+        for id in &surplus {
+            let name = self.name(id);
+            self.records.remove(Kind::Operation.key(&name)).await?;
+        }
+        Ok(id)
     }
 
     /// Looks at a kept operation.
-    pub(super) fn peek(&mut self, id: &str, now: Instant) -> Option<&Operation> {
-        self.drop_expired(now);
-        self.kept
-            .iter()
-            .find(|kept| kept.id == id)
-            .map(|kept| &kept.operation)
+    pub(super) async fn peek(&self, id: &str) -> Result<Option<Operation>, StoreError> {
+        let name = self.name(id);
+        let record: Option<Record> = self.records.get(Kind::Operation.key(&name), None).await?;
+        Ok(record.and_then(Record::operation))
     }
 
     /// Hands an operation out, once, to the account that made it.
-    pub(super) fn take(
-        &mut self,
-        id: &str,
-        account: &Account,
-        now: Instant,
-    ) -> Result<Operation, Gone> {
-        self.drop_expired(now);
-        let position = self
-            .kept
-            .iter()
-            .position(|kept| kept.id == id && kept.operation.account.is(account));
-        let Some(kept) = position.and_then(|position| self.kept.remove(position)) else {
-            let sent = self.handed_out.iter().any(|known| known == id);
-            return Err(if sent { Gone::Sent } else { Gone::Unknown });
+    pub(super) async fn take(&self, id: &str, account: &Account) -> Result<Operation, Gone> {
+        let name = self.name(id);
+        let (kept, sent) = (Kind::Operation.key(&name), Kind::Sent.key(&name));
+        let theirs = self.peek(id).await?;
+        let taken: Option<Record> = match theirs.filter(|kept| kept.account.is(account)) {
+            Some(_) => self.records.take(kept).await?,
+            None => None,
         };
-        if self.handed_out.len() >= REMEMBERED {
-            self.handed_out.pop_front();
-        }
-        self.handed_out.push_back(kept.id);
-        Ok(kept.operation)
+        let Some(operation) = taken.and_then(Record::operation) else {
+            let is_sent: Option<bool> = self.records.get(sent, None).await?;
+            return Err(is_sent.map_or(Gone::Unknown, |_| Gone::Sent));
+        };
+        // Nobody else can have it now; without the note the others are told that it is unknown.
+        let _ = self.records.put(sent, &true, REMEMBERED).await;
+        self.unlist(id).await;
+        Ok(operation)
     }
 
     /// Forgets an operation unsent.
-    pub(super) fn discard(&mut self, id: &str) {
-        self.kept.retain(|kept| kept.id != id);
+    pub(super) async fn discard(&self, id: &str) -> Result<(), StoreError> {
+        let name = self.name(id);
+        self.records.remove(Kind::Operation.key(&name)).await?;
+        self.unlist(id).await;
+        Ok(())
     }
 
-    fn drop_expired(&mut self, now: Instant) {
-        self.kept
-            .retain(|kept| now.saturating_duration_since(kept.since) < LIFETIME);
+    /// Forgets all of them unsent.
+    pub(super) async fn clear(&self) -> Result<(), StoreError> {
+        let waiting = Kind::Waiting.key(&self.seat);
+        let ids: Option<VecDeque<String>> = self.records.take(waiting).await?;
+        for id in ids.unwrap_or_default() {
+            let name = self.name(&id);
+            self.records.remove(Kind::Operation.key(&name)).await?;
+        }
+        Ok(())
+    }
+
+    async fn list(&self, mut change: impl FnMut(&mut VecDeque<String>)) -> Result<(), StoreError> {
+        let change = |ids: Option<VecDeque<String>>| {
+            let mut ids = ids.unwrap_or_default();
+            change(&mut ids);
+            Some((ids, LIFETIME))
+        };
+        let waiting = Kind::Waiting.key(&self.seat);
+        self.records.change(waiting, change).await?;
+        Ok(())
+    }
+
+    /// An id that stays in the list is dropped from it in its turn.
+    async fn unlist(&self, id: &str) {
+        let _ = self.list(|ids| ids.retain(|listed| listed != id)).await;
+    }
+
+    fn name(&self, id: &str) -> String {
+        format!("{}.{id}", self.seat)
+    }
+}
+
+impl Record {
+    fn new(operation: &Operation) -> Self {
+        let call = &operation.call;
+        let header = |value: &Option<HeaderValue>| value.as_ref().map(|v| Bytes::new(v.as_bytes()));
+        Self {
+            method: call.method.as_str().to_owned(),
+            target: call.target.clone(),
+            content_type: header(&call.content_type),
+            language: header(&call.language),
+            body: Bytes::new(&call.body),
+            flow: operation.flow,
+            account: operation.account.clone(),
+            demands: operation.demands.iter().map(Demanded::new).collect(),
+        }
+    }
+
+    fn operation(self) -> Option<Operation> {
+        let header = |value: Option<Bytes>| match value {
+            Some(value) => HeaderValue::from_bytes(&value.decoded()?).ok().map(Some),
+            None => Some(None),
+        };
+        Some(Operation {
+            call: Call {
+                method: Method::from_bytes(self.method.as_bytes()).ok()?,
+                target: self.target,
+                content_type: header(self.content_type)?,
+                language: header(self.language)?,
+                body: self.body.decoded()?.into(),
+            },
+            flow: self.flow,
+            account: self.account,
+            demands: self
+                .demands
+                .into_iter()
+                .map(Demanded::demand)
+                .collect::<Option<_>>()?,
+        })
+    }
+}
+
+impl Demanded {
+    fn new(demand: &Demand) -> Self {
+        match demand {
+            Demand::Authentication(step_up) => Self::Authentication {
+                acr_values: step_up.acr_values.clone(),
+                max_age: step_up.max_age,
+            },
+            Demand::Claims(claims) => Self::Claims(claims.as_str().to_owned()),
+            Demand::Consent => Self::Consent,
+            Demand::SignIn => Self::SignIn,
+        }
+    }
+
+    fn demand(self) -> Option<Demand> {
+        Some(match self {
+            Self::Authentication {
+                acr_values,
+                max_age,
+            } => {
+                let mut step_up = StepUp::default();
+                (step_up.acr_values, step_up.max_age) = (acr_values, max_age);
+                Demand::Authentication(step_up)
+            }
+            Self::Claims(claims) => Demand::Claims(ClaimsRequest::from_json(&claims).ok()?),
+            Self::Consent => Demand::Consent,
+            Self::SignIn => Demand::SignIn,
+        })
+    }
+}
+
+impl Bytes {
+    fn new(bytes: &[u8]) -> Self {
+        Self(BASE64_STANDARD.encode(bytes))
+    }
+
+    fn decoded(&self) -> Option<Vec<u8>> {
+        BASE64_STANDARD.decode(&self.0).ok()
+    }
+}
+
+impl From<StoreError> for Gone {
+    fn from(_: StoreError) -> Self {
+        Self::Away
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use http::Method;
-    use tower_bearer::ClaimsRequest;
+    use tokio::time::advance;
 
     use super::*;
     use crate::spa_backend::id_token::account;
+    use crate::spa_backend::store::MemoryStore;
 
-    fn operation(user: &str) -> Operation {
-        operation_with("", user)
+    fn operations() -> Operations {
+        Operations::new(Records::new(MemoryStore::new()), "seat")
     }
 
-    fn operation_with(body: &'static str, user: &str) -> Operation {
+    fn operation(user: &str) -> Operation {
         let call = Call {
             method: Method::POST,
             target: "/api".into(),
             content_type: None,
             language: None,
-            body: Bytes::from_static(body.as_bytes()),
+            body: bytes::Bytes::new(),
         };
         Operation::new(call, account(user))
     }
@@ -192,45 +335,115 @@ mod tests {
         Demand::Claims(ClaimsRequest::acrs(context).unwrap())
     }
 
-    #[test]
-    fn handed_out_at_most_once() {
-        let (mut operations, now) = (Operations::default(), Instant::now());
-        let id = operations.keep(operation("alice"), now);
-        assert!(operations.peek(&id, now).is_some());
-        assert!(operations.take(&id, &account("alice"), now).is_ok());
+    #[tokio::test]
+    async fn handed_out_at_most_once() {
+        let operations = operations();
+        let id = operations.keep(&operation("alice")).await.unwrap();
+        assert!(operations.peek(&id).await.unwrap().is_some());
+        assert!(operations.take(&id, &account("alice")).await.is_ok());
         assert_eq!(
-            operations.take(&id, &account("alice"), now).err(),
+            operations.take(&id, &account("alice")).await.err(),
             Some(Gone::Sent)
         );
-        assert!(operations.peek(&id, now).is_none());
+        assert!(operations.peek(&id).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn never_handed_out_to_another_account() {
+        let operations = operations();
+        let id = operations.keep(&operation("alice")).await.unwrap();
+        assert_eq!(
+            operations.take(&id, &account("bob")).await.err(),
+            Some(Gone::Unknown)
+        );
+        assert!(operations.take(&id, &account("alice")).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn never_handed_out_to_another_session() {
+        let operations = operations();
+        let id = operations.keep(&operation("alice")).await.unwrap();
+        let other = Operations::new(operations.records.clone(), "another");
+        assert_eq!(
+            other.take(&id, &account("alice")).await.err(),
+            Some(Gone::Unknown)
+        );
+        assert!(operations.take(&id, &account("alice")).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn five_are_kept_for_ten_minutes() {
+        let operations = operations();
+        let mut ids = Vec::new();
+        for _ in 0..6 {
+            ids.push(operations.keep(&operation("alice")).await.unwrap());
+        }
+        assert!(operations.peek(&ids[0]).await.unwrap().is_none());
+        assert!(operations.peek(&ids[1]).await.unwrap().is_some());
+        advance(LIFETIME).await;
+        assert!(operations.peek(&ids[1]).await.unwrap().is_none());
+        assert_eq!(
+            operations.take(&ids[2], &account("alice")).await.err(),
+            Some(Gone::Unknown)
+        );
+    }
+
+    #[tokio::test]
+    async fn one_that_was_handed_out_leaves_its_place_to_another() {
+        let operations = operations();
+        let first = operations.keep(&operation("alice")).await.unwrap();
+        for _ in 0..10 {
+            let id = operations.keep(&operation("alice")).await.unwrap();
+            assert!(operations.take(&id, &account("alice")).await.is_ok());
+        }
+        assert!(operations.peek(&first).await.unwrap().is_some());
+        operations.clear().await.unwrap();
+        assert!(operations.peek(&first).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn all_of_an_operation_is_kept() {
+        let operations = operations();
+        let mut kept = operation("alice");
+        kept.call.target = "/profile?x=1".into();
+        kept.call.content_type = Some(HeaderValue::from_bytes(b"text/x; y=\xe9").unwrap());
+        kept.call.language = Some(HeaderValue::from_static("de"));
+        kept.call.body = bytes::Bytes::from_static(b"\x00\xff\n\"");
+        kept.flow = Some(Uuid::new_v4());
+        let mut step_up = StepUp::default();
+        (step_up.acr_values, step_up.max_age) = (Some("urn:mfa".into()), Some(60));
+        let demands = [
+            claims("c1"),
+            Demand::Authentication(step_up),
+            Demand::Consent,
+        ];
+        for demand in demands.clone() {
+            kept.meet(demand).unwrap();
+        }
+        let id = operations.keep(&kept).await.unwrap();
+        let found = operations.peek(&id).await.unwrap().unwrap();
+        assert_eq!(found.call.method, Method::POST);
+        assert_eq!(found.call.target, kept.call.target);
+        assert_eq!(found.call.content_type, kept.call.content_type);
+        assert_eq!(found.call.language, kept.call.language);
+        assert_eq!(found.call.body, kept.call.body);
+        assert_eq!((found.flow, found.page()), (kept.flow, "/profile"));
+        assert_eq!(found.demands, demands);
+        assert_eq!(found.demand(), demands.last());
     }
 
     #[test]
-    fn never_handed_out_to_another_account() {
-        let (mut operations, now) = (Operations::default(), Instant::now());
-        let id = operations.keep(operation("alice"), now);
-        assert_eq!(
-            operations.take(&id, &account("bob"), now).err(),
-            Some(Gone::Unknown)
-        );
-        assert!(operations.take(&id, &account("alice"), now).is_ok());
-    }
-
-    #[test]
-    fn five_are_kept_for_ten_minutes() {
-        let (mut operations, now) = (Operations::default(), Instant::now());
-        let ids: Vec<_> = (0..6)
-            .map(|_| operations.keep(operation("alice"), now))
-            .collect();
-        assert!(operations.peek(&ids[0], now).is_none());
-        assert!(operations.peek(&ids[1], now).is_some());
-        assert!(operations.peek(&ids[1], now + LIFETIME).is_none());
-        assert_eq!(
-            operations
-                .take(&ids[2], &account("alice"), now + LIFETIME)
-                .err(),
-            Some(Gone::Unknown)
-        );
+    fn the_page_is_the_one_that_made_the_call() {
+        for (target, page) in [
+            ("/profile", "/profile"),
+            ("/profile/edit", "/profile"),
+            ("/api", "/"),
+            ("/secure?x=/profile", "/"),
+        ] {
+            let mut operation = operation("alice");
+            operation.call.target = target.into();
+            assert_eq!(operation.page(), page, "{target}");
+        }
     }
 
     #[test]
@@ -247,20 +460,5 @@ mod tests {
             assert_eq!(operation.meet(claims(context)), Ok(()));
         }
         assert_eq!(operation.meet(Demand::SignIn), Err(Loop));
-    }
-
-    #[test]
-    fn bodies_that_wait_share_a_bounded_memory() {
-        let room = Arc::new(Semaphore::new(10));
-        let mut first = operation_with("12345678", "alice");
-        assert!(first.reserve(&room));
-        assert!(first.reserve(&room), "an operation reserves once");
-        assert!(!operation_with("12345678", "bob").reserve(&room));
-        assert!(
-            operation("bob").reserve(&room),
-            "an empty body needs no room"
-        );
-        drop(first);
-        assert!(operation_with("12345678", "bob").reserve(&room));
     }
 }

@@ -8,13 +8,12 @@ use axum::extract::State;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::guard;
 use super::message::Message;
 use super::problem::Problem;
 use super::query::Params;
-use super::session::Visitor;
+use super::session::{Known, Visitor};
 use super::vault::Seat;
 use super::{App, DemoUser};
 
@@ -59,17 +58,17 @@ pub(super) async fn start(
     let id = query
         .one("op")
         .filter(|id| id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric()));
-    let operation = id.map(|id| {
-        let kept = seat.and_then(|seat| {
-            seat.operations()
-                .peek(id, Instant::now())
-                .map(|operation| format!("/api{}", operation.call.target))
-        });
-        Pending {
-            path: kept.unwrap_or_default(),
-            id: id.to_owned(),
-        }
+    let mut operation = id.map(|id| Pending {
+        path: String::new(),
+        id: id.to_owned(),
     });
+    if let (Some(seat), Some(pending)) = (seat, &mut operation) {
+        match seat.operations().peek(&pending.id).await {
+            Ok(Some(kept)) => pending.path = format!("/api{}", kept.call.target),
+            Ok(None) => {}
+            Err(_) => return Message::sessions_away().into_response(),
+        }
+    }
     let page = Start {
         person: seat.map(person),
         demo_users: &app.demo_users,
@@ -96,7 +95,7 @@ pub(super) async fn id_token(visitor: Visitor) -> Response {
 /// `GET /session`: who is signed in, and the header token, for this origin's script alone.
 pub(super) async fn session(
     State(app): State<Arc<App>>,
-    visitor: Visitor,
+    Known(visitor): Known,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     if guard::is_foreign(&headers, &app.settings.origin) {

@@ -45,9 +45,18 @@ impl Problem {
         Self::new(
             StatusCode::UNAUTHORIZED,
             "sign_in_required",
-            "You are not signed in, or your session has ended.",
+            "You are not signed in, or your session has ended. Nothing was sent.",
         )
         .go("/auth/sign-in")
+    }
+
+    /// Whether somebody is signed in cannot be told at this moment.
+    pub(super) fn sessions_away() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "sessions_unavailable",
+            "Your session cannot be reached at this moment. It is not lost by that, and nothing was sent; try again in a moment.",
+        )
     }
 
     pub(super) fn internal() -> Self {

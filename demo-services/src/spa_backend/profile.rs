@@ -6,9 +6,9 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::StatusCode;
-use tokio::time::Instant;
 
 use super::App;
+use super::message::Message;
 use super::pages::{Person, draw, notice, person};
 use super::query::Params;
 use super::session::Visitor;
@@ -40,20 +40,21 @@ pub(super) async fn page(State(_): State<Arc<App>>, visitor: Visitor, query: Par
         };
         return Redirect::to(back).into_response();
     };
-    let operation = id.map(|id| {
-        let kind = seat.operations().peek(id, Instant::now()).map(|operation| {
-            let call = &operation.call;
-            match (call.method.is_safe(), call.target.as_str()) {
-                (false, _) => "save",
-                (true, "/profile/edit") => "edit",
-                (true, _) => "view",
-            }
+    let mut operation = None;
+    if let Some(id) = id {
+        let Ok(kept) = seat.operations().peek(id).await else {
+            return Message::sessions_away().into_response();
+        };
+        let kind = kept.map(|kept| match (kept.call.method.is_safe(), kept.call.target.as_str()) {
+            (false, _) => "save",
+            (true, "/profile/edit") => "edit",
+            (true, _) => "view",
         });
-        Waiting {
+        operation = Some(Waiting {
             kind: kind.unwrap_or_default(),
             id: id.to_owned(),
-        }
-    });
+        });
+    }
     let page = ProfilePage {
         person: Some(person(seat)),
         notice: query.one("notice").and_then(notice),

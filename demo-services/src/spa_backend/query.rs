@@ -9,6 +9,11 @@ use http::request::Parts;
 pub(super) struct Params(Vec<(String, String)>);
 
 impl Params {
+    /// Reads `application/x-www-form-urlencoded`, which a query and a form are.
+    pub(super) fn parse(text: &[u8]) -> Self {
+        Self(url::form_urlencoded::parse(text).into_owned().collect())
+    }
+
     /// The value of a parameter that is given once and not empty (an empty one is as good as none: RFC 6749 3.1).
     pub(super) fn one(&self, name: &str) -> Option<&str> {
         let mut values = self.0.iter().filter(|(given, _)| given == name);
@@ -29,11 +34,7 @@ impl<S: Sync> FromRequestParts<S> for Params {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let query = parts.uri.query().unwrap_or_default();
-        Ok(Self(
-            url::form_urlencoded::parse(query.as_bytes())
-                .into_owned()
-                .collect(),
-        ))
+        Ok(Self::parse(query.as_bytes()))
     }
 }
 

@@ -1,7 +1,10 @@
 //! Where to go after a sign-in: a path of this service and nothing else.
 
+use serde::{Deserialize, Serialize};
+
 /// A path of this service, safe in a `Location` header.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 pub(super) struct ReturnTo(String);
 
 impl ReturnTo {
@@ -29,6 +32,18 @@ impl ReturnTo {
     /// The path.
     pub(super) fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<String> for ReturnTo {
+    fn from(target: String) -> Self {
+        Self::new(Some(&target))
+    }
+}
+
+impl From<ReturnTo> for String {
+    fn from(target: ReturnTo) -> Self {
+        target.0
     }
 }
 

@@ -1,7 +1,8 @@
 //! The cookie session: nothing but the id of a seat in the vault.
 //!
 //! A session exists only after a sign-in. Its id is renewed at each sign-in, so an id that was planted before is worth nothing.
-//! Idle for an hour or eight hours after the sign-in it is gone; so are the least recently used beyond 10 000.
+//! Idle for an hour or eight hours after the sign-in it is gone. When the store cannot be reached nobody is signed out: whoever
+//! has a session is told that it cannot be read at this moment.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,32 +10,46 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
-use tower_sessions::session::{Id, Record};
+use tower_sessions::session::{Error, Id, Record};
 use tower_sessions::session_store;
 use tower_sessions::{Expiry, Session, SessionManagerLayer, SessionStore, cookie::SameSite};
 
 use super::App;
 use super::cookies::Cookies;
+use super::message::Message;
 use super::problem::Problem;
-use super::vault::{ABSOLUTE, CAPACITY, IDLE, Seat};
+use super::store::{Kind, Records, StoreError};
+use super::vault::{IDLE, Seat};
 
 const SEAT: &str = "seat";
 
-/// Sessions in memory, bounded and expiring.
+/// Sessions as records of the store.
 #[derive(Clone)]
-pub(super) struct MemoryStore(Cache<Id, Record>);
+pub(super) struct Sessions(Records);
 
-/// Who makes this request: the session, and the seat if it has one.
+/// Who makes this request: the session, and the seat if it has one. As an extractor it is for pages; calls take [`Known`].
 pub(super) struct Visitor {
     session: Session,
     pub(super) seat: Option<Arc<Seat>>,
 }
 
+/// The same for what a script asks for: its refusals are problems.
+pub(super) struct Known(pub(super) Visitor);
+
+/// The session of a request cannot be read or kept.
+#[derive(Debug)]
+pub(super) enum SessionError {
+    Away,
+    Internal,
+}
+
 /// The layer that finds the session of a request and sets its cookie.
-pub(super) fn layer(cookies: Cookies, secure: bool) -> SessionManagerLayer<MemoryStore> {
-    SessionManagerLayer::new(MemoryStore::new())
+pub(super) fn layer(
+    records: Records,
+    cookies: Cookies,
+    secure: bool,
+) -> SessionManagerLayer<Sessions> {
+    SessionManagerLayer::new(Sessions(records))
         .with_name(cookies.session_name())
         .with_path("/")
         .with_http_only(true)
@@ -45,86 +60,124 @@ pub(super) fn layer(cookies: Cookies, secure: bool) -> SessionManagerLayer<Memor
 }
 
 impl Visitor {
+    async fn find(parts: &Parts, app: &App) -> Result<Self, SessionError> {
+        let session = parts.extensions.get::<Session>().cloned();
+        let session = session.ok_or(SessionError::Internal)?;
+        let seat = match session.get::<String>(SEAT).await? {
+            Some(id) => app.vault.find(&id).await?,
+            None => None,
+        };
+        Ok(Self { session, seat })
+    }
+
     /// Gives the visitor a seat under a new session id. The old seat and the old id are gone.
-    pub(super) async fn sit(
-        &self,
-        app: &App,
-        seat: &Seat,
-    ) -> Result<(), tower_sessions::session::Error> {
+    pub(super) async fn sit(&self, app: &App, seat: &Seat) -> Result<(), SessionError> {
         if let Some(old) = &self.seat {
-            app.vault.clear(&old.id);
+            app.vault.clear(&old.id).await?;
         }
         // Not `flush`: it keeps the record's id for the next save.
         self.session.cycle_id().await?;
-        self.session.insert(SEAT, &seat.id).await
+        self.session.insert(SEAT, &seat.id).await?;
+        // Here and not after the answer, which can still say that it failed.
+        Ok(self.session.save().await?)
     }
 
     /// Takes seat and session away.
-    pub(super) async fn leave(&self, app: &App) -> Result<(), tower_sessions::session::Error> {
+    pub(super) async fn leave(&self, app: &App) -> Result<(), SessionError> {
         if let Some(seat) = &self.seat {
-            app.vault.clear(&seat.id);
+            app.vault.clear(&seat.id).await?;
         }
-        self.session.flush().await
+        Ok(self.session.flush().await?)
     }
 }
 
 impl FromRequestParts<Arc<App>> for Visitor {
-    type Rejection = Problem;
+    type Rejection = Message;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let session = parts
-            .extensions
-            .get::<Session>()
-            .cloned()
-            .ok_or_else(Problem::internal)?;
-        let id = session
-            .get::<String>(SEAT)
-            .await
-            .map_err(|_| Problem::internal())?;
-        let seat = id.and_then(|id| app.vault.find(&id));
-        Ok(Self { session, seat })
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Message> {
+        Ok(Self::find(parts, app).await?)
     }
 }
 
-impl MemoryStore {
-    fn new() -> Self {
-        Self(
-            Cache::builder()
-                .max_capacity(CAPACITY)
-                .eviction_policy(EvictionPolicy::lru())
-                .time_to_idle(IDLE)
-                .time_to_live(ABSOLUTE)
-                .build(),
-        )
+impl FromRequestParts<Arc<App>> for Known {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        Ok(Self(Visitor::find(parts, app).await?))
     }
 }
 
 #[async_trait]
-impl SessionStore for MemoryStore {
+impl SessionStore for Sessions {
     async fn create(&self, record: &mut Record) -> session_store::Result<()> {
-        while !self.0.entry(record.id).or_insert(record.clone()).is_fresh() {
+        loop {
+            let name = record.id.to_string();
+            let kept = self.0.put_if_absent(Kind::Session.key(&name), record, IDLE);
+            if kept.await.map_err(backend)? {
+                return Ok(());
+            }
             record.id = Id::default();
         }
-        Ok(())
     }
 
     async fn save(&self, record: &Record) -> session_store::Result<()> {
-        self.0.insert(record.id, record.clone());
-        Ok(())
+        let name = record.id.to_string();
+        let kept = self.0.put(Kind::Session.key(&name), record, IDLE);
+        kept.await.map_err(backend)
     }
 
     async fn load(&self, id: &Id) -> session_store::Result<Option<Record>> {
-        Ok(self.0.get(id))
+        let name = id.to_string();
+        let found = self.0.get(Kind::Session.key(&name), Some(IDLE));
+        found.await.map_err(backend)
     }
 
     async fn delete(&self, id: &Id) -> session_store::Result<()> {
-        self.0.invalidate(id);
-        Ok(())
+        let name = id.to_string();
+        let removed = self.0.remove(Kind::Session.key(&name));
+        removed.await.map_err(backend)
     }
 }
 
-impl fmt::Debug for MemoryStore {
+fn backend(error: StoreError) -> session_store::Error {
+    session_store::Error::Backend(error.to_string())
+}
+
+impl From<Error> for SessionError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Store(_) => Self::Away,
+            Error::SerdeJson(_) => Self::Internal,
+        }
+    }
+}
+
+impl From<StoreError> for SessionError {
+    fn from(_: StoreError) -> Self {
+        Self::Away
+    }
+}
+
+impl From<SessionError> for Message {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Away => Self::sessions_away(),
+            SessionError::Internal => Self::internal(),
+        }
+    }
+}
+
+impl From<SessionError> for Problem {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Away => Self::sessions_away(),
+            SessionError::Internal => Self::internal(),
+        }
+    }
+}
+
+impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MemoryStore({} sessions)", self.0.entry_count())
+        f.debug_tuple("Sessions").finish_non_exhaustive()
     }
 }

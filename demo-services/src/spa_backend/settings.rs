@@ -1,12 +1,15 @@
 //! The configuration, checked once; what is here needs no further doubt.
 
-use secrecy::SecretString;
-use tower_bearer::Resource;
+use std::fs;
+use std::path::Path;
+
+use tower_bearer::{Certificate, Credential, Resource};
 use url::{Host, Url};
 
 use super::id_token;
 use super::msal::MsalError;
-use crate::config::{SpaBackendConfig, network};
+use super::store::{MemoryStore, Records, RedisStore};
+use crate::config::{ResponseMode, SpaBackendConfig, network};
 use crate::forwarded::TrustedProxies;
 use crate::trust::Trust;
 
@@ -21,7 +24,10 @@ pub(super) struct Settings {
     /// This client as the audience of its ID tokens; it keeps the authority's keys.
     pub(super) id_tokens: Resource,
     pub(super) client_id: String,
-    pub(super) client_secret: SecretString,
+    pub(super) credential: Credential,
+    pub(super) response_mode: ResponseMode,
+    /// Keep ID tokens and send them back at sign-out.
+    pub(super) id_token_hint: bool,
     /// The one scope of the middle tier.
     pub(super) scope: String,
     /// `{application ID URI}/.default` of the middle tier, asked for when consent is missing.
@@ -61,6 +67,28 @@ pub enum ConfigError {
     /// A required text is empty, holds white space, or is still a placeholder.
     #[error("{0} is empty, holds white space or is a placeholder")]
     Text(&'static str),
+    /// A form of the authority comes from another site, and only `SameSite=None` cookies come with it.
+    #[error(
+        "response_mode \"form_post\" does not go with insecure_cookies: only a cookie with SameSite=None comes along with the \
+         authority's form, and browsers take such a one with Secure alone"
+    )]
+    FormPost,
+    /// Neither or both of the two credentials.
+    #[error("set either client_secret or client_certificate, and not both")]
+    Credential,
+    /// A file of the client certificate that cannot be read or used.
+    #[error(
+        "{0} cannot be used: it must be a PEM file that is there, with an RSA certificate and its private key"
+    )]
+    Certificate(&'static str),
+    /// No URL of a Redis.
+    #[error("sessions.redis must be a URL redis://, rediss:// or redis+unix:// without a fragment")]
+    Redis,
+    /// A sealing secret that is too short, one byte over and over, or there twice.
+    #[error(
+        "sessions.sealing_secret must be 32 random bytes or more, and another than sessions.previous_sealing_secret"
+    )]
+    SealingSecret,
     /// The HTTP client could not be made.
     #[error("the HTTP client cannot be made")]
     HttpClient(#[from] reqwest::Error),
@@ -88,6 +116,9 @@ impl Settings {
         if tenant.contains(['/', '?', '#', '\\']) {
             return Err(ConfigError::Text("authority.tenant"));
         }
+        if config.response_mode == ResponseMode::FormPost && config.insecure_cookies {
+            return Err(ConfigError::FormPost);
+        }
         let scope = text("scope", &config.scope)?;
         let resource = scope
             .rsplit_once('/')
@@ -104,7 +135,9 @@ impl Settings {
                 &config.trust,
             )?,
             client_id: config.client_id.clone(),
-            client_secret: config.client_secret.clone(),
+            credential: credential(config)?,
+            response_mode: config.response_mode,
+            id_token_hint: config.id_token_hint,
             consent_scope: format!("{resource}/.default"),
             scope: scope.to_owned(),
             middle_tier: service_url("middle_tier", &config.middle_tier)?,
@@ -145,6 +178,34 @@ pub(super) fn is_protected(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url))
 }
 
+/// What this client proves itself with: exactly one of the two.
+fn credential(config: &SpaBackendConfig) -> Result<Credential, ConfigError> {
+    match (&config.client_secret, &config.client_certificate) {
+        (Some(secret), None) => {
+            Credential::secret(secret.clone()).map_err(|_| ConfigError::Text("client_secret"))
+        }
+        (None, Some(files)) => {
+            let read = |key, path: &Path| fs::read(path).map_err(|_| ConfigError::Certificate(key));
+            let certificate = read("client_certificate.certificate", &files.certificate)?;
+            let private_key = read("client_certificate.private_key", &files.private_key)?;
+            let certificate = Certificate::from_pem(&certificate, &private_key)
+                .map_err(|_| ConfigError::Certificate("client_certificate"))?;
+            Ok(Credential::certificate(certificate))
+        }
+        (None, None) | (Some(_), Some(_)) => Err(ConfigError::Credential),
+    }
+}
+
+/// Where sessions are kept.
+pub(super) fn records(config: &SpaBackendConfig) -> Result<Records, ConfigError> {
+    let Some(shared) = &config.sessions else {
+        return Ok(Records::new(MemoryStore::new()));
+    };
+    let keys = shared.keys().map_err(|_| ConfigError::SealingSecret)?;
+    let store = RedisStore::new(&shared.redis, keys, shared.timeout());
+    Ok(Records::new(store.map_err(|_| ConfigError::Redis)?))
+}
+
 pub(super) fn service_url(key: &'static str, url: &Url) -> Result<Url, ConfigError> {
     let plain = matches!(url.scheme(), "http" | "https")
         && url.has_host()
@@ -172,8 +233,34 @@ pub(super) fn text<'a>(key: &'static str, value: &'a str) -> Result<&'a str, Con
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::TlsConfig;
+    use crate::config::{ClientCertificateConfig, SessionsConfig, TlsConfig};
     use crate::spa_backend::doubles::config;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+    fn nowhere() -> ClientCertificateConfig {
+        ClientCertificateConfig {
+            certificate: "/nowhere/certificate.pem".into(),
+            private_key: "/nowhere/key.pem".into(),
+        }
+    }
+
+    fn sessions(redis: &str, secret: &str) -> SessionsConfig {
+        SessionsConfig {
+            redis: redis.into(),
+            sealing_secret: secret.into(),
+            previous_sealing_secret: None,
+            timeout_ms: None,
+        }
+    }
+
+    #[test]
+    fn sessions_in_redis_and_forms_are_taken() {
+        let mut config = config("http://localhost:8080", "http://localhost:5000");
+        config.sessions = Some(sessions("redis://r", SECRET));
+        config.response_mode = ResponseMode::FormPost;
+        assert!(Settings::new(&config).is_ok() && records(&config).is_ok());
+    }
 
     #[test]
     fn the_shipped_shape_is_taken() {
@@ -229,7 +316,7 @@ mod tests {
     #[test]
     fn each_unusable_value_is_named() {
         type Spoil = fn(&mut SpaBackendConfig);
-        let cases: [(&str, Spoil); 9] = [
+        let cases: [(&str, Spoil); 17] = [
             ("base_url", |c| {
                 c.base_url = "http://localhost:3000/app".parse().unwrap()
             }),
@@ -253,11 +340,38 @@ mod tests {
                 c.flow_sources = vec!["http://api.example".parse().unwrap()]
             }),
             ("scope", |c| c.scope = "api://a/b api://c/d".into()),
+            ("client_secret", |c| c.client_secret = Some("".into())),
+            ("set either client_secret or client_certificate", |c| {
+                c.client_secret = None
+            }),
+            ("set either client_secret or client_certificate", |c| {
+                c.client_certificate = Some(nowhere())
+            }),
+            ("client_certificate.certificate", |c| {
+                (c.client_secret, c.client_certificate) = (None, Some(nowhere()))
+            }),
+            (
+                "response_mode \"form_post\" does not go with insecure_cookies",
+                |c| (c.response_mode, c.insecure_cookies) = (ResponseMode::FormPost, true),
+            ),
+            ("sessions.redis", |c| {
+                c.sessions = Some(sessions("http://r", SECRET))
+            }),
+            ("sessions.sealing_secret", |c| {
+                c.sessions = Some(sessions("redis://r", "short"))
+            }),
+            ("sessions.sealing_secret", |c| {
+                let mut sessions = sessions("redis://r", SECRET);
+                sessions.previous_sealing_secret = Some(SECRET.into());
+                c.sessions = Some(sessions)
+            }),
         ];
         for (key, spoil) in cases {
             let mut config = config("http://localhost:8080", "http://localhost:5000");
             spoil(&mut config);
-            let message = Settings::new(&config).err().unwrap().to_string();
+            let checked = Settings::new(&config).map(drop);
+            let checked = checked.and_then(|()| records(&config).map(drop));
+            let message = checked.unwrap_err().to_string();
             assert!(message.starts_with(key), "{key}: {message}");
         }
     }

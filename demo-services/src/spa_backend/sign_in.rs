@@ -6,7 +6,6 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::HeaderMap;
 use http::header::SET_COOKIE;
-use tokio::time::Instant;
 use url::Url;
 
 use super::App;
@@ -19,6 +18,8 @@ use super::query::Params;
 use super::random;
 use super::return_to::ReturnTo;
 use super::session::Visitor;
+use super::settings::Settings;
+use super::store::StoreError;
 use super::transactions::{Begun, LIFETIME, Purpose};
 
 /// `GET /auth/sign-in?return_to=`; `prompt=select_account` to use another account.
@@ -59,11 +60,12 @@ pub(super) async fn step_up(
         return Message::session_ended().into_response();
     };
     let operation = query.one("op").unwrap_or_default().to_owned();
-    let demand = seat
-        .operations()
-        .peek(&operation, Instant::now())
-        .and_then(|operation| Some((operation.demand()?.clone(), operation.flow)));
-    let Some((demand, flow)) = demand else {
+    let kept = match seat.operations().peek(&operation).await {
+        Ok(kept) => kept,
+        Err(_) => return Message::sessions_away().into_response(),
+    };
+    let waiting = kept.and_then(|kept| Some((kept.demand()?.clone(), kept.flow)));
+    let Some((demand, flow)) = waiting else {
         return Message::operation_gone().into_response();
     };
     app.flows.sign_in(flow, &demand);
@@ -110,19 +112,17 @@ async fn send(
         Err(error) => return Message::authority(&error, Way::again(&purpose)).into_response(),
     };
     let cookies = Cookies::new(app.settings.secure_cookies);
-    let useless = app.transactions.make_room(cookies.transactions(headers));
-    let begun = app.transactions.begin(
-        purpose,
-        format!("openid profile offline_access {scope}"),
-        claims,
-    );
-    let address = authorization_request(
-        &metadata,
-        &app.settings.client_id,
-        &app.settings.redirect_uri(),
-        &begun,
-        &ask,
-    );
+    let scope = format!("openid profile offline_access {scope}");
+    let under_way = async {
+        let held = cookies.transactions(headers);
+        let useless = app.transactions.make_room(held).await?;
+        let begun = app.transactions.begin(purpose, scope, claims).await?;
+        Ok::<_, StoreError>((useless, begun))
+    };
+    let Ok((useless, begun)) = under_way.await else {
+        return Message::sessions_away().into_response();
+    };
+    let address = authorization_request(&metadata, &app.settings, &begun, &ask);
     let mut response = Redirect::to(address.as_str()).into_response();
     let mut set = |cookie: String| {
         if let Ok(cookie) = cookie.parse() {
@@ -144,8 +144,7 @@ async fn send(
 /// RFC 6749 4.1.1 with RFC 7636 and OpenID Connect Core 3.1.2.1.
 fn authorization_request(
     metadata: &Metadata,
-    client_id: &str,
-    redirect_uri: &str,
+    settings: &Settings,
     begun: &Begun,
     ask: &Ask,
 ) -> Url {
@@ -153,10 +152,10 @@ fn authorization_request(
     let transaction = &begun.transaction;
     let mut query = address.query_pairs_mut();
     query
-        .append_pair("client_id", client_id)
+        .append_pair("client_id", &settings.client_id)
         .append_pair("response_type", "code")
-        .append_pair("response_mode", "query")
-        .append_pair("redirect_uri", redirect_uri)
+        .append_pair("response_mode", settings.response_mode.as_str())
+        .append_pair("redirect_uri", &settings.redirect_uri())
         .append_pair("scope", &transaction.scope)
         .append_pair("state", &begun.state)
         .append_pair("nonce", &transaction.nonce)

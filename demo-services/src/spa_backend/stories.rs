@@ -606,7 +606,7 @@ async fn after_step_up_the_operation_runs_once() {
     let stage = Stage::new().await;
     let mut browser = stage.signed_in("alice").await;
     stage.middle_tier.challenge(401, &challenge("c1"));
-    let refused = browser.fetch(Method::POST, "/api/profile", "change").await;
+    let refused = browser.fetch(Method::POST, "/api/change", "change").await;
     assert_eq!(
         (refused.status, refused.error().as_str()),
         (StatusCode::UNAUTHORIZED, "step_up_required")
@@ -628,7 +628,7 @@ async fn after_step_up_the_operation_runs_once() {
         param(&sent.url(), "claims")
     );
     assert!(browser.get(landed.location()).await.text.contains(&format!(
-        "data-operation=\"{operation}\" data-path=\"/api/profile\""
+        "data-operation=\"{operation}\" data-path=\"/api/change\""
     )));
 
     let done = browser
@@ -650,7 +650,7 @@ async fn after_step_up_the_operation_runs_once() {
     let (method, uri, headers, body) = &seen[1];
     assert_eq!(
         (method, uri.as_str(), body.as_ref()),
-        (&Method::POST, "/profile", b"change".as_slice())
+        (&Method::POST, "/change", b"change".as_slice())
     );
     assert_eq!(headers["authorization"], "Bearer access-token-2");
 }
@@ -1030,4 +1030,34 @@ async fn foreign_host_names_are_refused_and_aliases_led_home() {
         StatusCode::MISDIRECTED_REQUEST,
         "absolute form"
     );
+}
+
+#[tokio::test]
+async fn after_step_up_the_page_that_made_the_call_runs_it() {
+    let stage = Stage::new().await;
+    let mut browser = stage.signed_in("alice").await;
+    for (call, page) in [
+        ("/api/profile", "/profile?op="),
+        ("/api/profile/edit", "/profile?op="),
+        ("/api/secure", "/?op="),
+    ] {
+        stage.middle_tier.challenge(401, &challenge("c1"));
+        let go = browser.fetch(Method::GET, call, "").await.go();
+        let operation = go.strip_prefix("/auth/step-up?op=").unwrap().to_owned();
+        let landed = browser.sign_in(&go, "alice").await;
+        assert_eq!(landed.location(), format!("{page}{operation}"));
+    }
+}
+
+#[tokio::test]
+async fn the_id_token_goes_back_only_to_an_authority_that_wants_it() {
+    let stage = Stage::new().await;
+    for wanted in [false, true] {
+        let instance = stage.instance(|config| config.id_token_hint = wanted);
+        let mut browser = stage.signed_in_at(&instance, "alice").await;
+        let page = browser.fetch(Method::POST, "/auth/sign-out", "").await;
+        let go: url::Url = page.go().parse().unwrap();
+        assert_eq!(param(&go, "logout_hint"), "alice@contoso.example");
+        assert_eq!(param(&go, "id_token_hint").split('.').count() == 3, wanted);
+    }
 }

@@ -8,7 +8,7 @@ use tower_bearer::ClaimsRequest;
 use super::authority::AuthorityError;
 
 /// A successful answer of the token endpoint.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 pub(super) struct Tokens {
     pub(super) access_token: SecretString,
     token_type: String,

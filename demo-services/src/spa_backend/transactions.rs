@@ -1,26 +1,36 @@
 //! Sign-ins under way: what was promised to the browser when it was sent to the authority.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
-use tokio::time::Instant;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use tower_bearer::clock::{Clock, SystemClock};
 
+use super::query::Params;
 use super::random;
 use super::return_to::ReturnTo;
+use super::store::{Kind, Records, StoreError, secret_option};
 
 /// How long a person may take at the authority.
 pub(super) const LIFETIME: Duration = Duration::from_secs(10 * 60);
 
-/// Sign-ins under way at one time; beyond it the oldest is forgotten.
-const CAPACITY: u64 = 10_000;
-
 /// Sign-ins under way in one browser: each has a cookie, and requests must not grow too long for a server.
 const PER_BROWSER: usize = 8;
 
+/// So many cookies of sign-ins are looked at in one request; what a browser holds beyond is somebody else's doing.
+const LOOKED_AT: usize = 32;
+
+/// Longest code, issuer and error that an authority is expected to answer with, in bytes.
+const CODE: usize = 4096;
+const SHORT: usize = 512;
+
+/// An error that is none of the registry, and not shown as one.
+const UNREADABLE: &str = "-";
+
 /// What a sign-in is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Purpose {
     /// A new session.
     SignIn(ReturnTo),
@@ -28,7 +38,19 @@ pub(super) enum Purpose {
     StepUp { seat: String, operation: String },
 }
 
+/// What the authority answered (RFC 6749 4.1.2 with RFC 9207). `error_description` is not even read.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Answer {
+    #[serde(with = "secret_option")]
+    pub(super) code: Option<SecretString>,
+    pub(super) error: Option<String>,
+    /// Does it name an issuer at all?
+    pub(super) names_issuer: bool,
+    pub(super) issuer: Option<String>,
+}
+
 /// One sign-in under way.
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Transaction {
     pub(super) purpose: Purpose,
     pub(super) verifier: String,
@@ -37,8 +59,11 @@ pub(super) struct Transaction {
     pub(super) scope: String,
     /// The `claims` of the authorization request, repeated at the token endpoint.
     pub(super) claims: String,
+    /// What the authority's form said, until the browser comes with its session.
+    pub(super) answer: Option<Answer>,
     browser: String,
-    begun: Instant,
+    /// Seconds since the epoch, and the number in its instance.
+    begun: (u64, u64),
 }
 
 /// A transaction that was just begun, with what the browser must be given.
@@ -48,63 +73,137 @@ pub(super) struct Begun {
     pub(super) browser: String,
     /// Name part of the transaction cookie.
     pub(super) id: String,
-    pub(super) transaction: Arc<Transaction>,
+    pub(super) transaction: Transaction,
 }
 
 /// All sign-ins under way, by the hash of their state.
-pub(super) struct Transactions(Cache<String, Arc<Transaction>>);
+pub(super) struct Transactions {
+    records: Records,
+    clock: Arc<dyn Clock>,
+    number: AtomicU64,
+}
+
+impl Answer {
+    /// Reads an answer. A parameter that is too long to be one is none.
+    pub(super) fn read(parameters: &Params) -> Self {
+        let short = |name, longest| {
+            let value = parameters.one(name);
+            value.filter(|value| value.len() <= longest)
+        };
+        Self {
+            code: short("code", CODE).map(SecretString::from),
+            // An error is an error, however it is written.
+            error: parameters
+                .has("error")
+                .then(|| short("error", SHORT).unwrap_or(UNREADABLE).to_owned()),
+            names_issuer: parameters.has("iss"),
+            issuer: short("iss", SHORT).map(str::to_owned),
+        }
+    }
+}
 
 impl Transactions {
-    pub(super) fn new() -> Self {
-        Self(
-            Cache::builder()
-                .max_capacity(CAPACITY)
-                .eviction_policy(EvictionPolicy::lru())
-                .time_to_live(LIFETIME)
-                .build(),
-        )
+    pub(super) fn new(records: Records) -> Self {
+        Self {
+            records,
+            clock: Arc::new(SystemClock),
+            number: AtomicU64::new(0),
+        }
     }
 
     /// Begins a sign-in.
-    pub(super) fn begin(&self, purpose: Purpose, scope: String, claims: String) -> Begun {
+    pub(super) async fn begin(
+        &self,
+        purpose: Purpose,
+        scope: String,
+        claims: String,
+    ) -> Result<Begun, StoreError> {
         let (state, browser) = (random::secret(), random::secret());
-        let transaction = Arc::new(Transaction {
+        let transaction = Transaction {
             purpose,
             verifier: random::secret(),
             nonce: random::secret(),
             scope,
             claims,
+            answer: None,
             browser: random::sha256(&browser),
-            begun: Instant::now(),
-        });
+            begun: (
+                self.clock.now(),
+                self.number.fetch_add(1, Ordering::Relaxed),
+            ),
+        };
         let id = id(&state);
-        self.0.insert(id.clone(), Arc::clone(&transaction));
-        Begun {
+        self.records
+            .put(Kind::Transaction.key(&id), &transaction, LIFETIME)
+            .await?;
+        Ok(Begun {
             state,
             browser,
             id,
             transaction,
-        }
+        })
     }
 
     /// Ends a sign-in: hands the transaction out once, and only to the browser that began it.
-    pub(super) fn end(&self, id: &str, browser: &str) -> Option<Arc<Transaction>> {
-        self.find(id, browser)?;
-        // `remove` is atomic: of two callbacks with the same state one gets it.
-        self.0
-            .remove(id)
-            .filter(|transaction| transaction.begun.elapsed() < LIFETIME)
+    pub(super) async fn end(
+        &self,
+        id: &str,
+        browser: &str,
+    ) -> Result<Option<Transaction>, StoreError> {
+        match self.find(id, browser).await? {
+            // Taking it out is atomic: of two callbacks with the same state one gets it.
+            Some(_) => self.records.take(Kind::Transaction.key(id)).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The same for one whose answer is kept; without an answer it goes on.
+    pub(super) async fn end_answered(
+        &self,
+        id: &str,
+        browser: &str,
+    ) -> Result<Option<(Transaction, Answer)>, StoreError> {
+        let found = self.find(id, browser).await?;
+        if found.is_none_or(|transaction| transaction.answer.is_none()) {
+            return Ok(None);
+        }
+        let taken: Option<Transaction> = self.records.take(Kind::Transaction.key(id)).await?;
+        Ok(taken.and_then(|mut transaction| {
+            let answer = transaction.answer.take()?;
+            Some((transaction, answer))
+        }))
+    }
+
+    /// Keeps the authority's answer, once, for the browser that began the sign-in. Tells whether it did.
+    pub(super) async fn answer(
+        &self,
+        id: &str,
+        browser: &str,
+        answer: &Answer,
+    ) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let keep = |transaction: Option<Transaction>| {
+            let mut transaction = transaction?;
+            if !transaction.is_of(browser) || transaction.answer.is_some() {
+                return None;
+            }
+            let age = Duration::from_secs(now.saturating_sub(transaction.begun.0));
+            let rest = LIFETIME.checked_sub(age)?;
+            transaction.answer = Some(answer.clone());
+            Some((transaction, rest))
+        };
+        self.records.change(Kind::Transaction.key(id), keep).await
     }
 
     /// Makes room for one more sign-in in a browser that holds these cookies (id and value), and answers which of them are of no
     /// use any more: those of no sign-in under way, and of the oldest beyond the limit, which end hereby.
-    pub(super) fn make_room<'c>(
+    pub(super) async fn make_room<'c>(
         &self,
         held: impl Iterator<Item = (&'c str, &'c str)>,
-    ) -> Vec<&'c str> {
+    ) -> Result<Vec<&'c str>, StoreError> {
         let (mut under_way, mut useless) = (Vec::new(), Vec::new());
-        for (id, browser) in held {
-            match self.find(id, browser) {
+        for (id, browser) in held.take(LOOKED_AT) {
+            match self.find(id, browser).await? {
                 Some(transaction) => under_way.push((transaction.begun, id)),
                 None => useless.push(id),
             }
@@ -112,17 +211,22 @@ impl Transactions {
         under_way.sort();
         let surplus = (under_way.len() + 1).saturating_sub(PER_BROWSER);
         for (_, id) in under_way.into_iter().take(surplus) {
-            self.0.invalidate(id);
+            self.records.remove(Kind::Transaction.key(id)).await?;
             useless.push(id);
         }
-        useless
+        Ok(useless)
     }
 
     /// The transaction, if this browser began it.
-    fn find(&self, id: &str, browser: &str) -> Option<Arc<Transaction>> {
-        self.0
-            .get(id)
-            .filter(|found| random::equal(&found.browser, &random::sha256(browser)))
+    async fn find(&self, id: &str, browser: &str) -> Result<Option<Transaction>, StoreError> {
+        let found = self.records.get(Kind::Transaction.key(id), None).await?;
+        Ok(found.filter(|transaction: &Transaction| transaction.is_of(browser)))
+    }
+}
+
+impl Transaction {
+    fn is_of(&self, browser: &str) -> bool {
+        random::equal(&self.browser, &random::sha256(browser))
     }
 }
 
@@ -134,80 +238,158 @@ pub(super) fn id(state: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spa_backend::store::MemoryStore;
 
-    fn begin(transactions: &Transactions) -> Begun {
-        transactions.begin(
-            Purpose::SignIn(ReturnTo::new(None)),
-            "openid".into(),
-            "{}".into(),
-        )
+    fn transactions() -> Transactions {
+        Transactions::new(Records::new(MemoryStore::new()))
     }
 
-    #[test]
-    fn ends_once() {
-        let transactions = Transactions::new();
-        let begun = begin(&transactions);
+    async fn begin(transactions: &Transactions) -> Begun {
+        let purpose = Purpose::SignIn(ReturnTo::new(None));
+        let begun = transactions.begin(purpose, "openid".into(), "{}".into());
+        begun.await.unwrap()
+    }
+
+    async fn ends(transactions: &Transactions, id: &str, browser: &str) -> bool {
+        transactions.end(id, browser).await.unwrap().is_some()
+    }
+
+    #[tokio::test]
+    async fn ends_once() {
+        let transactions = transactions();
+        let begun = begin(&transactions).await;
         assert_eq!(id(&begun.state), begun.id);
-        assert!(transactions.end(&begun.id, &begun.browser).is_some());
-        assert!(transactions.end(&begun.id, &begun.browser).is_none());
+        assert!(ends(&transactions, &begun.id, &begun.browser).await);
+        assert!(!ends(&transactions, &begun.id, &begun.browser).await);
     }
 
-    #[test]
-    fn another_browser_neither_ends_nor_spoils_it() {
-        let transactions = Transactions::new();
-        let begun = begin(&transactions);
-        assert!(transactions.end(&begun.id, &random::secret()).is_none());
-        assert!(transactions.end(&begun.id, &begun.browser).is_some());
+    #[tokio::test]
+    async fn another_browser_neither_ends_nor_spoils_it() {
+        let transactions = transactions();
+        let begun = begin(&transactions).await;
+        assert!(!ends(&transactions, &begun.id, &random::secret()).await);
+        assert!(ends(&transactions, &begun.id, &begun.browser).await);
     }
 
-    #[test]
-    fn tabs_do_not_disturb_each_other() {
-        let transactions = Transactions::new();
-        let (one, two) = (begin(&transactions), begin(&transactions));
-        assert!(transactions.end(&two.id, &one.browser).is_none());
-        assert!(transactions.end(&two.id, &two.browser).is_some());
-        assert!(transactions.end(&one.id, &one.browser).is_some());
+    #[tokio::test]
+    async fn tabs_do_not_disturb_each_other() {
+        let transactions = transactions();
+        let (one, two) = (begin(&transactions).await, begin(&transactions).await);
+        assert!(!ends(&transactions, &two.id, &one.browser).await);
+        assert!(ends(&transactions, &two.id, &two.browser).await);
+        assert!(ends(&transactions, &one.id, &one.browser).await);
     }
 
-    #[test]
-    fn the_oldest_beyond_eight_in_one_browser_ends() {
-        let transactions = Transactions::new();
-        let mut begun: Vec<_> = (0..7).map(|_| begin(&transactions)).collect();
+    #[tokio::test]
+    async fn the_oldest_beyond_eight_in_one_browser_ends() {
+        let transactions = transactions();
+        let mut begun = Vec::new();
+        for _ in 0..7 {
+            begun.push(begin(&transactions).await);
+        }
         let held = |begun: &[Begun]| -> Vec<(String, String)> {
             let pair = |begun: &Begun| (begun.id.clone(), begun.browser.clone());
             begun.iter().map(pair).collect()
         };
-        let room = |held: &[(String, String)]| -> Vec<String> {
+        let room = async |held: Vec<(String, String)>| -> Vec<String> {
             let held = held.iter().map(|(id, value)| (&**id, &**value));
-            let useless = transactions.make_room(held);
+            let useless = transactions.make_room(held).await.unwrap();
             useless.into_iter().map(str::to_owned).collect()
         };
-        assert_eq!(room(&held(&begun)), [""; 0], "seven and a new one");
-        begun.push(begin(&transactions));
+        assert_eq!(room(held(&begun)).await, [""; 0], "seven and a new one");
+        begun.push(begin(&transactions).await);
         // Cookies stand in no particular order.
         begun.reverse();
-        assert_eq!(room(&held(&begun)), [begun[7].id.clone()]);
-        assert!(transactions.end(&begun[7].id, &begun[7].browser).is_none());
-        assert!(transactions.end(&begun[6].id, &begun[6].browser).is_some());
+        assert_eq!(room(held(&begun)).await, [begun[7].id.clone()]);
+        assert!(!ends(&transactions, &begun[7].id, &begun[7].browser).await);
+        assert!(ends(&transactions, &begun[6].id, &begun[6].browser).await);
     }
 
-    #[test]
-    fn a_browser_makes_no_room_at_anothers_expense() {
-        let transactions = Transactions::new();
-        let begun = begin(&transactions);
+    #[tokio::test]
+    async fn a_browser_makes_no_room_at_anothers_expense() {
+        let transactions = transactions();
+        let begun = begin(&transactions).await;
         let held = [(&*begun.id, "a wrong value"), ("an unknown id", "x")];
         assert_eq!(
-            transactions.make_room(held.into_iter()),
+            transactions.make_room(held.into_iter()).await.unwrap(),
             [&*begun.id, "an unknown id"]
         );
-        assert!(transactions.end(&begun.id, &begun.browser).is_some());
+        assert!(ends(&transactions, &begun.id, &begun.browser).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn ends_only_within_ten_minutes() {
-        let transactions = Transactions::new();
-        let begun = begin(&transactions);
+        let transactions = transactions();
+        let begun = begin(&transactions).await;
         tokio::time::advance(LIFETIME).await;
-        assert!(transactions.end(&begun.id, &begun.browser).is_none());
+        assert!(!ends(&transactions, &begun.id, &begun.browser).await);
+    }
+
+    fn answer(query: &str) -> Answer {
+        Answer::read(&Params::parse(query.as_bytes()))
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_kept_once_and_for_its_own_browser() {
+        let transactions = transactions();
+        let begun = begin(&transactions).await;
+        let (id, browser) = (&*begun.id, &*begun.browser);
+        let keep = async |browser: &str| {
+            let answer = answer("code=abc&iss=i");
+            transactions.answer(id, browser, &answer).await.unwrap()
+        };
+        let taken = async |browser: &str| transactions.end_answered(id, browser).await.unwrap();
+        assert!(taken(browser).await.is_none(), "nothing is answered yet");
+        assert!(!keep(&random::secret()).await);
+        assert!(keep(browser).await);
+        assert!(!keep(browser).await, "a second time");
+        assert!(taken(&random::secret()).await.is_none());
+        let (_, answer) = taken(browser).await.unwrap();
+        assert!(answer.code.is_some() && answer.error.is_none());
+        assert_eq!(answer.issuer.as_deref(), Some("i"));
+        assert!(taken(browser).await.is_none(), "a second time");
+        assert!(!keep(browser).await, "after its end");
+    }
+
+    #[test]
+    fn an_answer_is_read_strictly() {
+        let code = |query: &str| answer(query).code.is_some();
+        assert!(code("code=a"));
+        assert!(!code("code=a&code=a") && !code("code=") && !code("x=1"));
+        assert!(code(&format!("code={}", "a".repeat(CODE))));
+        assert!(!code(&format!("code={}", "a".repeat(CODE + 1))));
+        let error = |query: &str| answer(query).error;
+        assert_eq!(error("code=a"), None);
+        assert_eq!(
+            error("error=access_denied").as_deref(),
+            Some("access_denied")
+        );
+        for odd in [
+            "error=a&error=b",
+            "error=",
+            &format!("error={}", "a".repeat(SHORT + 1)),
+        ] {
+            assert_eq!(error(odd).as_deref(), Some(UNREADABLE));
+        }
+        let twice = answer("iss=a&iss=b");
+        assert!(twice.names_issuer && twice.issuer.is_none());
+        assert!(!answer("code=a").names_issuer);
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_sign_ins_forgets_the_oldest_of_them_and_no_session() {
+        let records = Records::new(MemoryStore::new());
+        let seat = Kind::Seat.key("alice");
+        records.put(seat, &"her seat", LIFETIME).await.unwrap();
+        let transactions = Transactions::new(records.clone());
+        let first = begin(&transactions).await;
+        let mut last = begin(&transactions).await;
+        for _ in 0..11_000 {
+            last = begin(&transactions).await;
+        }
+        assert!(!ends(&transactions, &first.id, &first.browser).await);
+        assert!(ends(&transactions, &last.id, &last.browser).await);
+        let seat: Option<String> = records.get(seat, None).await.unwrap();
+        assert_eq!(seat.as_deref(), Some("her seat"));
     }
 }

@@ -1,23 +1,25 @@
-//! What the session stands for: the person and the person's tokens, which never leave this process.
+//! What the session stands for: the person and the person's tokens, which never reach the browser.
 //!
-//! The session cookie's record holds only a seat's random id, so a shared or sealed store can take the vault's place.
+//! The cookie session holds only a seat's random id. Seats are records of the [store](super::store), so any instance that shares
+//! it has them. Nobody overwrites what he has not read: tokens are put back only if nobody has put newer ones there meanwhile.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
 use secrecy::SecretString;
-use tokio::time::Instant;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep, timeout};
+use tower_bearer::clock::{Clock, SystemClock};
 use tracing::Instrument as _;
 
 use super::authority::{Authority, AuthorityError};
 use super::id_token::{Account, IdToken};
 use super::operations::Operations;
 use super::random;
+use super::store::{Key, Kind, Records, StoreError, secret, secret_option};
 use super::tokens::Tokens;
 use crate::flow_events::Trail;
 
@@ -25,15 +27,32 @@ use crate::flow_events::Trail;
 pub(super) const IDLE: Duration = Duration::from_secs(60 * 60);
 /// A seat is gone this long after its sign-in, used or not.
 pub(super) const ABSOLUTE: Duration = Duration::from_secs(8 * 60 * 60);
-/// Signed-in sessions at one time; beyond it the least recently used one has to sign in again.
-pub(super) const CAPACITY: u64 = 10_000;
-/// An access token this close to its end is renewed before it is used.
-const MARGIN: Duration = Duration::from_secs(60);
+/// An access token this close to its end is renewed before it is used, in seconds.
+const MARGIN: u64 = 60;
+/// How long a token request may take; the right to make it lasts longer, so that nobody takes over while it goes on.
+const REQUEST_TIME: Duration = Duration::from_secs(12);
+const RENEWAL_TIME: Duration = Duration::from_secs(15);
+/// Between two looks for what another instance is about to put there; it doubles.
+const FIRST_LOOK: Duration = Duration::from_millis(25);
+const LONGEST_LOOK: Duration = Duration::from_millis(200);
+/// Tokens that the authority has given are lost with it if the store cannot be reached at that moment: it is tried again.
+const PATIENCE: [Duration; 4] = [
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+];
 
-/// All seats, by id.
-pub(super) struct Vault(Cache<String, Arc<Seat>>);
+/// All seats, by id. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Vault {
+    records: Records,
+    clock: Arc<dyn Clock>,
+    flights: Arc<Mutex<HashMap<String, Flight>>>,
+    keeps_id_tokens: bool,
+}
 
-/// One signed-in session.
+/// One signed-in session, as its record was when the request came.
 pub(super) struct Seat {
     pub(super) id: String,
     pub(super) account: Account,
@@ -41,216 +60,370 @@ pub(super) struct Seat {
     pub(super) header_token: String,
     /// The claims of the ID token, for the page that shows them.
     pub(super) id_claims: Vec<(String, String)>,
-    tokens: Mutex<Held>,
-    operations: Mutex<Operations>,
+    /// The ID token itself, where the authority wants it back at sign-out.
+    pub(super) id_token: Option<SecretString>,
+    vault: Vault,
 }
 
 /// An access token, with the number by which the seat knows that it was replaced.
 #[derive(Clone)]
 pub(super) struct Access {
-    pub(super) token: Arc<SecretString>,
+    pub(super) token: SecretString,
     pub(super) generation: u64,
 }
 
-struct Held {
-    /// One slot per resource, by the scope that was asked for.
-    slots: HashMap<String, Slot>,
-    refresh_token: Option<Arc<SecretString>>,
-    /// Counts replacements by interaction: a refresh that began before one must not overwrite it.
-    interactions: u64,
-    /// Numbers the access tokens.
-    generation: u64,
-    flight: Option<Shared<BoxFuture<'static, Result<(), AuthorityError>>>>,
+/// Why there is no access token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NoToken {
+    Authority(AuthorityError),
+    Store(StoreError),
+    /// The session ended meanwhile.
+    Ended,
 }
 
+/// A renewal under way in this process, which all who need one wait for.
+type Flight = Shared<BoxFuture<'static, Result<(), NoToken>>>;
+
+/// Takes a renewal out of the list when it has ended, however it did.
+struct Landing {
+    flights: Arc<Mutex<HashMap<String, Flight>>>,
+    seat: String,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Record {
+    account: Account,
+    header_token: String,
+    id_claims: Vec<(String, String)>,
+    /// One slot per resource, by the scope that was asked for.
+    slots: BTreeMap<String, Slot>,
+    #[serde(with = "secret_option")]
+    refresh_token: Option<SecretString>,
+    #[serde(with = "secret_option")]
+    id_token: Option<SecretString>,
+    /// Numbers the answers of the authority: what was asked for before the last one must not overwrite it.
+    generation: u64,
+    /// In seconds since the epoch.
+    ends: u64,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
 struct Slot {
-    access: Access,
-    expires: Instant,
+    #[serde(with = "secret")]
+    token: SecretString,
+    generation: u64,
+    /// In seconds since the epoch.
+    expires: u64,
 }
 
 impl Vault {
-    pub(super) fn new() -> Self {
-        Self(
-            Cache::builder()
-                .max_capacity(CAPACITY)
-                .eviction_policy(EvictionPolicy::lru())
-                .time_to_idle(IDLE)
-                .time_to_live(ABSOLUTE)
-                .build(),
-        )
+    pub(super) fn new(records: Records, keeps_id_tokens: bool) -> Self {
+        Self {
+            records,
+            clock: Arc::new(SystemClock),
+            flights: Arc::default(),
+            keeps_id_tokens,
+        }
     }
 
     /// Seats a person who has just signed in.
-    pub(super) fn seat(&self, person: IdToken, scope: &str, tokens: Tokens) -> Arc<Seat> {
-        let seat = Arc::new(Seat::new(person, scope, tokens));
-        self.0.insert(seat.id.clone(), Arc::clone(&seat));
-        seat
+    pub(super) async fn seat(
+        &self,
+        person: IdToken,
+        scope: &str,
+        tokens: Tokens,
+    ) -> Result<Arc<Seat>, StoreError> {
+        let now = self.clock.now();
+        let mut record = Record {
+            account: person.account,
+            header_token: random::secret(),
+            id_claims: person.claims,
+            slots: BTreeMap::new(),
+            refresh_token: None,
+            id_token: None,
+            generation: 0,
+            ends: now.saturating_add(ABSOLUTE.as_secs()),
+        };
+        record.put(scope, tokens, self.keeps_id_tokens, now);
+        let id = random::secret();
+        self.records.put(Kind::Seat.key(&id), &record, IDLE).await?;
+        Ok(Arc::new(self.seated(id, record)))
     }
 
-    pub(super) fn find(&self, id: &str) -> Option<Arc<Seat>> {
-        self.0.get(id)
+    /// The seat of this id, if its time has not passed; it is in use, so its idle time begins anew.
+    pub(super) async fn find(&self, id: &str) -> Result<Option<Arc<Seat>>, StoreError> {
+        let found = self.records.get(Kind::Seat.key(id), Some(IDLE)).await?;
+        let found = found.filter(|record: &Record| record.ends > self.clock.now());
+        Ok(found.map(|record| Arc::new(self.seated(id.to_owned(), record))))
     }
 
-    pub(super) fn clear(&self, id: &str) {
-        self.0.invalidate(id);
+    /// Takes a seat and what waits in it away.
+    pub(super) async fn clear(&self, id: &str) -> Result<(), StoreError> {
+        self.records.remove(Kind::Seat.key(id)).await?;
+        self.operations(id).clear().await
+    }
+
+    fn seated(&self, id: String, record: Record) -> Seat {
+        Seat {
+            id,
+            account: record.account,
+            header_token: record.header_token,
+            id_claims: record.id_claims,
+            id_token: record.id_token,
+            vault: self.clone(),
+        }
+    }
+
+    fn operations(&self, seat: &str) -> Operations {
+        Operations::new(self.records.clone(), seat)
+    }
+
+    fn flights(&self) -> MutexGuard<'_, HashMap<String, Flight>> {
+        locked(&self.flights)
     }
 }
 
 impl Seat {
-    fn new(person: IdToken, scope: &str, tokens: Tokens) -> Self {
-        let mut held = Held {
-            slots: HashMap::new(),
-            refresh_token: None,
-            interactions: 0,
-            generation: 0,
-            flight: None,
-        };
-        held.put(scope, tokens);
-        Self {
-            id: random::secret(),
-            account: person.account,
-            header_token: random::secret(),
-            id_claims: person.claims,
-            tokens: Mutex::new(held),
-            operations: Mutex::new(Operations::default()),
-        }
-    }
-
-    /// The operations that wait in this session. Not to be held across an await, which the compiler checks: it is not `Send`.
-    pub(super) fn operations(&self) -> MutexGuard<'_, Operations> {
-        self.operations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// The operations that wait in this session.
+    pub(super) fn operations(&self) -> Operations {
+        self.vault.operations(&self.id)
     }
 
     /// Takes over the tokens of an interaction of the same person.
-    pub(super) fn replace(&self, scope: &str, tokens: Tokens) {
-        let mut held = self.held();
-        held.interactions += 1;
-        held.put(scope, tokens);
+    pub(super) async fn replace(&self, scope: &str, tokens: Tokens) -> Result<(), NoToken> {
+        let (now, keeps) = (self.vault.clock.now(), self.vault.keeps_id_tokens);
+        let put = |record: Option<Record>| {
+            let mut record = record?;
+            record.put(scope, tokens.clone(), keeps, now);
+            Some((record, IDLE))
+        };
+        if self.vault.records.change(self.key(), put).await? {
+            Ok(())
+        } else {
+            Err(NoToken::Ended)
+        }
     }
 
     /// An access token for `scope`, renewed if it is about to expire or is the `refused` one.
     ///
-    /// All who need a renewal at one time share one token request. It runs as a task of its own, so that a rotated refresh
-    /// token is not lost when the request that wanted it goes away.
+    /// All who need a renewal at one time, here and in the other instances, share one token request. It runs as a task of its
+    /// own, so that a rotated refresh token is not lost when the request that wanted it goes away.
     pub(super) async fn access(
         self: &Arc<Self>,
         authority: &Arc<Authority>,
         scope: &str,
         claims: &str,
         refused: Option<u64>,
-    ) -> Result<Access, AuthorityError> {
-        let flight = {
-            let mut held = self.held();
-            if let Some(access) = held.usable(scope, refused, MARGIN) {
+    ) -> Result<Access, NoToken> {
+        // A second time, if the renewal that was under way was made for somebody who had an older token.
+        for _ in 0..2 {
+            let record = self.record().await?;
+            if let Some(access) = record.usable(scope, refused, self.in_seconds(MARGIN)) {
                 return Ok(access);
             }
-            match &held.flight {
-                Some(flight) => flight.clone(),
-                None => {
-                    let Some(refresh_token) = held.refresh_token.clone() else {
-                        return held
-                            .usable(scope, refused, Duration::ZERO)
-                            .ok_or(AuthorityError::Interaction { claims: None });
-                    };
-                    let flight = self.refresh(
-                        Arc::clone(authority),
-                        refresh_token,
-                        held.interactions,
-                        scope.to_owned(),
-                        claims.to_owned(),
-                    );
-                    held.flight = Some(flight.clone());
-                    flight
-                }
+            if record.refresh_token.is_none() {
+                let still = record.usable(scope, refused, self.in_seconds(0));
+                return still.ok_or(AuthorityError::Interaction { claims: None }.into());
             }
-        };
-        let outcome = flight.await;
-        let still = self.held().usable(scope, refused, Duration::ZERO);
-        match (still, outcome) {
-            (Some(access), _) => Ok(access),
-            (None, Err(error)) => Err(error),
-            (None, Ok(())) => Err(AuthorityError::Unusable),
+            let renewal = self.renew(authority, record.generation, scope, claims);
+            let outcome = renewal.await;
+            let record = self.record().await?;
+            match (record.usable(scope, refused, self.in_seconds(0)), outcome) {
+                (Some(access), _) => return Ok(access),
+                (None, Err(error)) => return Err(error),
+                (None, Ok(())) => {}
+            }
         }
+        Err(AuthorityError::Unusable.into())
     }
 
-    fn refresh(
+    fn renew(
         self: &Arc<Self>,
-        authority: Arc<Authority>,
-        refresh_token: Arc<SecretString>,
-        interactions: u64,
-        scope: String,
-        claims: String,
-    ) -> Shared<BoxFuture<'static, Result<(), AuthorityError>>> {
-        let seat = Arc::clone(self);
-        let refresh = async move {
-            let answer = authority.refresh(&refresh_token, &scope, &claims).await;
-            seat.settle(interactions, &scope, answer)
+        authority: &Arc<Authority>,
+        seen: u64,
+        scope: &str,
+        claims: &str,
+    ) -> Flight {
+        let mut flights = self.vault.flights();
+        if let Some(flight) = flights.get(&self.id) {
+            return flight.clone();
+        }
+        let (seat, authority) = (Arc::clone(self), Arc::clone(authority));
+        let (scope, claims) = (scope.to_owned(), claims.to_owned());
+        let landing = Landing {
+            flights: Arc::clone(&self.vault.flights),
+            seat: self.id.clone(),
+        };
+        let renewal = async move {
+            let outcome = seat.renew_in_turn(&authority, seen, &scope, &claims).await;
+            drop(landing);
+            outcome
         };
         // What is logged and shown of it belongs to the request that began it.
-        let task = tokio::spawn(Trail::current().within(refresh).in_current_span());
-        let seat = Arc::clone(self);
-        let landed = async move {
-            // A task that did not come to its end must not be waited for by everyone after it.
-            task.await
-                .unwrap_or_else(|_| seat.settle(interactions, "", Err(AuthorityError::Unavailable)))
-        };
-        landed.boxed().shared()
+        let task = tokio::spawn(Trail::current().within(renewal).in_current_span());
+        let landed = task.map(|outcome| outcome.unwrap_or(Err(AuthorityError::Unavailable.into())));
+        let flight = landed.boxed().shared();
+        flights.insert(self.id.clone(), flight.clone());
+        flight
     }
 
-    fn settle(
+    /// Waits until no other instance renews, and renews if none has.
+    async fn renew_in_turn(
         &self,
-        interactions: u64,
+        authority: &Arc<Authority>,
+        seen: u64,
+        scope: &str,
+        claims: &str,
+    ) -> Result<(), NoToken> {
+        let turn = Kind::Renewal.key(&self.id);
+        let deadline = Instant::now() + RENEWAL_TIME + LONGEST_LOOK;
+        let mut look = FIRST_LOOK;
+        let claimed = loop {
+            if let Some(claimed) = self.vault.records.claim(turn, RENEWAL_TIME).await? {
+                break claimed;
+            }
+            if Instant::now() >= deadline {
+                return Err(AuthorityError::Unavailable.into());
+            }
+            sleep(look).await;
+            look = (look * 2).min(LONGEST_LOOK);
+            if !self.record().await?.is_as_seen(seen) {
+                return Ok(());
+            }
+        };
+        let outcome = self.renew_now(authority, seen, scope, claims).await;
+        self.vault.records.give_back(turn, claimed).await;
+        outcome
+    }
+
+    async fn renew_now(
+        &self,
+        authority: &Arc<Authority>,
+        seen: u64,
+        scope: &str,
+        claims: &str,
+    ) -> Result<(), NoToken> {
+        // Between the look and the claim another instance may have renewed: its refresh token is not to be sent.
+        let record = self.record().await?;
+        let Some(refresh_token) = record
+            .refresh_token
+            .as_ref()
+            .filter(|_| record.is_as_seen(seen))
+        else {
+            return Ok(());
+        };
+        let request = authority.refresh(refresh_token, scope, claims);
+        let answer = timeout(REQUEST_TIME, request).await;
+        let answer = answer.unwrap_or(Err(AuthorityError::Unavailable));
+        let mut settled = self.settle(seen, scope, answer.clone()).await;
+        for pause in PATIENCE {
+            if !matches!(settled, Err(NoToken::Store(_))) {
+                break;
+            }
+            sleep(pause).await;
+            settled = self.settle(seen, scope, answer.clone()).await;
+        }
+        settled
+    }
+
+    /// Notes the answer to a refresh that began when the record was `seen`, unless newer tokens have come meanwhile.
+    async fn settle(
+        &self,
+        seen: u64,
         scope: &str,
         answer: Result<Tokens, AuthorityError>,
-    ) -> Result<(), AuthorityError> {
-        let mut held = self.held();
-        held.flight = None;
-        if held.interactions != interactions {
+    ) -> Result<(), NoToken> {
+        let (now, keeps) = (self.vault.clock.now(), self.vault.keeps_id_tokens);
+        // Revoked or expired: asking again cannot change the answer.
+        let is_dead = answer.as_ref().err() == Some(&AuthorityError::Interaction { claims: None });
+        let mut is_overtaken = false;
+        let put = |record: Option<Record>| {
+            let mut record = record?;
+            is_overtaken = record.generation != seen;
+            if is_overtaken {
+                return None;
+            }
+            match &answer {
+                Ok(tokens) => record.put(scope, tokens.clone(), keeps, now),
+                Err(_) if is_dead => record.refresh_token = None,
+                Err(_) => return None,
+            }
+            Some((record, IDLE))
+        };
+        self.vault.records.change(self.key(), put).await?;
+        if is_overtaken {
             return Ok(());
         }
-        match answer {
-            Ok(tokens) => {
-                held.put(scope, tokens);
-                Ok(())
-            }
-            Err(error) => {
-                if error == (AuthorityError::Interaction { claims: None }) {
-                    // Revoked or expired: asking again cannot change the answer.
-                    held.refresh_token = None;
-                }
-                Err(error)
-            }
-        }
+        answer.map(drop).map_err(NoToken::from)
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    async fn record(&self) -> Result<Record, NoToken> {
+        let record = self.vault.records.get(self.key(), None).await?;
+        record.ok_or(NoToken::Ended)
+    }
+
+    fn key(&self) -> Key<'_> {
+        Kind::Seat.key(&self.id)
+    }
+
+    fn in_seconds(&self, seconds: u64) -> u64 {
+        self.vault.clock.now().saturating_add(seconds)
     }
 }
 
-impl Held {
-    fn put(&mut self, scope: &str, tokens: Tokens) {
+impl Record {
+    fn put(&mut self, scope: &str, tokens: Tokens, keeps_id_token: bool, now: u64) {
         self.generation += 1;
-        let access = Access {
-            token: Arc::new(tokens.access_token),
+        let slot = Slot {
+            token: tokens.access_token,
             generation: self.generation,
+            expires: now.saturating_add(tokens.expires_in),
         };
-        let expires = Instant::now() + Duration::from_secs(tokens.expires_in);
-        self.slots
-            .insert(scope.to_owned(), Slot { access, expires });
-        if let Some(refresh_token) = tokens.refresh_token {
-            self.refresh_token = Some(Arc::new(refresh_token));
+        self.slots.insert(scope.to_owned(), slot);
+        if tokens.refresh_token.is_some() {
+            self.refresh_token = tokens.refresh_token;
+        }
+        if keeps_id_token && tokens.id_token.is_some() {
+            self.id_token = tokens.id_token;
         }
     }
 
-    fn usable(&self, scope: &str, refused: Option<u64>, margin: Duration) -> Option<Access> {
+    /// The token, if it is not refused and good until then.
+    fn usable(&self, scope: &str, refused: Option<u64>, until: u64) -> Option<Access> {
         let slot = self.slots.get(scope)?;
-        let usable =
-            slot.expires > Instant::now() + margin && refused != Some(slot.access.generation);
-        usable.then(|| slot.access.clone())
+        let usable = slot.expires > until && refused != Some(slot.generation);
+        usable.then(|| Access {
+            token: slot.token.clone(),
+            generation: slot.generation,
+        })
     }
+
+    /// Nobody has renewed it, nor found that it cannot be renewed.
+    fn is_as_seen(&self, generation: u64) -> bool {
+        self.generation == generation && self.refresh_token.is_some()
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        locked(&self.flights).remove(&self.seat);
+    }
+}
+
+impl From<AuthorityError> for NoToken {
+    fn from(error: AuthorityError) -> Self {
+        Self::Authority(error)
+    }
+}
+
+impl From<StoreError> for NoToken {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -262,6 +435,7 @@ mod tests {
     use crate::spa_backend::doubles::{self, Stage};
     use crate::spa_backend::id_token::account;
     use crate::spa_backend::settings::Settings;
+    use crate::spa_backend::store::MemoryStore;
 
     const SCOPE: &str = "api://middle/user_impersonation";
 
@@ -271,12 +445,21 @@ mod tests {
             .unwrap()
     }
 
-    fn seat(name: &str, expires_in: u64) -> Arc<Seat> {
-        let person = IdToken {
+    fn vault() -> Vault {
+        Vault::new(Records::new(MemoryStore::new()), false)
+    }
+
+    fn person() -> IdToken {
+        IdToken {
             account: account("alice"),
             claims: Vec::new(),
-        };
-        Arc::new(Seat::new(person, SCOPE, tokens(name, expires_in)))
+        }
+    }
+
+    async fn seat(name: &str, expires_in: u64) -> Arc<Seat> {
+        let vault = vault();
+        let seat = vault.seat(person(), SCOPE, tokens(name, expires_in));
+        seat.await.unwrap()
     }
 
     async fn authority() -> (Stage, Arc<Authority>) {
@@ -292,16 +475,19 @@ mod tests {
     #[tokio::test]
     async fn a_refresh_that_began_before_a_step_up_does_not_overwrite_it() {
         let (_stage, authority) = authority().await;
-        let seat = seat("first", 3600);
-        seat.replace(SCOPE, tokens("stepped-up", 3600));
-        assert_eq!(seat.settle(0, SCOPE, Ok(tokens("late", 3600))), Ok(()));
-        assert_eq!(
-            seat.settle(0, SCOPE, Err(AuthorityError::Interaction { claims: None })),
-            Ok(())
-        );
+        let seat = seat("first", 3600).await;
+        let began = seat.record().await.unwrap().generation;
+        seat.replace(SCOPE, tokens("stepped-up", 3600))
+            .await
+            .unwrap();
+        let late = seat.settle(began, SCOPE, Ok(tokens("late", 3600)));
+        assert_eq!(late.await, Ok(()));
+        let refused = Err(AuthorityError::Interaction { claims: None });
+        assert_eq!(seat.settle(began, SCOPE, refused).await, Ok(()));
+        assert!(seat.record().await.unwrap().refresh_token.is_some());
         let access = seat.access(&authority, SCOPE, "{}", None).await.unwrap();
         assert_eq!(
-            secrecy::ExposeSecret::expose_secret(&*access.token),
+            secrecy::ExposeSecret::expose_secret(&access.token),
             "stepped-up"
         );
     }
@@ -309,14 +495,14 @@ mod tests {
     #[tokio::test]
     async fn a_refresh_lands_when_the_request_that_wanted_it_is_gone() {
         let (stage, authority) = authority().await;
-        let seat = seat("first", 0);
+        let seat = seat("first", 0).await;
         {
             let mut leader = std::pin::pin!(seat.access(&authority, SCOPE, "{}", None));
             assert!(futures_util::poll!(&mut leader).is_pending());
         }
         let access = seat.access(&authority, SCOPE, "{}", None).await.unwrap();
         assert_eq!(
-            secrecy::ExposeSecret::expose_secret(&*access.token),
+            secrecy::ExposeSecret::expose_secret(&access.token),
             "access-token-1"
         );
         assert_eq!(stage.authority.token_requests("refresh_token"), 1);
@@ -329,7 +515,7 @@ mod tests {
             FlowEvents::new(Lane::SpaBackend, true),
             uuid::Uuid::new_v4(),
         );
-        let seat = seat("first", 0);
+        let seat = seat("first", 0).await;
         let wanted = seat.access(&authority, SCOPE, "{}", None);
         events.trail(flow).within(wanted).await.unwrap();
         stage
@@ -361,13 +547,16 @@ mod tests {
     #[tokio::test]
     async fn a_dead_refresh_token_is_not_sent_again() {
         let (stage, authority) = authority().await;
-        let seat = seat("first", 0);
+        let seat = seat("first", 0).await;
         stage
             .authority
             .refuse(400, json!({ "error": "invalid_grant" }));
         for _ in 0..3 {
             let refused = seat.access(&authority, SCOPE, "{}", None).await.err();
-            assert_eq!(refused, Some(AuthorityError::Interaction { claims: None }));
+            assert_eq!(
+                refused,
+                Some(AuthorityError::Interaction { claims: None }.into())
+            );
         }
         assert_eq!(stage.authority.token_requests("refresh_token"), 1);
     }
@@ -375,12 +564,86 @@ mod tests {
     #[tokio::test]
     async fn a_token_within_its_margin_serves_while_the_authority_is_away() {
         let (stage, authority) = authority().await;
-        let seat = seat("first", 30);
+        let seat = seat("first", 30).await;
         stage.authority.refuse(503, json!({}));
         let access = seat.access(&authority, SCOPE, "{}", None).await.unwrap();
+        assert_eq!(secrecy::ExposeSecret::expose_secret(&access.token), "first");
+    }
+
+    #[tokio::test]
+    async fn a_refresh_that_nothing_overtook_is_noted() {
+        let (_stage, authority) = authority().await;
+        let seat = seat("first", 3600).await;
+        let began = seat.record().await.unwrap().generation;
+        let settled = seat.settle(began, SCOPE, Ok(tokens("second", 3600)));
+        assert_eq!(settled.await, Ok(()));
+        let access = seat.access(&authority, SCOPE, "{}", None).await.unwrap();
         assert_eq!(
-            secrecy::ExposeSecret::expose_secret(&*access.token),
-            "first"
+            secrecy::ExposeSecret::expose_secret(&access.token),
+            "second"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_seat_ends_after_an_hour_unused_and_eight_hours_in_all() {
+        let mut vault = vault();
+        let clock = tower_bearer::clock::ManualClock::new(1_000_000);
+        vault.clock = Arc::new(clock.clone());
+        let seat = vault.seat(person(), SCOPE, tokens("first", 3600));
+        let id = seat.await.unwrap().id.clone();
+        let pass = async |time: Duration| {
+            tokio::time::advance(time).await;
+            clock.advance(time.as_secs());
+        };
+        let half = IDLE / 2;
+        for _ in 0..15 {
+            pass(half).await;
+            assert!(vault.find(&id).await.unwrap().is_some());
+        }
+        pass(half).await;
+        assert!(vault.find(&id).await.unwrap().is_none(), "eight hours");
+
+        let seat = vault.seat(person(), SCOPE, tokens("first", 3600));
+        let id = seat.await.unwrap().id.clone();
+        pass(IDLE - Duration::from_secs(1)).await;
+        assert!(vault.find(&id).await.unwrap().is_some());
+        pass(IDLE).await;
+        assert!(vault.find(&id).await.unwrap().is_none(), "an hour unused");
+    }
+
+    #[tokio::test]
+    async fn an_id_token_is_kept_only_where_the_authority_wants_it() {
+        for keeps in [false, true] {
+            let vault = Vault::new(Records::new(MemoryStore::new()), keeps);
+            let mut tokens = tokens("first", 3600);
+            tokens.id_token = Some("id-token".into());
+            let seat = vault.seat(person(), SCOPE, tokens).await.unwrap();
+            let found = vault.find(&seat.id).await.unwrap().unwrap();
+            assert_eq!(found.id_token.is_some(), keeps);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_instance_that_died_while_it_renewed_holds_nobody_up_for_long() {
+        let (stage, authority) = authority().await;
+        let seat = seat("first", 0).await;
+        let turn = Kind::Renewal.key(&seat.id);
+        let dead = seat.vault.records.claim(turn, RENEWAL_TIME).await.unwrap();
+        assert!(dead.is_some());
+        let mut access = std::pin::pin!(seat.access(&authority, SCOPE, "{}", None));
+        for _ in 0..10 {
+            assert!(futures_util::poll!(&mut access).is_pending());
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(stage.authority.token_requests("refresh_token"), 0);
+        tokio::time::pause();
+        tokio::time::advance(RENEWAL_TIME).await;
+        tokio::time::resume();
+        let access = access.await.unwrap();
+        assert_eq!(
+            secrecy::ExposeSecret::expose_secret(&access.token),
+            "access-token-1"
+        );
+        assert_eq!(stage.authority.token_requests("refresh_token"), 1);
     }
 }

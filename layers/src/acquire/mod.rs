@@ -27,7 +27,7 @@ mod scripted_store;
 pub(crate) use self::answer::ExchangeError;
 pub use self::client::ConfidentialClient;
 pub use self::credential::{
-    AssertionFuture, AssertionRequest, Certificate, ClientAssertion, Credential,
+    AssertionFuture, AssertionRequest, Certificate, ClientAssertion, Credential, Proof,
 };
 pub use self::error::{OnBehalfOfError, OnBehalfOfErrorKind};
 pub use self::long_running::LongRunning;

@@ -53,6 +53,11 @@ struct Key {
 struct IdLen;
 
 impl SealingKeys {
+    /// How many bytes a sealed value is longer than its text.
+    pub const OVERHEAD: usize = SEAL_LEN;
+    /// So many bytes at the beginning of a sealed value are its own: form, key and nonce.
+    pub const MARK_LEN: usize = 1 + ID_LEN + NONCE_LEN;
+
     /// A ring of one key: seals and opens.
     ///
     /// # Errors
@@ -74,13 +79,21 @@ impl SealingKeys {
         Ok(self)
     }
 
-    /// What these parts are called in the cache: under the key that seals, then under each previous one.
-    pub(super) fn names(&self, parts: &[&[u8]]) -> impl Iterator<Item = String> {
+    /// What these parts are called in a store: under the key that seals, then under each previous one. A name is a MAC
+    /// (HMAC-SHA256 in base64url) of the parts and their lengths, and tells nothing of them.
+    ///
+    /// Whoever keeps something else than tokens under the same secret begins with a part of his own, so that no name of his
+    /// can be one of [`SharedTokens`](crate::SharedTokens), whose first part is `value` or `claim`.
+    pub fn names(&self, parts: &[&[u8]]) -> impl Iterator<Item = String> {
         self.0.iter().map(|key| key.name(parts))
     }
 
+    /// Seals a text under a name: it is opened under the same name only. The first [`MARK_LEN`](Self::MARK_LEN) bytes differ
+    /// each time, also for the same text.
+    ///
     /// `None` only if there is no randomness.
-    pub(super) fn seal(&self, name: &str, text: &[u8]) -> Option<Vec<u8>> {
+    #[must_use]
+    pub fn seal(&self, name: &str, text: &[u8]) -> Option<Vec<u8>> {
         let key = self.0.first()?;
         let mut nonce = [0; NONCE_LEN];
         rand::fill(&mut nonce).ok()?;
@@ -101,7 +114,8 @@ impl SealingKeys {
     }
 
     /// What was sealed under this name with one of these keys, or nothing.
-    pub(super) fn open(&self, name: &str, sealed: &[u8]) -> Option<SecretSlice<u8>> {
+    #[must_use]
+    pub fn open(&self, name: &str, sealed: &[u8]) -> Option<SecretSlice<u8>> {
         let (&[VERSION], rest) = sealed.split_first_chunk()? else {
             return None;
         };
@@ -272,6 +286,27 @@ mod tests {
         assert_ne!(one, two);
         assert!(!one.windows(4).any(|window| window == &text[..4]));
         assert!(!one.windows(4).any(|window| window == &OLD[..4]));
+    }
+
+    #[test]
+    fn each_sealed_value_has_a_mark_of_its_own() {
+        let keys = keys(OLD);
+        let mark = || {
+            let sealed = keys.seal("n", b"text").unwrap();
+            assert_eq!(sealed.len(), SealingKeys::OVERHEAD + 4);
+            sealed[..SealingKeys::MARK_LEN].to_vec()
+        };
+        assert_ne!(mark(), mark());
+    }
+
+    #[test]
+    fn a_first_part_of_ones_own_makes_names_of_ones_own() {
+        let keys = keys(OLD);
+        let own = name(&keys, &[b"sessions", b"a"]);
+        for tokens in [&b"value"[..], b"claim"] {
+            assert_ne!(own, name(&keys, &[tokens, b"sessions", b"a"]));
+            assert_ne!(own, name(&keys, &[tokens, b"a"]));
+        }
     }
 
     #[test]

@@ -27,8 +27,8 @@ enum Kind {
     Assertion(Arc<dyn ClientAssertion>),
 }
 
-/// The fields of a token request that authenticate it.
-pub(super) struct Proof(Vec<(&'static str, SecretString)>);
+/// The fields of a token request that authenticate it. Not printed.
+pub struct Proof(Vec<(&'static str, SecretString)>);
 
 impl Credential {
     /// A client secret, sent in the body of the token request (`client_secret_post`).
@@ -62,11 +62,12 @@ impl Credential {
         Self::assertion(AssertionFile::new(path.as_ref()))
     }
 
-    /// Authenticates one request to `endpoint` at `now`, in seconds since the epoch.
+    /// Authenticates one request to a token endpoint at `now`, in seconds since the epoch: for grants that this crate does not
+    /// make itself, such as those of a web application that signs people in.
     ///
     /// # Errors
     /// What the source of assertions says, or a key that cannot sign.
-    pub(super) async fn prove(
+    pub async fn prove(
         &self,
         client_id: &str,
         endpoint: &Url,
@@ -93,10 +94,18 @@ impl Credential {
 }
 
 impl Proof {
-    pub(super) fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
+    /// Names and values to put into the form beside `client_id`: `client_secret` (RFC 6749 2.3.1), or
+    /// `client_assertion_type` and `client_assertion` (RFC 7523 2.2).
+    pub fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.0
             .iter()
             .map(|(name, value)| (*name, value.expose_secret()))
+    }
+}
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proof").finish_non_exhaustive()
     }
 }
 
@@ -113,6 +122,23 @@ impl fmt::Debug for Credential {
 #[cfg(test)]
 mod tests {
     use super::Credential;
+
+    #[tokio::test]
+    async fn a_proof_has_the_fields_of_the_form_and_shows_none() {
+        let endpoint = "https://login.example/token".parse().unwrap();
+        let secret = Credential::secret("hush").unwrap();
+        let proof = secret.prove("client", &endpoint, 0).await.unwrap();
+        let fields: Vec<_> = proof.fields().collect();
+        assert_eq!(fields, [("client_secret", "hush")]);
+        assert_eq!(format!("{proof:?}"), "Proof { .. }");
+
+        let signed = Credential::assertion(|_| async { Ok("signed".into()) });
+        let proof = signed.prove("client", &endpoint, 0).await.unwrap();
+        let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+        let fields: Vec<_> = proof.fields().collect();
+        assert_eq!(fields[0], ("client_assertion_type", kind));
+        assert_eq!(fields[1], ("client_assertion", "signed"));
+    }
 
     #[test]
     fn empty_secret_is_refused_and_none_is_shown() {
