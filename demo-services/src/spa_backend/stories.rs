@@ -622,13 +622,17 @@ async fn after_step_up_the_operation_runs_once() {
     assert_eq!(param(&sent.url(), "login_hint"), "alice@contoso.example");
     assert_eq!(param(&sent.url(), "prompt"), "");
     let landed = browser.get(&come_back(&sent.url(), "alice")).await;
-    let operation = landed.location().strip_prefix("/?op=").unwrap().to_owned();
+    let operation = landed
+        .location()
+        .strip_prefix("/profile?op=")
+        .unwrap()
+        .to_owned();
     assert_eq!(
         stage.authority.forms.lock().unwrap()[1]["claims"],
         param(&sent.url(), "claims")
     );
     assert!(browser.get(landed.location()).await.text.contains(&format!(
-        "data-operation=\"{operation}\" data-path=\"/api/profile\""
+        "data-operation=\"{operation}\" data-kind=\"save\""
     )));
 
     let done = browser
