@@ -508,8 +508,12 @@ async fn hangs_up() -> (String, UnboundedReceiver<String>) {
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut text = String::new();
-            // The body of a change is the end of it.
-            while !text.ends_with('}') && !(text.starts_with("GET") && text.ends_with("\r\n\r\n")) {
+            // What is asked ends with its head, a change with its body.
+            let whole = |text: &str| match text.starts_with("GET") {
+                true => text.ends_with("\r\n\r\n"),
+                false => text.ends_with('}'),
+            };
+            while !whole(&text) {
                 let mut part = [0; 4096];
                 match stream.read(&mut part).await {
                     Ok(length) if length > 0 => text += &String::from_utf8_lossy(&part[..length]),
