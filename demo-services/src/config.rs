@@ -72,6 +72,9 @@ pub struct MiddleTierConfig {
     pub downstream_scope: String,
     /// Where several processes of the middle tier share their tokens; each has its own without it.
     pub shared_tokens: Option<SharedTokensConfig>,
+    /// Serve `GET /samples/api`, which shows how a demand gets lost.
+    #[serde(default)]
+    pub samples_way: bool,
 }
 
 /// A Redis in which tokens are kept, sealed.

@@ -1,6 +1,8 @@
 //! Everything on one machine: four services on loopback ports, wired to each other, with secrets made at start.
 
-use std::{error::Error, fmt::Write};
+mod controls;
+
+use std::{error::Error, fmt::Write, sync::Arc};
 
 use listening::{BindError, Listeners, Reach, serve};
 use local_authority::{App, Directory, LocalAuthority, Options, StartError};
@@ -11,8 +13,11 @@ use url::Url;
 use crate::{
     config::{AuthorityConfig, DownstreamApiConfig, MiddleTierConfig, SpaBackendConfig},
     downstream_api, middle_tier,
-    spa_backend::{self, DemoUser},
+    revocations::Revocations,
+    spa_backend::{self, Demo, DemoUser},
 };
+
+use self::controls::DemoControls;
 
 /// Names of the applications that the demo needs in its directory.
 const SPA: &str = "spa-backend";
@@ -117,7 +122,8 @@ pub enum DemoError {
 /// The four services, running. Dropping it ends them.
 #[derive(Debug)]
 pub struct Running {
-    authority: local_authority::Running,
+    /// The controls of the page know it as well, without keeping it.
+    authority: Arc<local_authority::Running>,
     spa: Url,
     middle_tier: Url,
     downstream: Url,
@@ -158,6 +164,7 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         options.control_token,
     )
     .await?;
+    let authority = Arc::new(authority);
     let directory = authority.directory();
 
     let config = AuthorityConfig {
@@ -168,7 +175,8 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         [SPA, MIDDLE_TIER, DOWNSTREAM].map(|name| app(&directory, name));
     let (spa_app, middle_app, downstream_app) = (spa_app?, middle_app?, downstream_app?);
 
-    let downstream = downstream_api::service(&DownstreamApiConfig {
+    let revocations = Revocations::new();
+    let downstream_config = DownstreamApiConfig {
         listen: String::new(),
         authority: config.clone(),
         client_id: downstream_app.client_id.to_string(),
@@ -177,8 +185,10 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         public_url: Some(downstream_url.clone()),
         admin_role: ADMIN_ROLE.into(),
         secure_context: SECURE_CONTEXT.into(),
-    })
-    .map_err(setup("downstream API"))?;
+    };
+    let downstream =
+        downstream_api::service_with_revocations(&downstream_config, revocations.clone())
+            .map_err(setup("downstream API"))?;
     let middle_tier = middle_tier::service(&MiddleTierConfig {
         listen: String::new(),
         authority: config.clone(),
@@ -190,6 +200,7 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         downstream: downstream_url.clone(),
         downstream_scope: full_scope(downstream_app)?,
         shared_tokens: None,
+        samples_way: true,
     })
     .map_err(setup("middle tier"))?;
     let users = directory.users.iter().map(|user| DemoUser {
@@ -197,7 +208,8 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         password: user.password().into(),
         code: user.otp().unwrap_or("none registered").into(),
     });
-    let spa_backend = spa_backend::router_with_demo_users(
+    let controls = DemoControls::new(Arc::downgrade(&authority), revocations);
+    let spa_backend = spa_backend::router_for_demo(
         &SpaBackendConfig {
             listen: String::new(),
             base_url: spa.clone(),
@@ -208,7 +220,10 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
             middle_tier: middle_tier_url.clone(),
             insecure_cookies: false,
         },
-        users.collect(),
+        Demo {
+            users: users.collect(),
+            controls: Some(Arc::new(controls)),
+        },
     )
     .map_err(setup("SPA backend"))?;
 
@@ -295,8 +310,8 @@ impl Running {
         table(&mut text, &users);
         text.push_str(
             "\n  Call API         a policy wants a second factor: give it, and the same call completes by itself\n  \
-             Call over gRPC   the same, with gRPC between the last two tiers\n  \
-             Secure           the downstream API itself demands a stronger sign-in (authentication context c1)\n\n",
+             Secure           the downstream API itself demands a stronger sign-in (authentication context c1)\n  \
+             Revoke me        your tokens are refused from now on, although they have not ended: sign in again\n\n",
         );
         table(&mut text, &services);
         for note in &self.notes {
@@ -339,7 +354,10 @@ impl Running {
     pub async fn stop(mut self) {
         let _ = self.stop.send(());
         while self.services.join_next().await.is_some() {}
-        self.authority.shutdown().await;
+        // The services have ended, so nobody else holds it.
+        if let Some(authority) = Arc::into_inner(self.authority) {
+            authority.shutdown().await;
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
     health::HealthLayer,
     host_guard::HostGuardLayer,
     problem::ProblemLayer,
+    revocations::Revocations,
     routes::{Routes, WebService, boxed},
 };
 
@@ -31,6 +32,25 @@ use crate::{
 ///
 /// A configuration that no service can be built from.
 pub fn service(config: &DownstreamApiConfig) -> Result<WebService, ConfigError> {
+    build(config, None)
+}
+
+/// The same, where a user may be revoked while a token lives (Continuous Access Evaluation).
+///
+/// # Errors
+///
+/// As [`service`].
+pub fn service_with_revocations(
+    config: &DownstreamApiConfig,
+    revocations: Revocations,
+) -> Result<WebService, ConfigError> {
+    build(config, Some(revocations))
+}
+
+fn build(
+    config: &DownstreamApiConfig,
+    revocations: Option<Revocations>,
+) -> Result<WebService, ConfigError> {
     let authority = config.authority.authority()?;
     let resource = authority
         .resource(&config.client_id)?
@@ -66,6 +86,11 @@ pub fn service(config: &DownstreamApiConfig) -> Result<WebService, ConfigError> 
             &config.secure_context,
         )));
 
+    let validate = ValidateBearerLayer::new(&resource);
+    let validate = match revocations {
+        Some(revocations) => validate.revocations(revocations),
+        None => validate,
+    };
     let service = ServiceBuilder::new()
         .map_response(boxed)
         // Outermost, so that every refusal below gets a document and a correlation id.
@@ -81,7 +106,7 @@ pub fn service(config: &DownstreamApiConfig) -> Result<WebService, ConfigError> 
         .option_layer(metadata.map(|metadata| metadata.body(|text| Body::new(Full::new(text)))))
         // Around all routes: an unknown path tells nothing to those without a token. Outside of it there is no
         // PropagateChallenge: this is the last tier, and the demands of its layers are printed where they are checked.
-        .layer(ValidateBearerLayer::new(&resource))
+        .layer(validate)
         .service_fn(move |request| match grpc::is_call(&request) {
             true => Either::Left(rpcs.clone().oneshot(request)),
             false => Either::Right(routes.clone().oneshot(request)),

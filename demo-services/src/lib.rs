@@ -9,5 +9,7 @@ pub mod health;
 pub mod host_guard;
 pub mod middle_tier;
 pub mod problem;
+pub mod revocations;
 pub mod routes;
+mod samples_way;
 pub mod spa_backend;

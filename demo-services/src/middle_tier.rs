@@ -5,6 +5,7 @@ mod grpc;
 use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -23,6 +24,7 @@ use crate::{
     host_guard::HostGuardLayer,
     problem::{CORRELATION_ID, CorrelationId, ProblemLayer},
     routes::{Routes, WebService, boxed},
+    samples_way,
 };
 
 /// The client of the next tier: every call it makes carries a token of the caller for the downstream API.
@@ -38,7 +40,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// `GET /api` and `GET /secure`: the downstream API's routes of the same names, called On-Behalf-Of; `GET /grpc/api` and
-/// `GET /grpc/secure`: the same over gRPC.
+/// `GET /grpc/secure`: the same over gRPC. With `samples_way` also `GET /samples/api`: the first with its demand written as the samples do.
 ///
 /// To be called on a tokio runtime: the gRPC channel has a task of its own.
 ///
@@ -78,6 +80,14 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
             answer(call_downstream(downstream.clone(), uri.clone(), request))
         })
     };
+    let samples_call = {
+        let uri = join(&config.downstream, "/api");
+        let downstream = downstream.clone();
+        tower::service_fn(move |request| {
+            let outcome = call_downstream(downstream.clone(), uri.clone(), request);
+            answer(outcome.map(samples_way::rewritten))
+        })
+    };
     let channel = ServiceBuilder::new()
         // The same over gRPC, with the same tokens from the same cache. The channel adds the origin to each request
         // further in, so that there is none to compare here.
@@ -95,6 +105,10 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
         .get("/secure", call("/secure"))
         .get("/grpc/api", call_grpc(downstream_rpc::API))
         .get("/grpc/secure", call_grpc(downstream_rpc::SECURE));
+    let routes = match config.samples_way {
+        true => routes.get("/samples/api", samples_call),
+        false => routes,
+    };
 
     let service = ServiceBuilder::new()
         .map_response(boxed)

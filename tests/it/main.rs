@@ -9,6 +9,7 @@
 mod authority_pages;
 mod browser;
 mod grpc;
+mod picture;
 mod rejects;
 mod sign_in_and_step_up;
 mod start_and_outage;

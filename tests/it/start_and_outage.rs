@@ -96,6 +96,7 @@ async fn apis_start_without_their_authority_and_decide_nothing() {
         downstream: NOBODY.parse().unwrap(),
         downstream_scope: "api://downstream-api/user_impersonation".into(),
         shared_tokens: None,
+        samples_way: false,
     });
     for (service, app) in [(downstream, "downstream-api"), (middle, "middle-tier")] {
         let listeners = Listeners::bind("localhost:0", Reach::Loopback)

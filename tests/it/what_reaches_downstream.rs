@@ -28,6 +28,7 @@ pub(crate) async fn middle_tier_before(world: &World, downstream: &str) -> Url {
         downstream: downstream.parse().unwrap(),
         downstream_scope: "api://downstream-api/user_impersonation".into(),
         shared_tokens: None,
+        samples_way: false,
     });
     let listeners = Listeners::bind("localhost:0", Reach::Loopback)
         .await

@@ -3,7 +3,7 @@
 //! | route | what it does |
 //! |---|---|
 //! | `GET /` | the page, signed out or in; `?op=<id>` makes its script run a kept operation |
-//! | `GET /assets/{name}` | script, style, icon |
+//! | `GET /assets/{*name}` | scripts, style, icon |
 //! | `GET /auth/sign-in?return_to=` | to the authority: code, PKCE S256, state, nonce, `cp1` |
 //! | `GET /auth/callback` | back from it: a session, or fresh tokens for a kept operation |
 //! | `GET /auth/step-up?op=<id>` | to the authority with what the operation's last answer demanded |
@@ -12,9 +12,12 @@
 //! | `GET /id-token` | the ID token's claims as a table |
 //! | `ANY /api/{rest}` | `/{rest}` of the middle tier with the session's token, so `/api/api`, `/api/secure` and `/api/grpc/api` |
 //! | `POST /api/ops/{id}` | runs a kept operation at most once; answers as the call itself |
+//! | `GET /demo` | how the demo's switches stand: `{"policy": {"name", "enabled"}, "samples_way"}`; 404 outside of the demo |
+//! | `POST /demo/policy` | `{"enabled"}` switches that policy |
+//! | `POST /demo/revoke` | revokes the session's own user |
 //! | `GET /healthz`, `GET /readyz` | alive; authority and middle tier reachable |
 //!
-//! `/api/*` and `/auth/sign-out` need the session cookie, the header `X-Session-Token` of `GET /session`, and an `Origin` or
+//! `/api/*`, `/demo*` and `/auth/sign-out` need the session cookie, the header `X-Session-Token` of `GET /session`, and an `Origin` or
 //! `Sec-Fetch-Site` of this origin; `X-Account`, when sent, must be the session's `account` (409 `account_changed` otherwise).
 //! Refusals there are `application/problem+json` with `error`, `detail`, perhaps `go` (where to navigate) and `correlation_id`.
 //!
@@ -34,6 +37,7 @@ mod api;
 mod assets;
 mod authority;
 mod callback;
+mod controls;
 mod cookies;
 mod demand;
 #[cfg(test)]
@@ -65,10 +69,12 @@ mod vault;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{any, get, post};
 use tokio::sync::Semaphore;
 
+pub use self::controls::{Controls, DemoState, PolicyState};
 pub use self::settings::ConfigError;
 
 use self::authority::Authority;
@@ -93,6 +99,15 @@ pub struct DemoUser {
     pub code: String,
 }
 
+/// What the demo adds to the page.
+#[derive(Default)]
+pub struct Demo {
+    /// Shown to whoever opens the page, so they must be worth nothing elsewhere.
+    pub users: Vec<DemoUser>,
+    /// What the page may change; without it the page has no switches.
+    pub controls: Option<Arc<dyn Controls>>,
+}
+
 /// Everything that the handlers share.
 struct App {
     settings: Settings,
@@ -102,24 +117,22 @@ struct App {
     vault: Vault,
     room: Arc<Semaphore>,
     demo_users: Vec<DemoUser>,
+    controls: Option<Arc<dyn Controls>>,
 }
 
-/// The SPA backend as a router, without demo users on its page.
+/// The SPA backend as a router, with nothing of the demo on its page.
 ///
 /// # Errors
 /// A configuration value that cannot be used; the message names the key.
 pub fn router(config: &SpaBackendConfig) -> Result<Router, ConfigError> {
-    router_with_demo_users(config, Vec::new())
+    router_for_demo(config, Demo::default())
 }
 
-/// The SPA backend as a router; its page shows these users to whoever opens it, so they must be worth nothing elsewhere.
+/// The SPA backend as a router, with what the demo adds.
 ///
 /// # Errors
 /// A configuration value that cannot be used; the message names the key.
-pub fn router_with_demo_users(
-    config: &SpaBackendConfig,
-    demo_users: Vec<DemoUser>,
-) -> Result<Router, ConfigError> {
+pub fn router_for_demo(config: &SpaBackendConfig, demo: Demo) -> Result<Router, ConfigError> {
     let settings = Settings::new(config)?;
     let sessions = session::layer(
         Cookies::new(settings.secure_cookies),
@@ -131,7 +144,8 @@ pub fn router_with_demo_users(
         transactions: Transactions::new(),
         vault: Vault::new(),
         room: Arc::new(Semaphore::new(ROOM)),
-        demo_users,
+        demo_users: demo.users,
+        controls: demo.controls,
         settings,
     });
     Ok(Router::new()
@@ -141,12 +155,18 @@ pub fn router_with_demo_users(
         .route("/auth/callback", get(callback::receive))
         .route("/auth/step-up", get(sign_in::step_up))
         .route("/auth/sign-out", post(sign_out::end))
+        .route("/demo", get(controls::state))
+        .route(
+            "/demo/policy",
+            post(controls::policy).layer(DefaultBodyLimit::max(controls::BODY_LIMIT)),
+        )
+        .route("/demo/revoke", post(controls::revoke))
         .route("/api/ops/{id}", post(api::repeat))
         .route("/api/{*path}", any(api::call))
         // Only the routes above need to know who is there.
         .layer(sessions)
         .route("/auth/sign-in", get(sign_in::begin))
-        .route("/assets/{name}", get(assets::serve))
+        .route("/assets/{*name}", get(assets::serve))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .fallback(pages::not_found)

@@ -10,6 +10,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::controls::DemoState;
 use super::guard;
 use super::message::Message;
 use super::problem::Problem;
@@ -24,6 +25,8 @@ struct Person<'a> {
     username: &'a str,
     account: String,
     session_token: &'a str,
+    /// Whether there is the page of the public client in the browser.
+    msal: bool,
 }
 
 #[derive(Template)]
@@ -33,6 +36,7 @@ struct Start<'a> {
     demo_users: &'a [DemoUser],
     notice: Option<&'static str>,
     operation: Option<Pending>,
+    demo: Option<DemoState>,
 }
 
 /// An operation that the page is to run now.
@@ -75,6 +79,7 @@ pub(super) async fn start(
         demo_users: &app.demo_users,
         notice: query.one("notice").and_then(notice),
         operation,
+        demo: app.controls.as_ref().map(|controls| controls.state()),
     };
     draw(StatusCode::OK, &page)
 }
@@ -130,6 +135,7 @@ fn person(seat: &Seat) -> Person<'_> {
         username: &seat.account.username,
         account: seat.account.id(),
         session_token: &seat.header_token,
+        msal: false,
     }
 }
 
