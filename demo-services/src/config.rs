@@ -45,6 +45,12 @@ pub struct SpaBackendConfig {
     /// Send cookies without `Secure` and the `__Host-` prefix, for browsers that refuse Secure cookies on http://localhost.
     #[serde(default)]
     pub insecure_cookies: bool,
+    /// Keep the events of the last flows, and show each session its own; only on a loopback address.
+    #[serde(default)]
+    pub flow_events: bool,
+    /// Base URLs of the services whose events are joined with ours.
+    #[serde(default)]
+    pub flow_sources: Vec<Url>,
 }
 
 /// Configuration of the middle tier.
@@ -75,6 +81,9 @@ pub struct MiddleTierConfig {
     /// Serve `GET /samples/api`, which shows how a demand gets lost.
     #[serde(default)]
     pub samples_way: bool,
+    /// Keep the events of the last flows and serve them to whoever knows a flow's id; only on a loopback address.
+    #[serde(default)]
+    pub flow_events: bool,
 }
 
 /// A Redis in which tokens are kept, sealed.
@@ -112,6 +121,9 @@ pub struct DownstreamApiConfig {
     pub admin_role: String,
     /// The authentication context that `/secure` demands.
     pub secure_context: String,
+    /// Keep the events of the last flows and serve them to whoever knows a flow's id; only on a loopback address.
+    #[serde(default)]
+    pub flow_events: bool,
 }
 
 impl SharedTokensConfig {

@@ -185,6 +185,7 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         public_url: Some(downstream_url.clone()),
         admin_role: ADMIN_ROLE.into(),
         secure_context: SECURE_CONTEXT.into(),
+        flow_events: true,
     };
     let downstream =
         downstream_api::service_with_revocations(&downstream_config, revocations.clone())
@@ -201,6 +202,7 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         downstream_scope: full_scope(downstream_app)?,
         shared_tokens: None,
         samples_way: true,
+        flow_events: true,
     })
     .map_err(setup("middle tier"))?;
     let users = directory.users.iter().map(|user| DemoUser {
@@ -219,6 +221,8 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
             scope: full_scope(middle_app)?,
             middle_tier: middle_tier_url.clone(),
             insecure_cookies: false,
+            flow_events: true,
+            flow_sources: vec![middle_tier_url.clone(), downstream_url.clone()],
         },
         Demo {
             users: users.collect(),

@@ -18,6 +18,7 @@ use tower_bearer::{
 use crate::{
     config::{DownstreamApiConfig, described},
     downstream_rpc::{Caller, DownstreamServer},
+    flow_events::{AcceptedLayer, FlowEvents, FlowLayer, Lane},
     health::HealthLayer,
     host_guard::HostGuardLayer,
     problem::ProblemLayer,
@@ -91,6 +92,7 @@ fn build(
         Some(revocations) => validate.revocations(revocations),
         None => validate,
     };
+    let events = FlowEvents::new(Lane::DownstreamApi, config.flow_events);
     let service = ServiceBuilder::new()
         .map_response(boxed)
         // Outermost, so that every refusal below gets a document and a correlation id.
@@ -104,9 +106,12 @@ fn build(
         }))
         // As well: who looks for the authority of this API has no token yet.
         .option_layer(metadata.map(|metadata| metadata.body(|text| Body::new(Full::new(text)))))
+        // As well: what a flow's id is told for is the picture of it, and nothing of the caller.
+        .option_layer(FlowLayer::new(&events, |text| Body::new(Full::new(text))))
         // Around all routes: an unknown path tells nothing to those without a token. Outside of it there is no
         // PropagateChallenge: this is the last tier, and the demands of its layers are printed where they are checked.
         .layer(validate)
+        .option_layer(AcceptedLayer::new(&events))
         .service_fn(move |request| match grpc::is_call(&request) {
             true => Either::Left(rpcs.clone().oneshot(request)),
             false => Either::Right(routes.clone().oneshot(request)),

@@ -5,6 +5,7 @@ pub mod daemon;
 pub mod demo;
 pub mod downstream_api;
 pub mod downstream_rpc;
+pub mod flow_events;
 pub mod health;
 pub mod host_guard;
 pub mod middle_tier;

@@ -20,6 +20,7 @@ use url::Url;
 use crate::{
     config::{MiddleTierConfig, described},
     downstream_rpc,
+    flow_events::{AcceptedLayer, FlowEvents, FlowLayer, Inside, Lane, Outside},
     health::HealthLayer,
     host_guard::HostGuardLayer,
     problem::{CORRELATION_ID, CorrelationId, ProblemLayer},
@@ -28,7 +29,7 @@ use crate::{
 };
 
 /// The client of the next tier: every call it makes carries a token of the caller for the downstream API.
-type Downstream = OnBehalfOf<HttpClient, CloneBody>;
+type Downstream = Outside<OnBehalfOf<Inside<HttpClient>, CloneBody>>;
 
 /// Longest answer of the next tier.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -63,15 +64,18 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
         me = me.shared(shared_tokens.shared_tokens()?);
     }
 
+    let events = FlowEvents::new(Lane::MiddleTier, config.flow_events);
+    let way = [Lane::MiddleTier, Lane::DownstreamApi];
+    let scopes = [config.downstream_scope.as_str()];
+    // The caller's token becomes one for the downstream API; it is sent there and nowhere else.
+    let exchange = me
+        .on_behalf_of(
+            scopes,
+            Target::origin(&config.downstream.origin().ascii_serialization())?,
+        )?
+        .replay(CloneBody);
     let downstream = ServiceBuilder::new()
-        // The caller's token becomes one for the downstream API; it is sent there and nowhere else.
-        .layer(
-            me.on_behalf_of(
-                [config.downstream_scope.as_str()],
-                Target::origin(&config.downstream.origin().ascii_serialization())?,
-            )?
-            .replay(CloneBody),
-        )
+        .layer(events.watch(way, scopes, exchange))
         .service(client(&config.downstream)?);
     let call = |path: &str| {
         let uri = join(&config.downstream, path);
@@ -88,13 +92,13 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
             answer(outcome.map(samples_way::rewritten))
         })
     };
+    // The same over gRPC, with the same tokens from the same cache. The channel adds the origin to each request
+    // further in, so that there is none to compare here.
+    let exchange = me
+        .on_behalf_of(scopes, Target::bound_client())?
+        .replay(Tee::new(MAX_REPLAYED, tonic::body::Body::new));
     let channel = ServiceBuilder::new()
-        // The same over gRPC, with the same tokens from the same cache. The channel adds the origin to each request
-        // further in, so that there is none to compare here.
-        .layer(
-            me.on_behalf_of([config.downstream_scope.as_str()], Target::bound_client())?
-                .replay(Tee::new(MAX_REPLAYED, tonic::body::Body::new)),
-        )
+        .layer(events.watch(way, scopes, exchange).grpc(&config.downstream))
         .service(grpc::channel(&config.downstream)?);
     let call_grpc = |method: &'static str| {
         let channel = channel.clone();
@@ -123,10 +127,13 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
         }))
         // As well: who looks for the authority of this API has no token yet.
         .option_layer(metadata)
+        // As well: what a flow's id is told for is the picture of it, and nothing of the caller.
+        .option_layer(FlowLayer::new(&events, Full::new))
         // Around everything that can make a demand: prints it as a challenge of this tier.
         .layer(PropagateChallengeLayer::new(&resource))
         // Before anything is done for the caller.
         .layer(ValidateBearerLayer::new(&resource))
+        .option_layer(AcceptedLayer::new(&events))
         // Before any token request: only users who granted our scope are acted for.
         .layer(RequireScopeLayer::new(&config.required_scope)?)
         .service(routes);

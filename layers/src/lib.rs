@@ -79,7 +79,7 @@
 //!
 //! The same decisions are `tracing` events, each with a `kind`; token requests and key fetches stand in spans (`token_request`,
 //! `fetch_keys`). An id in `x-correlation-id` or `client-request-id` of an outgoing request goes to the authority with the
-//! token request that it causes, if it is a GUID.
+//! token request that it causes, if it is a GUID. What stands between [`OnBehalfOf`] and its client finds a [`TokenSource`] in each request.
 //!
 //! # Features
 //!
@@ -139,7 +139,7 @@ pub use self::acquire::RedisStore;
 pub use self::acquire::{
     AssertionFuture, AssertionRequest, Certificate, ClientAssertion, ConfidentialClient,
     Credential, LongRunning, OnBehalfOfError, OnBehalfOfErrorKind, SealingKeys, SharedTokens,
-    StoreFuture, TokenStore,
+    StoreFuture, TokenSource, TokenStore,
 };
 pub use self::algorithm::Algorithm;
 pub use self::authority::{Authority, AuthorityBuilder, Cloud};

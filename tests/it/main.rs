@@ -8,6 +8,7 @@
 
 mod authority_pages;
 mod browser;
+mod flows;
 mod grpc;
 mod picture;
 mod rejects;

@@ -1,6 +1,7 @@
 //! The picture of a call in Chromium: what it shows of each story, that it opens by keyboard, and that no token is in it.
 
 mod drawing;
+mod stories;
 
 use integration_tests::{
     browser::{Browser, with_browser},

@@ -84,6 +84,7 @@ async fn apis_start_without_their_authority_and_decide_nothing() {
         public_url: None,
         admin_role: "Task.Run".into(),
         secure_context: "c1".into(),
+        flow_events: false,
     });
     let middle = middle_tier::service(&MiddleTierConfig {
         listen: String::new(),
@@ -97,6 +98,7 @@ async fn apis_start_without_their_authority_and_decide_nothing() {
         downstream_scope: "api://downstream-api/user_impersonation".into(),
         shared_tokens: None,
         samples_way: false,
+        flow_events: false,
     });
     for (service, app) in [(downstream, "downstream-api"), (middle, "middle-tier")] {
         let listeners = Listeners::bind("localhost:0", Reach::Loopback)
@@ -153,6 +155,8 @@ async fn the_page_starts_without_its_authority_and_says_so() {
         scope: "api://middle-tier/user_impersonation".into(),
         middle_tier: NOBODY.parse().unwrap(),
         insecure_cookies: false,
+        flow_events: false,
+        flow_sources: Vec::new(),
     });
     tokio::spawn(serve(listeners, service.unwrap(), std::future::pending()));
     let mut person = Person::new();

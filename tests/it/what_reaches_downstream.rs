@@ -29,6 +29,7 @@ pub(crate) async fn middle_tier_before(world: &World, downstream: &str) -> Url {
         downstream_scope: "api://downstream-api/user_impersonation".into(),
         shared_tokens: None,
         samples_way: false,
+        flow_events: true,
     });
     let listeners = Listeners::bind("localhost:0", Reach::Loopback)
         .await

@@ -99,10 +99,16 @@ impl Visitor {
     }
 
     async fn send(&mut self, method: Method, path: &str) -> Page {
+        self.send_with(method, path, &[]).await
+    }
+
+    /// What the page's script sends to the SPA, with these headers as well.
+    pub async fn send_with(&mut self, method: Method, path: &str, more: &[(&str, &str)]) -> Page {
         let meta =
             |name| html::attribute(&self.page.body, ("name", name), "content").unwrap_or_default();
         let (token, account) = (meta("session-token"), meta("account"));
-        let headers = [("x-session-token", &*token), ("x-account", &*account)];
+        let mut headers = vec![("x-session-token", &*token), ("x-account", &*account)];
+        headers.extend(more);
         self.person
             .fetch(&self.page, method, path, &headers, None)
             .await

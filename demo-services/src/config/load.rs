@@ -6,6 +6,7 @@
 use std::{
     ffi::OsString,
     fs, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -91,17 +92,29 @@ pub trait ServiceConfig: DeserializeOwned {
 
     /// The URLs, by dotted key.
     fn urls(&self) -> Vec<(&'static str, &Url)>;
+
+    /// Where flow events are served, if they are.
+    fn flow_events_at(&self) -> Option<&str>;
 }
 
 impl ServiceConfig for SpaBackendConfig {
     const PREFIX: &str = "SPA_BACKEND";
 
     fn urls(&self) -> Vec<(&'static str, &Url)> {
-        vec![
+        let sources = self.flow_sources.iter();
+        let named = [
             ("authority.instance", &self.authority.instance),
             ("base_url", &self.base_url),
             ("middle_tier", &self.middle_tier),
-        ]
+        ];
+        named
+            .into_iter()
+            .chain(sources.map(|url| ("flow_sources", url)))
+            .collect()
+    }
+
+    fn flow_events_at(&self) -> Option<&str> {
+        self.flow_events.then_some(&*self.listen)
     }
 }
 
@@ -114,6 +127,10 @@ impl ServiceConfig for MiddleTierConfig {
             ("downstream", &self.downstream),
         ]
     }
+
+    fn flow_events_at(&self) -> Option<&str> {
+        self.flow_events.then_some(&*self.listen)
+    }
 }
 
 impl ServiceConfig for DownstreamApiConfig {
@@ -121,6 +138,10 @@ impl ServiceConfig for DownstreamApiConfig {
 
     fn urls(&self) -> Vec<(&'static str, &Url)> {
         vec![("authority.instance", &self.authority.instance)]
+    }
+
+    fn flow_events_at(&self) -> Option<&str> {
+        self.flow_events.then_some(&*self.listen)
     }
 }
 
@@ -185,6 +206,15 @@ fn parse<T: ServiceConfig>(
             key,
             problem,
         })?;
+    }
+    if config
+        .flow_events_at()
+        .is_some_and(|listen| !is_loopback(listen))
+    {
+        return Err(ConfigError::Key {
+            path: path.into(),
+            problem: "`flow_events` is for services that `listen` on this machine only".into(),
+        });
     }
     Ok(config)
 }
@@ -264,6 +294,15 @@ fn is_placeholder(text: &str) -> bool {
         || text.contains("Enter_the_")
         || text.contains("Enter the ")
         || (text.contains('<') && text.contains('>'))
+}
+
+/// Where no other machine can reach; anything that is no address is refused elsewhere.
+fn is_loopback(listen: &str) -> bool {
+    let address: Result<SocketAddr, _> = listen.parse();
+    match address {
+        Ok(address) => address.ip().is_loopback(),
+        Err(_) => listen.starts_with("localhost:"),
+    }
 }
 
 fn check_url(url: &Url) -> Result<(), &'static str> {
@@ -477,6 +516,28 @@ mod tests {
         let below = [("MIDDLE_TIER__CLIENT_ID__X", "s3cret-value")];
         let error = middle_tier(GOOD, &below).unwrap_err().to_string();
         assert!(error.contains("MIDDLE_TIER__CLIENT_ID__X"), "{error}");
+    }
+
+    #[test]
+    fn flow_events_stay_on_this_machine() {
+        let on = |listen: &str| {
+            let text = GOOD.replace("localhost:5000", listen);
+            middle_tier(&text, &[("MIDDLE_TIER__FLOW_EVENTS", "true")])
+        };
+        for listen in ["localhost:5000", "127.0.0.1:5000", "[::1]:0"] {
+            assert!(on(listen).unwrap().flow_events, "{listen}");
+        }
+        for listen in [
+            "0.0.0.0:5000",
+            "192.0.2.1:5000",
+            "[::]:5000",
+            "localhost.example:5000",
+        ] {
+            let error = on(listen).unwrap_err().to_string();
+            assert!(error.contains("flow_events"), "{listen}: {error}");
+            let text = GOOD.replace("localhost:5000", listen);
+            assert!(!middle_tier(&text, &[]).unwrap().flow_events, "{listen}");
+        }
     }
 
     #[test]

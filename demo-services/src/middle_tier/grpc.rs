@@ -16,7 +16,10 @@ use tower_bearer::{BoxError, ConfigError, OnBehalfOf, OnBehalfOfExt, Tee};
 use url::Url;
 
 use super::{DEADLINE, caller, trace};
-use crate::downstream_rpc::{DescribeRequest, DownstreamClient};
+use crate::{
+    downstream_rpc::{DescribeRequest, DownstreamClient},
+    flow_events::{Inside, Outside},
+};
 
 /// Challenges of several KiB come back in the head.
 const HEADER_LIST: u32 = 32 * 1024;
@@ -39,7 +42,7 @@ pub(super) fn channel(downstream: &Url) -> Result<Channel, ConfigError> {
 }
 
 pub(super) async fn call(
-    channel: OnBehalfOf<Channel, Tee<Body>>,
+    channel: Outside<OnBehalfOf<Inside<Channel>, Tee<Body>>>,
     method: &'static str,
     incoming: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, BoxError> {

@@ -9,11 +9,13 @@ use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT_LANGUAGE, CONTENT_TYPE};
 use http::{HeaderName, Method, StatusCode};
 use tokio::time::{Instant, timeout};
+use tracing::Instrument as _;
 
 use super::App;
 use super::authority::AuthorityError;
 use super::demand::{Demand, capabilities};
 use super::flow::Flow;
+use super::flows::Asked;
 use super::guard::Caller;
 use super::operations::{Gone, Operation};
 use super::outbound::NoAnswer;
@@ -71,6 +73,8 @@ pub(super) async fn call(
             "The request is larger than 64 KiB, or broke off.",
         )
     })?;
+    let flow = app.flows.go_on(&caller.seat.id, flow, &parts.headers);
+    let asked = Asked::new(&app, &parts.method, parts.uri.path());
     let call = Call {
         method: parts.method,
         target,
@@ -79,7 +83,7 @@ pub(super) async fn call(
         body,
     };
     let operation = Operation::new(call, caller.seat.account.clone());
-    Ok(run(&app, &caller.seat, operation, flow).await)
+    Ok(run(&app, &caller.seat, operation, flow, asked).await)
 }
 
 /// `POST /api/ops/{id}`: runs a kept operation, at most once, and answers what the call itself would have been answered.
@@ -95,7 +99,12 @@ pub(super) async fn repeat(
         .operations()
         .take(&id, &caller.seat.account, Instant::now());
     match taken {
-        Ok(operation) => Ok(run(&app, &caller.seat, operation, flow).await),
+        Ok(operation) => {
+            let flow = app.flows.resume(&caller.seat.id, flow, operation.flow);
+            // The operation's id is nobody else's business, the picture's included.
+            let asked = Asked::new(&app, &Method::POST, "/api/ops/{id}");
+            Ok(run(&app, &caller.seat, operation, flow, asked).await)
+        }
         Err(Gone::Sent) => {
             let detail = "This operation was run before. It is not run a second time; start it anew if you still want it.";
             Err(Problem::new(StatusCode::GONE, "operation_sent", detail))
@@ -108,11 +117,25 @@ pub(super) async fn repeat(
 }
 
 /// Sends an operation; after a plain 401 once more with a renewed token, because a 401 means that it was not carried out.
-async fn run(app: &Arc<App>, seat: &Arc<Seat>, operation: Operation, flow: Flow) -> Response {
-    match send(app, seat, operation, flow).await {
-        Ok(answer) => (answer.status, answer.passed_on(), Body::from(answer.body)).into_response(),
-        Err(problem) => problem.correlated(&flow.id()).into_response(),
-    }
+async fn run(
+    app: &Arc<App>,
+    seat: &Arc<Seat>,
+    mut operation: Operation,
+    flow: Flow,
+    asked: Asked,
+) -> Response {
+    operation.flow = Some(flow.uuid());
+    let answered = async {
+        match send(app, seat, operation, flow).await {
+            Ok(answer) => {
+                (answer.status, answer.passed_on(), Body::from(answer.body)).into_response()
+            }
+            Err(problem) => problem.correlated(&flow.id()).into_response(),
+        }
+    };
+    app.flows
+        .watch(flow, asked, answered.instrument(flow.span()))
+        .await
 }
 
 async fn send(
@@ -140,7 +163,12 @@ async fn send(
         };
         let answer = app
             .middle_tier
-            .send(&operation.call, &access.token, flow)
+            .send(
+                &operation.call,
+                &access.token,
+                flow,
+                1 + u32::from(refused.is_some()),
+            )
             .await
             .map_err(|error| no_answer(error, &operation.call))?;
         if let Some(demand) = Demand::read(answer.status, &answer.headers) {

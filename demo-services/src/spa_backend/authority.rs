@@ -14,7 +14,9 @@ use url::Url;
 use super::metadata::Metadata;
 use super::outbound::{self, NoAnswer};
 use super::settings::{ConfigError, Settings, is_loopback};
+use super::token_events;
 use super::tokens::Tokens;
+use crate::flow_events::Grant;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const METADATA_LIMIT: usize = 64 * 1024;
@@ -135,7 +137,8 @@ impl Authority {
             ("scope", scope),
             ("claims", claims),
         ];
-        self.tokens(&form).await
+        let answer = self.tokens(&form);
+        token_events::asked(Grant::AuthorizationCode, scope, claims, answer).await
     }
 
     /// RFC 6749 6.
@@ -151,7 +154,8 @@ impl Authority {
             ("scope", scope),
             ("claims", claims),
         ];
-        self.tokens(&form).await
+        let answer = self.tokens(&form);
+        token_events::asked(Grant::RefreshToken, scope, claims, answer).await
     }
 
     async fn fetch_metadata(&self) -> Result<Metadata, AuthorityError> {

@@ -81,7 +81,11 @@ async fn finish(
     {
         return Err(Message::session_ended());
     }
-    let (person, tokens) = redeem(app, transaction, code)
+    let back = app
+        .flows
+        .back(visitor.seat.as_deref(), &transaction.purpose);
+    let (person, tokens) = back
+        .within(redeem(app, transaction, code))
         .await
         .map_err(|error| Message::authority(&error, again()))?;
     match &transaction.purpose {
@@ -103,6 +107,7 @@ async fn finish(
                 return Ok("/?notice=other-account".to_owned());
             }
             seat.replace(&app.settings.scope, tokens);
+            back.signed_in();
             tracing::info!("stepped up");
             Ok(format!("/?op={operation}"))
         }

@@ -42,6 +42,8 @@ pub(super) fn config(authority: &str, middle_tier: &str) -> SpaBackendConfig {
         scope: "api://middle/user_impersonation".into(),
         middle_tier: middle_tier.parse().unwrap(),
         insecure_cookies: false,
+        flow_events: false,
+        flow_sources: Vec::new(),
     }
 }
 

@@ -9,13 +9,27 @@ use uuid::Uuid;
 
 use crate::problem::{CORRELATION_ID, CorrelationId};
 
-/// A random id, in the request's extensions; nothing that the browser sends decides it.
-#[derive(Clone, Copy)]
+/// A random id, in the request's extensions. What the browser sends chooses at most among those of its own session, and then the
+/// handler says so in the response's extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Flow(CorrelationId);
 
 impl Flow {
-    fn new() -> Self {
-        Self(CorrelationId(Uuid::new_v4()))
+    pub(super) fn new() -> Self {
+        Self::of(Uuid::new_v4())
+    }
+
+    pub(super) fn of(id: Uuid) -> Self {
+        Self(CorrelationId(id))
+    }
+
+    pub(super) fn uuid(self) -> Uuid {
+        self.0.0
+    }
+
+    /// What the log events of a call stand in that goes on with this flow.
+    pub(super) fn span(self) -> tracing::Span {
+        self.0.span("spa-backend")
     }
 
     pub(super) fn id(self) -> String {
@@ -37,8 +51,8 @@ impl Flow {
 pub(super) async fn begin(mut request: Request, next: Next) -> Response {
     let flow = Flow::new();
     request.extensions_mut().insert(flow);
-    let span = flow.0.span("spa-backend");
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = next.run(request).instrument(flow.span()).await;
+    let flow = response.extensions().get().copied().unwrap_or(flow);
     let id: HeaderValue = flow.0.to_header();
     response.headers_mut().insert(CORRELATION_ID, id);
     response

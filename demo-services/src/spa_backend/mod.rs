@@ -15,9 +15,10 @@
 //! | `GET /demo` | how the demo's switches stand: `{"policy": {"name", "enabled"}, "samples_way"}`; 404 outside of the demo |
 //! | `POST /demo/policy` | `{"enabled"}` switches that policy |
 //! | `POST /demo/revoke` | revokes the session's own user |
+//! | `POST /flows`, `GET /flows/{id}` | begins a flow, tells what happened in it; with `flow_events` only |
 //! | `GET /healthz`, `GET /readyz` | alive; authority and middle tier reachable |
 //!
-//! `/api/*`, `/demo*` and `/auth/sign-out` need the session cookie, the header `X-Session-Token` of `GET /session`, and an `Origin` or
+//! `/api/*`, `/demo*`, `/flows*` and `/auth/sign-out` need the session cookie, the header `X-Session-Token` of `GET /session`, and an `Origin` or
 //! `Sec-Fetch-Site` of this origin; `X-Account`, when sent, must be the session's `account` (409 `account_changed` otherwise).
 //! Refusals there are `application/problem+json` with `error`, `detail`, perhaps `go` (where to navigate) and `correlation_id`.
 //!
@@ -31,6 +32,7 @@
 //! |---|---|---|
 //! | sign-ins under way | 10 000, 8 in one browser; the oldest go first | 10 minutes |
 //! | sessions with their tokens | 10 000, the least recently used go first | 1 hour idle, 8 hours in all |
+//! | flows, with their events | 50 a session, of 2 000 sessions; events of 500 flows | 15 minutes |
 //! | kept operations | 5 a session, 64 KiB a body, 64 MiB in all | 10 minutes |
 
 mod api;
@@ -43,6 +45,7 @@ mod demand;
 #[cfg(test)]
 mod doubles;
 mod flow;
+mod flows;
 mod guard;
 mod health;
 mod id_token;
@@ -62,6 +65,7 @@ mod sign_in;
 mod sign_out;
 #[cfg(test)]
 mod stories;
+mod token_events;
 mod tokens;
 mod transactions;
 mod vault;
@@ -79,6 +83,7 @@ pub use self::settings::ConfigError;
 
 use self::authority::Authority;
 use self::cookies::Cookies;
+use self::flows::Flows;
 use self::proxy::MiddleTier;
 use self::settings::Settings;
 use self::transactions::Transactions;
@@ -115,6 +120,7 @@ struct App {
     middle_tier: MiddleTier,
     transactions: Transactions,
     vault: Vault,
+    flows: Flows,
     room: Arc<Semaphore>,
     demo_users: Vec<DemoUser>,
     controls: Option<Arc<dyn Controls>>,
@@ -143,12 +149,20 @@ pub fn router_for_demo(config: &SpaBackendConfig, demo: Demo) -> Result<Router, 
         middle_tier: MiddleTier::new(&settings)?,
         transactions: Transactions::new(),
         vault: Vault::new(),
+        flows: Flows::new(&settings)?,
         room: Arc::new(Semaphore::new(ROOM)),
         demo_users: demo.users,
         controls: demo.controls,
         settings,
     });
-    Ok(Router::new()
+    let router = if app.flows.is_on() {
+        Router::new()
+            .route("/flows", post(flows::begin))
+            .route("/flows/{id}", get(flows::show))
+    } else {
+        Router::new()
+    };
+    Ok(router
         .route("/", get(pages::start))
         .route("/id-token", get(pages::id_token))
         .route("/session", get(pages::session))

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::demand::Demand;
 use super::id_token::Account;
@@ -24,6 +25,8 @@ const ROUNDS: usize = 3;
 /// One call of the page that may have to wait for its person.
 pub(super) struct Operation {
     pub(super) call: Call,
+    /// The flow that it belongs to, before and after the person has done what was demanded.
+    pub(super) flow: Option<Uuid>,
     /// Who made it; nobody else's sign-in may run it.
     account: Account,
     demands: Vec<Demand>,
@@ -61,6 +64,7 @@ impl Operation {
     pub(super) fn new(call: Call, account: Account) -> Self {
         Self {
             call,
+            flow: None,
             account,
             demands: Vec::new(),
             room: None,

@@ -9,6 +9,7 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::controls::DemoState;
 use super::guard;
@@ -44,6 +45,8 @@ struct Pending {
     id: String,
     /// Its path as the page knows it, empty if it is not kept any more.
     path: String,
+    /// The flow that its picture goes on in.
+    flow: Option<Uuid>,
 }
 
 #[derive(Template)]
@@ -67,11 +70,13 @@ pub(super) async fn start(
         let kept = seat.and_then(|seat| {
             seat.operations()
                 .peek(id, Instant::now())
-                .map(|operation| format!("/api{}", operation.call.target))
+                .map(|operation| (format!("/api{}", operation.call.target), operation.flow))
         });
+        let (path, flow) = kept.unwrap_or_default();
         Pending {
-            path: kept.unwrap_or_default(),
+            path,
             id: id.to_owned(),
+            flow,
         }
     });
     let page = Start {

@@ -1,6 +1,6 @@
 //! The way to the middle tier: one fixed service, a short list of headers, and never a cookie or a token of the browser.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{
@@ -14,6 +14,7 @@ use url::Url;
 use super::flow::Flow;
 use super::outbound::{self, NoAnswer};
 use super::settings::{ConfigError, Settings};
+use crate::flow_events::{Challenge, Kind, Lane, Protocol, Reason, Source, Trail};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 const ANSWER_LIMIT: usize = 1024 * 1024;
@@ -66,8 +67,54 @@ impl MiddleTier {
         target(uri).filter(|target| self.address(target).is_some())
     }
 
-    /// Sends a call with a token of the session.
+    /// Sends a call with a token of the session, for the first time or again.
     pub(super) async fn send(
+        &self,
+        call: &Call,
+        token: &SecretString,
+        flow: Flow,
+        attempt: u32,
+    ) -> Result<Answer, NoAnswer> {
+        let trail = Trail::current();
+        if !trail.is_on() {
+            return self.exchange(call, token, flow).await;
+        }
+        let (from, to) = (Lane::SpaBackend, Lane::MiddleTier);
+        let path = call.target.split('?').next().unwrap_or_default();
+        trail.record(Kind::Call {
+            from,
+            to,
+            method: call.method.to_string(),
+            url: self.address(path).map(String::from).unwrap_or_default(),
+            protocol: Protocol::Http,
+            attempt,
+            token_source: Some(Source::Session),
+        });
+        let began = Instant::now();
+        let answer = self.exchange(call, token, flow).await;
+        trail.record(match &answer {
+            Ok(answer) => Kind::Answer {
+                from: to,
+                to: from,
+                status: answer.status.as_u16(),
+                grpc_status: None,
+                challenge: Challenge::read(&answer.headers),
+                took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            },
+            Err(error) => Kind::NoAnswer {
+                from: to,
+                to: from,
+                reason: match error {
+                    NoAnswer::Broken | NoAnswer::TooLarge => Reason::Broken,
+                    NoAnswer::TimedOut => Reason::Timeout,
+                    NoAnswer::Unreachable => Reason::Unreachable,
+                },
+            },
+        });
+        answer
+    }
+
+    async fn exchange(
         &self,
         call: &Call,
         token: &SecretString,

@@ -26,6 +26,10 @@ pub(super) struct Settings {
     pub(super) middle_tier: Url,
     /// `__Host-` prefix and `Secure`.
     pub(super) secure_cookies: bool,
+    /// Keep flow events.
+    pub(super) flow_events: bool,
+    /// The services that have more of them.
+    pub(super) flow_sources: Vec<Url>,
 }
 
 /// The configuration cannot be used; the text names the key.
@@ -76,6 +80,12 @@ impl Settings {
             scope: scope.to_owned(),
             middle_tier: service_url("middle_tier", &config.middle_tier)?,
             secure_cookies: !config.insecure_cookies,
+            flow_events: config.flow_events,
+            flow_sources: config
+                .flow_sources
+                .iter()
+                .map(|url| service_url("flow_sources", url))
+                .collect::<Result<_, _>>()?,
         })
     }
 
@@ -153,7 +163,7 @@ mod tests {
     #[test]
     fn each_unusable_value_is_named() {
         type Spoil = fn(&mut SpaBackendConfig);
-        let cases: [(&str, Spoil); 8] = [
+        let cases: [(&str, Spoil); 9] = [
             ("base_url", |c| {
                 c.base_url = "http://localhost:3000/app".parse().unwrap()
             }),
@@ -172,6 +182,9 @@ mod tests {
             }),
             ("client_id", |c| {
                 c.client_id = "Enter_the_Application_Id_Here".into()
+            }),
+            ("flow_sources", |c| {
+                c.flow_sources = vec!["http://api.example".parse().unwrap()]
             }),
             ("scope", |c| c.scope = "api://a/b api://c/d".into()),
         ];

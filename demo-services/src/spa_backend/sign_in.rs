@@ -62,10 +62,11 @@ pub(super) async fn step_up(
     let demand = seat
         .operations()
         .peek(&operation, Instant::now())
-        .and_then(|operation| operation.demand().cloned());
-    let Some(demand) = demand else {
+        .and_then(|operation| Some((operation.demand()?.clone(), operation.flow)));
+    let Some((demand, flow)) = demand else {
         return Message::operation_gone().into_response();
     };
+    app.flows.sign_in(flow, &demand);
     let mut ask = Ask {
         login_hint: Some(seat.account.login_hint.clone()),
         ..Ask::default()

@@ -19,6 +19,7 @@ use super::id_token::{Account, IdToken};
 use super::operations::Operations;
 use super::random;
 use super::tokens::Tokens;
+use crate::flow_events::Trail;
 
 /// A seat nobody used for this long is gone.
 pub(super) const IDLE: Duration = Duration::from_secs(60 * 60);
@@ -187,8 +188,8 @@ impl Seat {
             let answer = authority.refresh(&refresh_token, &scope, &claims).await;
             seat.settle(interactions, &scope, answer)
         };
-        // What is logged of it belongs to the request that began it.
-        let task = tokio::spawn(refresh.in_current_span());
+        // What is logged and shown of it belongs to the request that began it.
+        let task = tokio::spawn(Trail::current().within(refresh).in_current_span());
         let seat = Arc::clone(self);
         let landed = async move {
             // A task that did not come to its end must not be waited for by everyone after it.

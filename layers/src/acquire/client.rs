@@ -12,7 +12,7 @@ use super::credential::Credential;
 use super::error::OnBehalfOfErrorKind;
 use super::flights::Joined;
 use super::grant::Dialect;
-use super::obtain::{Acquired, Inner, Outcome, Settings, fly, renew};
+use super::obtain::{Acquired, Inner, Outcome, Settings, TokenSource, fly, renew};
 use super::shared::SharedTokens;
 use super::wanted::Wanted;
 use crate::authority::Authority;
@@ -110,7 +110,7 @@ impl ConfidentialClient {
             self.renew_ahead(wanted, &held, now);
         }
         telemetry::token("memory");
-        Some(Acquired::from(&*held))
+        Some(Acquired::of(&held, TokenSource::Memory))
     }
 
     fn renew_ahead(&self, wanted: &Wanted, held: &Arc<Held>, now: u64) {
@@ -142,7 +142,8 @@ impl ConfidentialClient {
             // While the authority cannot answer, a token that is only no longer fresh is still a good one.
             Err(error) if wanted.is_plain() && error.is_transient() => {
                 let held = self.0.cache.get(&wanted.key(), self.0.now());
-                held.map(|held| Acquired::from(&*held)).ok_or(error)
+                held.map(|held| Acquired::of(&held, TokenSource::Memory))
+                    .ok_or(error)
             }
             outcome => outcome,
         }
@@ -151,7 +152,7 @@ impl ConfidentialClient {
     async fn join(&self, wanted: &Wanted) -> (Outcome, Joiner) {
         let look = || {
             let held = self.0.held(wanted, self.0.now())?;
-            Some(Ok(Acquired::from(&*held)))
+            Some(Ok(Acquired::of(&held, TokenSource::Memory)))
         };
         let (flight, joiner) = match self.0.flights.join(wanted.flight(), MAX_FLIGHTS, look) {
             Joined::Found(found) => {

@@ -32,6 +32,7 @@ pub use self::credential::{
 pub use self::error::{OnBehalfOfError, OnBehalfOfErrorKind};
 pub use self::long_running::LongRunning;
 pub(crate) use self::obtain::Acquired;
+pub use self::obtain::TokenSource;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
 pub use self::sealing::SealingKeys;

@@ -62,11 +62,27 @@ pub(super) struct Flight {
     claims: Option<ClaimsRequest>,
 }
 
-/// A token, and the claims that it was asked for with.
+/// A token, the claims that it was asked for with, and where it came from.
 #[derive(Clone)]
 pub(crate) struct Acquired {
     pub(crate) token: AccessToken,
     pub(crate) claims: Option<ClaimsRequest>,
+    pub(crate) source: TokenSource,
+}
+
+/// Where the token of a call to the next tier came from: in the extensions of the request that
+/// [`OnBehalfOf`](crate::OnBehalfOf) passes to the client that it wraps, of each attempt anew.
+///
+/// For what shows or counts calls between the two. It says nothing of the token itself, and whatever a caller put there is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TokenSource {
+    /// This process had it.
+    Memory,
+    /// Another process of this service had obtained it ([`ConfidentialClient::shared`](crate::ConfidentialClient::shared)).
+    Shared,
+    /// The authority issued it for this call, or at the same time for another one that wanted the same.
+    Authority,
 }
 
 pub(super) type Outcome = Result<Acquired, ExchangeError>;
@@ -168,7 +184,7 @@ impl Inner {
         let claim = match shared.turn(&parts, self.patience(), read).await {
             Turn::Found(held) => {
                 telemetry::token("shared");
-                let acquired = Acquired::from(&held);
+                let acquired = Acquired::of(&held, TokenSource::Shared);
                 self.cache.put(key, held.into());
                 return Ok(acquired);
             }
@@ -240,6 +256,7 @@ impl Inner {
         Ok(Acquired {
             token: issued.token,
             claims: wanted.claims.clone(),
+            source: TokenSource::Authority,
         })
     }
 
@@ -397,11 +414,12 @@ impl Wanted {
     }
 }
 
-impl From<&Held> for Acquired {
-    fn from(held: &Held) -> Self {
+impl Acquired {
+    pub(super) fn of(held: &Held, source: TokenSource) -> Self {
         Self {
             token: held.token.clone(),
             claims: held.claims.clone(),
+            source,
         }
     }
 }

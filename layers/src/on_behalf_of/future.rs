@@ -14,7 +14,8 @@ use super::replay::Replay;
 use super::step_up::Dialect;
 use super::{DownstreamChallenges, Shared};
 use crate::acquire::{
-    Acquired, ExchangeError, OnBehalfOfError, OnBehalfOfErrorKind, Refused, Subject, Wanted,
+    Acquired, ExchangeError, OnBehalfOfError, OnBehalfOfErrorKind, Refused, Subject, TokenSource,
+    Wanted,
 };
 use crate::challenge::{Answer, ChallengeRequired, Demand, StepUp, demand, parse};
 use crate::claims::ClaimsRequest;
@@ -45,13 +46,16 @@ pin_project! {
         // -> Ready | done
         Acquire { token: BoxFuture<Result<Acquired, ExchangeError>> },
         // -> Call
-        Ready { token: Option<AccessToken> },
+        Ready { token: Option<Sourced> },
         // -> Acquire | done
         Call { #[pin] response: F },
         // -> done
         Failed { error: Option<BoxError> },
     }
 }
+
+/// A token, and where it came from.
+type Sourced = (AccessToken, TokenSource);
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -110,7 +114,7 @@ where
     }
 
     /// The token is at hand and `readied` is ready.
-    pub(super) fn send_now(&mut self, readied: &mut S, token: AccessToken) {
+    pub(super) fn send_now(&mut self, readied: &mut S, token: Sourced) {
         if let Some(request) = self.operation.prepare(token) {
             self.state = State::Call {
                 response: readied.call(request),
@@ -170,11 +174,12 @@ impl<S, B, R: Replay<B>> Operation<S, B, R> {
     }
 
     /// The request with its token, while what is needed to repeat it is kept.
-    fn prepare(&mut self, token: AccessToken) -> Option<Request<B>> {
+    fn prepare(&mut self, (token, source): Sourced) -> Option<Request<B>> {
         let (mut parts, body) = self.next.take()?.into_parts();
         let (body, kept) = self.replay.keep(body);
         self.kept = R::REPLAYS.then(|| (parts.clone(), kept));
         parts.headers.insert(AUTHORIZATION, token.authorization());
+        parts.extensions.insert(source);
         self.sent = Some(token);
         Some(Request::from_parts(parts, body))
     }
@@ -214,7 +219,7 @@ impl<S, B, R: Replay<B>> Operation<S, B, R> {
     }
 
     /// Another token is there: counted as a round if the authority was asked with the demanded claims, by whomever.
-    fn acquired(&mut self, acquired: Acquired) -> AccessToken {
+    fn acquired(&mut self, acquired: Acquired) -> Sourced {
         match &self.demanded {
             Some(claims) if acquired.claims.as_ref() == Some(claims) => {
                 telemetry::challenge("answered", "insufficient_claims");
@@ -227,7 +232,7 @@ impl<S, B, R: Replay<B>> Operation<S, B, R> {
             Some(_) => self.took_newer = true,
             None => {}
         }
-        acquired.token
+        (acquired.token, acquired.source)
     }
 
     /// The next tier refuses the token without a reason: a fresh one may do, once.

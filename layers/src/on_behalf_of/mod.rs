@@ -36,6 +36,7 @@ use crate::scope::Scope;
 /// 3. A token comes from the cache or from the authority, one request at a time per user and scope: by On-Behalf-Of of Entra with
 ///    the caller's token as assertion and client capability `cp1` declared, or by RFC 8693 token exchange. It replaces any
 ///    `Authorization` of the request; a `Host` is removed where the target is an origin. No token, no call. See [`ConfidentialClient`].
+///    Where the token came from is told to the wrapped client: a [`TokenSource`](crate::TokenSource) in the request's extensions.
 /// 4. If the next tier demands claims, the authority is asked once more with them (the cache is bypassed, its entry replaced) and, where
 ///    the body can be sent again ([`replay`](Self::replay)), the call is repeated: one round for equal claims, three in all. A
 ///    token that others obtained meanwhile is tried before, once.

@@ -84,7 +84,7 @@ where
                 let clone = self.inner.clone();
                 let mut future =
                     ResponseFuture::new(clone, self.replay.clone(), &self.shared, wanted, request);
-                future.send_now(&mut self.inner, acquired.token);
+                future.send_now(&mut self.inner, (acquired.token, acquired.source));
                 future
             }
             None => ResponseFuture::acquire(

@@ -10,7 +10,7 @@ use tower::{ServiceExt, service_fn};
 use tower_bearer::{
     BoxError, ChallengeRequired, CloneBody, Credential, DownstreamChallenges, Never,
     OnBehalfOfError, OnBehalfOfErrorKind, OnBehalfOfExt, OnBehalfOfLayer, Principal, RefusalKind,
-    Replay, Target,
+    Replay, Target, TokenSource,
 };
 use wiremock::ResponseTemplate;
 
@@ -110,6 +110,44 @@ async fn the_next_tier_gets_the_exchanged_token_and_nothing_else() {
             "{name}"
         );
     }
+}
+
+#[tokio::test]
+async fn the_inner_request_says_where_its_token_came_from() {
+    let endpoint = TokenEndpoint::start().await;
+    let world = endpoint.world();
+    endpoint.on("client_credentials", issued("own")).await;
+    endpoint.on("c1", issued("for-c1")).await;
+    endpoint.on("jwt-bearer", issued("T2")).await;
+    let credential = Credential::secret("hush").unwrap();
+    let client = world.authority.client(CLIENT, credential).unwrap();
+    let own = client
+        .app_only(["api://next/.default"], Target::origin(NEXT).unwrap())
+        .unwrap();
+    let for_users = layer(&world).replay(CloneBody);
+    let caller = world.principal(json!({}));
+
+    let next = NextTier::new(&[(200, ""), (200, ""), (401, DEMANDS_C1), (200, "")]);
+    // What the caller planted is of no account.
+    for planted in [None, Some(TokenSource::Shared), Some(TokenSource::Shared)] {
+        let mut request = call(&caller);
+        if let Some(planted) = planted {
+            request.extensions_mut().insert(planted);
+        }
+        assert_eq!(outcome(&for_users, &next, request).await.unwrap(), 200);
+    }
+    use TokenSource::{Authority, Memory};
+    assert_eq!(next.sources(), [Authority, Memory, Memory, Authority]);
+
+    let next = NextTier::new(&[(200, "")]);
+    for planted in [Memory, Authority] {
+        let mut request = Request::get(format!("{NEXT}/x"))
+            .body(Body::default())
+            .unwrap();
+        request.extensions_mut().insert(planted);
+        assert_eq!(outcome(&own, &next, request).await.unwrap(), 200);
+    }
+    assert_eq!(next.sources(), [Authority, Memory]);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use tower::{ServiceExt as _, service_fn};
 use tower_bearer::{
     BoxError, CloneBody, ConfidentialClient, Credential, LongRunning, OnBehalfOfError,
     OnBehalfOfErrorKind, OnBehalfOfExt as _, Principal, RedisStore, SealingKeys, SharedTokens,
-    Target,
+    Target, TokenSource,
 };
 use wiremock::ResponseTemplate;
 
@@ -76,7 +76,13 @@ async fn of_many_processes_one_asks_and_a_new_one_need_not() {
         }
         assert_eq!(endpoint.count().await, 1);
         // As after a restart.
-        assert_eq!(call(&process(&world, server), &alice).await.unwrap(), "T");
+        let next = NextTier::new(&[(200, "")]);
+        let restarted = process(&world, server);
+        for _ in 0..2 {
+            let token = send(&restarted, &next, |request| request.on_behalf_of(&alice)).await;
+            assert_eq!(token.unwrap(), "T");
+        }
+        assert_eq!(next.sources(), [TokenSource::Shared, TokenSource::Memory]);
         assert_eq!(endpoint.count().await, 1);
         let bob = world.principal(json!({"oid": "bob"}));
         call(&processes[0], &bob).await.unwrap();

@@ -16,7 +16,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use tower_bearer::clock::ManualClock;
 use tower_bearer::jwks::{FetchFuture, Fetched, KeySet, KeySource};
-use tower_bearer::{Authority, AuthorityBuilder, Principal, Resource, jwt};
+use tower_bearer::{Authority, AuthorityBuilder, Principal, Resource, TokenSource, jwt};
 use wiremock::matchers::{body_string_contains, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -328,7 +328,21 @@ impl NextTier {
         state
             .seen
             .iter()
-            .all(|request| request.extensions().is_empty())
+            .all(|request| match request.extensions().len() {
+                1 => request.extensions().get::<TokenSource>().is_some(),
+                _ => false,
+            })
+    }
+
+    /// Where the tokens came from, in order.
+    pub(crate) fn sources(&self) -> Vec<TokenSource> {
+        let state = self.state.lock().unwrap();
+        let source = |request: &Request<Body>| request.extensions().get().copied();
+        state
+            .seen
+            .iter()
+            .map(|request| source(request).unwrap())
+            .collect()
     }
 
     pub(crate) fn answer(

@@ -1,10 +1,12 @@
 // One row of the picture: an arrow between lanes for those who see it, the same in words for everybody else and for narrow screens.
 
-import { label, name, sentence } from "./sentences.js";
+import { label as full, name, sentence } from "./sentences.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 /** Heights in pixels: of a row, and of the arrow in it. */
 const [ROW, LINE] = [36, 26];
+/** Characters on an arrow; the panel has all of them. */
+const LONGEST = 40;
 
 /** The names above the lanes. */
 export function heads(lanes) {
@@ -52,6 +54,11 @@ function broken(step, at, lanes) {
   const line = svgElement("line", { "class": "arrow", x1: at(step.from), x2: half, y1: LINE, y2: LINE, pathLength: 1 });
   const cross = svgElement("path", { "class": "cross", d: "M-5-5 5 5M5-5-5 5" });
   return [line, place(half, [cross]), text(step, half)];
+}
+
+function label(step) {
+  const text = full(step);
+  return text.length > LONGEST ? `${text.slice(0, LONGEST - 1)}…` : text;
 }
 
 /** Something that a tier notes without speaking to another. */

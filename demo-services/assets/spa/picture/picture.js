@@ -22,6 +22,7 @@ export class Picture {
   #timer = 0;
   #settled = true;
   #drawing = layout();
+  #events = 0;
   /** By the step's key: `{item, button, step, drawn}` of those on the page. */
   #shown = new Map();
   #opened = null;
@@ -85,6 +86,7 @@ export class Picture {
     this.#flow = null;
     this.#settled = true;
     this.#drawing = layout();
+    this.#events = 0;
     this.#shown.clear();
     this.#parts.story.replaceChildren();
     this.#parts.facts.textContent = "";
@@ -99,6 +101,9 @@ export class Picture {
     if (!flow) return false;
     const answer = await send(`/flows/${encodeURIComponent(flow)}`);
     if (!answer.ok || flow !== this.#flow || !Array.isArray(answer.body?.events)) return false;
+    // An answer that was overtaken by a later one knows less.
+    if (answer.body.events.length < this.#events) return true;
+    this.#events = answer.body.events.length;
     this.#drawing = layout(answer.body);
     this.#drawHeads(this.#drawing.lanes);
     this.#tellFacts(this.#drawing.facts);
