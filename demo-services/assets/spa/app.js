@@ -50,7 +50,7 @@ async function run(path, { operation, flow, revoked = false } = {}) {
   clearTimeout(slow);
   progress.hidden = true;
   hold(false);
-  const meaning = explain(answer, what, { repeated: Boolean(operation), revoked, path });
+  const meaning = explain(answer, what, Boolean(operation), { revoked, path });
   show(answer, meaning);
   if (meaning.again && path) {
     // A kept operation is run once; this is the same call anew.
@@ -65,7 +65,7 @@ async function run(path, { operation, flow, revoked = false } = {}) {
 async function call(path) {
   const flow = await picture.begin();
   if (flow) picture.follow(flow);
-  const answer = await send(path, "GET", { headers: flow ? { "X-Flow": flow } : {} });
+  const answer = await send(path, "GET", undefined, flow ? { "X-Flow": flow } : {});
   if (flow) picture.settle(answer.correlationId);
   return answer;
 }

@@ -2,13 +2,13 @@
 
 const drawn = name => document.querySelector(`meta[name="${name}"]`)?.content ?? "";
 
-/** One call, perhaps with more headers and a JSON body: `{ok, status, body, elapsed, correlationId}`; status 0 when there was no answer. */
-export async function send(path, method = "GET", { headers = {}, body } = {}) {
+/** One call, perhaps with a body of JSON and more headers: `{ok, status, body, elapsed, correlationId}`; status 0 when there was no answer. */
+export async function send(path, method = "GET", json, headers = {}) {
   const started = performance.now();
-  const answer = (status, text, correlationId = null) => ({
+  const answer = (status, body, correlationId = null) => ({
     ok: status >= 200 && status < 300,
     status,
-    body: text,
+    body,
     elapsed: Math.round(performance.now() - started),
     correlationId,
   });
@@ -17,12 +17,12 @@ export async function send(path, method = "GET", { headers = {}, body } = {}) {
       method,
       headers: {
         ...headers,
-        ...(body === undefined ? {} : { "Content-Type": "application/json" }),
         "Accept": "application/json",
         "X-Session-Token": drawn("session-token"),
         "X-Account": drawn("account"),
+        ...(json && { "Content-Type": "application/json" }),
       },
-      body: body === undefined ? undefined : JSON.stringify(body),
+      body: json && JSON.stringify(json),
       cache: "no-store",
       redirect: "error",
       signal: AbortSignal.timeout(70_000),

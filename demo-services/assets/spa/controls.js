@@ -48,7 +48,7 @@ export class Switches {
   async #throw(failed) {
     const enabled = this.#policy.checked;
     this.#policy.disabled = true;
-    const answer = await send("/demo/policy", "POST", { body: { enabled } });
+    const answer = await send("/demo/policy", "POST", { enabled });
     this.#policy.disabled = false;
     this.#policy.focus();
     if (answer.ok) {

@@ -23,7 +23,7 @@ const DEAD_END = "A dead end: 403 and an error code in the body, but no challeng
  * `{state, title, text, way, go, onward, again}` for an answer; `what` is the call in words, `repeated` whether it waited for a
  * sign-in, `revoked` whether the person has just been revoked, `path` which call it was. `again`: the same call may be made anew, by the person. A second demand of the same call (a policy and the API itself) is `onward`: the person was told and asked before.
  */
-export function explain(answer, what, { repeated = false, revoked = false, path = "" } = {}) {
+export function explain(answer, what, repeated = false, { revoked = false, path = "" } = {}) {
   if (answer.ok) {
     return { state: "done", title: `${what} succeeded.`, text: repeated ? "It completed by itself after your sign-in." : "" };
   }

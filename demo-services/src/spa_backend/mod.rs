@@ -124,6 +124,8 @@ struct App {
     room: Arc<Semaphore>,
     demo_users: Vec<DemoUser>,
     controls: Option<Arc<dyn Controls>>,
+    /// Whether the page of the public client in the browser is served.
+    msal: bool,
 }
 
 /// The SPA backend as a router, with nothing of the demo on its page.
@@ -153,6 +155,7 @@ pub fn router_for_demo(config: &SpaBackendConfig, demo: Demo) -> Result<Router, 
         room: Arc::new(Semaphore::new(ROOM)),
         demo_users: demo.users,
         controls: demo.controls,
+        msal: false,
         settings,
     });
     let router = if app.flows.is_on() {

@@ -80,7 +80,10 @@ pub(super) async fn start(
         }
     });
     let page = Start {
-        person: seat.map(person),
+        person: seat.map(|seat| Person {
+            msal: app.msal,
+            ..person(seat)
+        }),
         demo_users: &app.demo_users,
         notice: query.one("notice").and_then(notice),
         operation,

@@ -58,9 +58,9 @@ async fn call_api_is_one_picture_before_and_after_the_step_up() {
         done(browser).await;
         let after = [
             "sign_in browser authority request",
+            "signed_in authority browser good",
             "token_request spa-backend authority request",
             "token authority spa-backend good",
-            "signed_in authority browser good",
             "call browser spa-backend good",
             "call spa-backend middle-tier good",
             "token_request middle-tier authority request",

@@ -1,6 +1,6 @@
 // What a step shows when it is opened: header text with its claims decoded, the token as a card, a line for the terminal.
 
-import { label, name, sentence, source } from "./sentences.js";
+import { OPERATION, label, name, sentence, source } from "./sentences.js";
 
 /** The contents of the panel for a step. */
 export function details(step) {
@@ -26,7 +26,7 @@ function heading(step) {
 }
 
 function callFacts({ url, protocol, attempt, token_source }) {
-  return [["URL", url], ["Protocol", protocol === "grpc" ? "gRPC" : "HTTP"], ["Attempt", attempt > 1 ? attempt : null], ["Token", source(token_source)]];
+  return [["URL", url?.replace(OPERATION, "{id}")], ["Protocol", protocol === "grpc" ? "gRPC" : "HTTP"], ["Attempt", attempt > 1 ? attempt : null], ["Token", source(token_source)]];
 }
 
 const statusText = ({ status, grpc_status }) => (grpc_status ? `${status}, gRPC status ${grpc_status}` : status);
@@ -64,7 +64,7 @@ function command({ method = "GET", url = "", protocol }, from) {
     const { host, pathname } = new URL(url);
     return `grpcurl -plaintext -import-path demo-services/proto -proto downstream.proto -H "Authorization: Bearer $TOKEN" ${host} ${pathname.slice(1)}`;
   }
-  const address = `'${url.replaceAll("'", "'\\''")}'`;
+  const address = `'${url.replace(OPERATION, "OPERATION_ID").replaceAll("'", "'\\''")}'`;
   const credentials = from === "browser" ? '-H "Cookie: $COOKIE" -H "X-Session-Token: $SESSION_TOKEN" -H "Sec-Fetch-Site: same-origin"' : '-H "Authorization: Bearer $TOKEN"';
   return `curl -i -X ${method} ${address} ${credentials}`;
 }

@@ -27,6 +27,9 @@ const REFUSALS = {
 };
 const LOST = { unreachable: "is not reachable", timeout: "does not answer in time", broken: "breaks off" };
 
+/** The id of a kept operation is not told; its place in a path is. */
+export const OPERATION = "%7Bid%7D";
+
 export const name = lane => NAMES[lane] ?? lane;
 
 /** Where a token came from, in words; empty if nothing is known. */
@@ -36,7 +39,7 @@ export function source(source) {
 
 /** What a call asks for: `GET /api`, `gRPC Api`. */
 export function target({ method = "GET", url = "", protocol }) {
-  const path = URL.canParse(url) ? new URL(url).pathname : url;
+  const path = (URL.canParse(url) ? new URL(url).pathname : url).replace(OPERATION, "{id}");
   return protocol === "grpc" ? `gRPC ${path.split("/").at(-1)}` : `${method} ${path}`;
 }
 
@@ -66,6 +69,9 @@ export function label({ event, from }) {
   }
 }
 
+/** Refused, and no word of what would help. */
+const isMute = ({ status, challenge }) => !challenge && (status === 401 || status === 403);
+
 /** The step in words. */
 export function sentence({ event, from, to, card }) {
   const [who, whom] = [name(from), name(to)];
@@ -76,7 +82,8 @@ export function sentence({ event, from, to, card }) {
     }
     case "answer":
       if (event.challenge) return `${who} answers ${event.status}: a challenge that says what is missing.`;
-      return `${who} answers ${event.grpc_status ? `gRPC status ${event.grpc_status}` : event.status}.`;
+      if (to === "browser" && event.status === 401) return `${who} answers 401: it keeps the call and tells this page that you are needed.`;
+      return `${who} answers ${event.grpc_status ? `gRPC status ${event.grpc_status}` : event.status}${isMute(event) ? ", without a challenge: nothing says what is missing" : ""}.`;
     case "no_answer":
       return `${name(event.to)} ${LOST[event.reason] ?? "gives no answer"}.`;
     case "token_request":
