@@ -1,5 +1,6 @@
 //! What is shown of a call: each hop with what it carried, to the session whose call it is, and nothing of the person.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use integration_tests::{
     challenge::Challenge,
     person::Page,
@@ -10,6 +11,7 @@ use local_authority::{Endpoint, Fault, TokenSpec};
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 use url::Url;
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 use crate::what_reaches_downstream::middle_tier_before;
 
@@ -137,11 +139,16 @@ async fn a_policys_demand_is_seen_going_up_and_being_met() {
     assert_eq!(error_of(&refused), "step_up_required");
     let first = flow(&mut visitor, &id).await;
     assert_eq!(story(&first), REFUSED);
-    assert_eq!((&first["flow"], &first["token_requests"]), (&json!(id), &json!(1)));
+    assert_eq!(
+        (&first["flow"], &first["token_requests"]),
+        (&json!(id), &json!(1))
+    );
 
     // The very text that a client of the middle tier gets, and the claims that stand in it, at each hop.
     let raw = world.token(alice());
-    let raw = world.get(world.demo.middle_tier(), "/api", Some(&raw)).await;
+    let raw = world
+        .get(world.demo.middle_tier(), "/api", Some(&raw))
+        .await;
     let header = raw.headers()["www-authenticate"].to_str().unwrap();
     let claims = Challenge::of(raw.headers()).claims();
     let answer = find(&first, "answer middle-tier>spa-backend")[0];
@@ -149,13 +156,22 @@ async fn a_policys_demand_is_seen_going_up_and_being_met() {
         answer["challenge"],
         json!({"header": header, "error": "insufficient_claims", "claims": claims})
     );
-    assert_eq!((&answer["status"], &answer["grpc_status"]), (&json!(401), &Value::Null));
+    assert_eq!(
+        (&answer["status"], &answer["grpc_status"]),
+        (&json!(401), &Value::Null)
+    );
     let no = find(&first, "token_refused authority>middle-tier")[0];
-    assert_eq!((&no["error"], &no["claims"]), (&json!("interaction_required"), &claims));
+    assert_eq!(
+        (&no["error"], &no["claims"]),
+        (&json!("interaction_required"), &claims)
+    );
     let asked = find(&first, "token_request middle-tier>authority")[0];
     assert_eq!(asked["claims"], Value::Null, "nothing was demanded yet");
     assert_eq!(asked.get("provisional"), None, "{asked}");
-    assert_eq!(asked["scopes"], json!(["api://downstream-api/user_impersonation"]));
+    assert_eq!(
+        asked["scopes"],
+        json!(["api://downstream-api/user_impersonation"])
+    );
     let sent = find(&first, "call spa-backend>middle-tier")[0];
     assert_eq!(sent["url"], format!("{}api", world.demo.middle_tier()));
     assert_eq!(
@@ -174,7 +190,10 @@ async fn a_policys_demand_is_seen_going_up_and_being_met() {
     assert_eq!(world.asked(Endpoint::Token) - before, 3 + 1);
     assert_eq!(world.asked(Endpoint::Token) - between, 2);
     let sign_in = find(&whole, "sign_in browser>authority")[0];
-    assert_eq!((&sign_in["claims"], &sign_in["reason"]), (&claims, &json!("step_up")));
+    assert_eq!(
+        (&sign_in["claims"], &sign_in["reason"]),
+        (&claims, &json!("step_up"))
+    );
     let redeemed = find(&whole, "token_request spa-backend>authority")[0];
     assert_eq!(
         (&redeemed["grant"], &redeemed["claims"]),
@@ -196,7 +215,13 @@ async fn a_policys_demand_is_seen_going_up_and_being_met() {
     assert!(times.is_sorted(), "{times:?}");
 
     nothing_of_the_person(&world, &whole, &visitor);
-    if let Ok(p)=std::env::var("FLOW_OUT") { std::fs::write(p, serde_json::to_string_pretty(&json!({"before":first,"after":whole})).unwrap()).unwrap(); }
+    if let Ok(p) = std::env::var("FLOW_OUT") {
+        std::fs::write(
+            p,
+            serde_json::to_string_pretty(&json!({"before":first,"after":whole})).unwrap(),
+        )
+        .unwrap();
+    }
     world.stop().await;
 }
 
@@ -255,7 +280,7 @@ async fn a_cached_token_is_seen_as_such() {
 }
 
 #[tokio::test]
-async fn an_apis_own_demand_is_seen_and_answered_with_a_second_attempt() {
+async fn an_apis_own_demand_is_seen_going_up_and_being_met() {
     for (path, protocol) in [("/api/secure", "http"), ("/api/grpc/secure", "grpc")] {
         let world = World::start().await;
         assert!(world.demo.authority().set_policy(POLICY, false));
@@ -274,24 +299,97 @@ async fn an_apis_own_demand_is_seen_and_answered_with_a_second_attempt() {
             (&demand["error"], &demand["claims"]),
             (&json!("insufficient_claims"), &demanded)
         );
-        assert!(demand["header"].as_str().unwrap().starts_with("Bearer realm="));
+        assert!(
+            demand["header"]
+                .as_str()
+                .unwrap()
+                .starts_with("Bearer realm=")
+        );
         let grpc_status = |answer: &Value| answer["grpc_status"].clone();
         match protocol {
-            "grpc" => assert_eq!((&answers[0]["status"], grpc_status(answers[0])), (&json!(200), json!(16))),
-            _ => assert_eq!((&answers[0]["status"], grpc_status(answers[0])), (&json!(401), Value::Null)),
+            "grpc" => assert_eq!(
+                (&answers[0]["status"], grpc_status(answers[0])),
+                (&json!(200), json!(16))
+            ),
+            _ => assert_eq!(
+                (&answers[0]["status"], grpc_status(answers[0])),
+                (&json!(401), Value::Null)
+            ),
         }
         let sent = find(&flow, "call middle-tier>downstream-api");
-        assert!(sent.iter().all(|sent| sent["protocol"] == protocol), "{flow:#}");
+        assert!(
+            sent.iter().all(|sent| sent["protocol"] == protocol),
+            "{flow:#}"
+        );
         let url = sent[0]["url"].as_str().unwrap();
         assert!(url.starts_with(world.demo.downstream().as_str()), "{url}");
+        // The downstream's demand goes to the authority, which wants the person; with the new token the API is content at once.
         let attempts: Vec<_> = sent.iter().map(|sent| &sent["attempt"]).collect();
-        assert_eq!(attempts, [1, 1, 2], "{flow:#}");
-        // The downstream's demand goes to the authority with the second request of each call.
+        assert_eq!(attempts, [1, 1], "{flow:#}");
         let asked = find(&flow, "token_request middle-tier>authority");
         let claims: Vec<_> = asked.iter().map(|asked| asked["claims"].clone()).collect();
-        assert_eq!(claims, [Value::Null, demanded.clone(), Value::Null, demanded], "{flow:#}");
+        assert_eq!(
+            claims,
+            [Value::Null, demanded.clone(), Value::Null],
+            "{flow:#}"
+        );
+        let no = find(&flow, "token_refused authority>middle-tier");
+        assert_eq!((no.len(), &no[0]["claims"]), (1, &demanded));
+        if protocol == "http"
+            && let Ok(p) = std::env::var("FLOW_OUT2")
+        {
+            std::fs::write(p, serde_json::to_string_pretty(&flow).unwrap()).unwrap();
+        }
         world.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_demand_that_needs_no_person_is_seen_as_a_second_attempt() {
+    let world = World::start().await;
+    let downstream = MockServer::start().await;
+    let demanded = json!({"access_token": {"acrs": {"essential": true, "value": "c1"}}});
+    let header = format!(
+        "Bearer realm=\"\", error=\"insufficient_claims\", claims=\"{}\"",
+        STANDARD.encode(demanded.to_string())
+    );
+    let challenge = ResponseTemplate::new(401).insert_header("www-authenticate", &*header);
+    let once = Mock::given(any()).respond_with(challenge).up_to_n_times(1);
+    once.mount(&downstream).await;
+    Mock::given(any())
+        .respond_with(ResponseTemplate::new(200))
+        .mount(&downstream)
+        .await;
+    let base = middle_tier_before(&world, &downstream.uri()).await;
+    let told = told(&base, "/api", &world.token(alice().mfa().acrs(["c1"]))).await;
+    assert_eq!(
+        story(&told),
+        [
+            "accepted at middle-tier",
+            "token_request middle-tier>authority",
+            "token authority>middle-tier",
+            "call middle-tier>downstream-api",
+            "answer downstream-api>middle-tier",
+            "token_request middle-tier>authority",
+            "token authority>middle-tier",
+            "call middle-tier>downstream-api",
+            "answer downstream-api>middle-tier",
+        ]
+    );
+    let events = &told["events"];
+    assert_eq!(
+        (&events[3]["attempt"], &events[7]["attempt"]),
+        (&json!(1), &json!(2))
+    );
+    assert_eq!(
+        events[4]["challenge"],
+        json!({"header": header, "error": "insufficient_claims", "claims": demanded})
+    );
+    assert_eq!(
+        (&events[1]["claims"], &events[5]["claims"]),
+        (&Value::Null, &demanded)
+    );
+    world.stop().await;
 }
 
 #[tokio::test]
@@ -311,14 +409,20 @@ async fn a_flow_is_shown_to_its_session_only() {
         let answer = other
             .send_with(Method::GET, "/api/api", &[("x-flow", &id)])
             .await;
-        let own = answer.headers["x-correlation-id"].to_str().unwrap().to_owned();
+        let own = answer.headers["x-correlation-id"]
+            .to_str()
+            .unwrap()
+            .to_owned();
         assert_ne!(own, id);
         assert_eq!(story(&flow(other, &own).await), REFUSED);
     }
     assert_eq!(story(&flow(&mut alice, &id).await), REFUSED);
 
     for (method, path) in [(Method::POST, "/flows"), (Method::GET, &*path)] {
-        for foreign in [("origin", "http://evil.example"), ("sec-fetch-site", "cross-site")] {
+        for foreign in [
+            ("origin", "http://evil.example"),
+            ("sec-fetch-site", "cross-site"),
+        ] {
             let answer = alice.send_with(method.clone(), path, &[foreign]).await;
             assert_eq!(answer.status, 403, "{foreign:?} {answer:?}");
         }
@@ -393,9 +497,15 @@ async fn an_authority_that_is_away_shows() {
     let base = middle_tier_before(&world, &downstream).await;
     let token = world.token(alice().mfa());
     // So that the keys are there.
-    assert_eq!(world.get(&base, "/nowhere", Some(&token)).await.status(), 404);
+    assert_eq!(
+        world.get(&base, "/nowhere", Some(&token)).await.status(),
+        404
+    );
     let fault = Fault::status(503);
-    world.demo.authority().fail_next(Endpoint::Token, 100, fault);
+    world
+        .demo
+        .authority()
+        .fail_next(Endpoint::Token, 100, fault);
     let told = told(&base, "/api", &token).await;
     assert_eq!(
         story(&told),

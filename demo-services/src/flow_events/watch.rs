@@ -436,12 +436,16 @@ fn reason(error: &(dyn Error + 'static)) -> Reason {
         if error.is::<tonic::TimeoutExpired>() {
             return Reason::Timeout;
         }
-        if let Some(error) = error.downcast_ref::<std::io::Error>()
-            && error.kind() == ErrorKind::ConnectionRefused
-        {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
             return Reason::Unreachable;
         }
-        cause = error.source();
+        // What an io::Error is made of is not among its sources.
+        let within = io.and_then(std::io::Error::get_ref);
+        cause = match within {
+            Some(within) => Some(within),
+            None => error.source(),
+        };
     }
     Reason::Broken
 }
@@ -449,5 +453,192 @@ fn reason(error: &(dyn Error + 'static)) -> Reason {
 impl fmt::Debug for Watched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watched").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::io;
+
+    use http::header::WWW_AUTHENTICATE;
+    use tower::{ServiceExt as _, service_fn};
+
+    use super::*;
+
+    const ID: &str = "8a5c9f0e-54f8-4b55-9d5c-0f6a1c7b2d3e";
+
+    /// In the place of `OnBehalfOf`: sends with tokens of these sources, one after the other.
+    #[derive(Clone)]
+    struct Sends(&'static [TokenSource]);
+
+    #[derive(Clone)]
+    struct Sending<S>(S, &'static [TokenSource]);
+
+    impl<S> Layer<S> for Sends {
+        type Service = Sending<S>;
+
+        fn layer(&self, inner: S) -> Sending<S> {
+            Sending(inner, self.0)
+        }
+    }
+
+    impl<S> Service<Request<()>> for Sending<S>
+    where
+        S: Service<Request<()>, Response = Response<()>, Error = BoxError>,
+        S: Clone + Send + 'static,
+        S::Future: Send,
+    {
+        type Response = Response<()>;
+        type Error = BoxError;
+        type Future = futures_util::future::BoxFuture<'static, Result<Response<()>, BoxError>>;
+
+        fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+            self.0.poll_ready(cx)
+        }
+
+        fn call(&mut self, request: Request<()>) -> Self::Future {
+            let (inner, sources) = (self.0.clone(), self.1);
+            Box::pin(async move {
+                let mut last = Err("no token".into());
+                for source in sources {
+                    let mut again = Request::new(());
+                    *again.uri_mut() = request.uri().clone();
+                    *again.extensions_mut() = request.extensions().clone();
+                    again.extensions_mut().insert(*source);
+                    last = inner.clone().oneshot(again).await;
+                }
+                last
+            })
+        }
+    }
+
+    /// The kinds that one call leaves behind, with what is claimed in token requests.
+    async fn story(
+        sources: &'static [TokenSource],
+        id: Option<&str>,
+        answer: fn() -> Result<Response<()>, io::Error>,
+    ) -> Vec<String> {
+        let events = FlowEvents::new(Lane::MiddleTier, true);
+        let way = [Lane::MiddleTier, Lane::Graph];
+        let next = service_fn(move |request: Request<()>| async move {
+            assert!(request.extensions().get::<Watched>().is_none());
+            answer()
+        });
+        let service = events.watch(way, ["scope"], Sends(sources)).layer(next);
+        let mut request = Request::get("http://next.example/x?secret=1");
+        if let Some(id) = id {
+            request = request.header(CORRELATION_ID, id);
+        }
+        let _ = service.oneshot(request.body(()).unwrap()).await;
+        let told = events.of(ID.parse().unwrap());
+        let told = serde_json::to_value(told).unwrap();
+        let told = told.as_array().unwrap().iter();
+        told.map(|event| {
+            assert!(!event.to_string().contains("secret"), "{event}");
+            match event["kind"].as_str().unwrap() {
+                "token" => format!("token {}", event["source"].as_str().unwrap()),
+                "call" => format!("call {}", event["attempt"]),
+                "token_request" => format!("token_request {}", event["claims"]),
+                kind => kind.to_owned(),
+            }
+        })
+        .collect()
+    }
+
+    fn good() -> Result<Response<()>, io::Error> {
+        Ok(Response::new(()))
+    }
+
+    fn demanding() -> Result<Response<()>, io::Error> {
+        let challenge =
+            "Bearer error=\"insufficient_claims\", claims=\"eyJhY2Nlc3NfdG9rZW4iOnsiYSI6bnVsbH19\"";
+        let response = Response::builder().status(401);
+        Ok(response
+            .header(WWW_AUTHENTICATE, challenge)
+            .body(())
+            .unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_token_request_is_what_the_authority_was_asked() {
+        use TokenSource::{Authority, Memory, Shared};
+        let asked = ["token_request null", "token authority", "call 1", "answer"];
+        assert_eq!(story(&[Authority], Some(ID), good).await, asked);
+        assert_eq!(
+            story(&[Memory], Some(ID), good).await,
+            ["token memory", "call 1", "answer"]
+        );
+        assert_eq!(
+            story(&[Shared], Some(ID), good).await,
+            ["token shared", "call 1", "answer"]
+        );
+        let claims = r#"token_request {"access_token":{"a":null}}"#;
+        assert_eq!(
+            story(&[Memory, Authority, Authority], Some(ID), demanding).await,
+            [
+                "token memory",
+                "call 1",
+                "answer",
+                claims,
+                "token authority",
+                "call 2",
+                "answer",
+                // The same demand again is not answered again, so nothing is asked between.
+                "token authority",
+                "call 3",
+                "answer"
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_call_of_no_flow_leaves_nothing() {
+        let sources = &[TokenSource::Memory];
+        for id in [
+            None,
+            Some("no id"),
+            Some("8a5c9f0e-54f8-4b55-9d5c-0f6a1c7b2d3f"),
+        ] {
+            assert!(story(sources, id, good).await.is_empty(), "{id:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_never_asked_does_not_stay() {
+        assert!(story(&[], Some(ID), good).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn while_nothing_is_known_the_request_is_provisional() {
+        let events = FlowEvents::new(Lane::MiddleTier, true);
+        let hanging = service_fn(|_: Request<()>| async {
+            std::future::pending::<Result<Response<()>, Infallible>>().await
+        });
+        let never = tower::layer::layer_fn(move |_| hanging.map_err(BoxError::from));
+        let way = [Lane::MiddleTier, Lane::Graph];
+        let service = events
+            .watch(way, ["scope"], never)
+            .layer(service_fn(|_: Request<()>| async { good() }));
+        let request = Request::get("/")
+            .header(CORRELATION_ID, ID)
+            .body(())
+            .unwrap();
+        let mut call = Box::pin(service.oneshot(request));
+        assert!(futures_util::poll!(&mut call).is_pending());
+        let told = serde_json::to_value(events.of(ID.parse().unwrap())).unwrap();
+        assert_eq!(told[0]["kind"], "token_request");
+        assert_eq!(told[0]["provisional"], true);
+    }
+
+    #[test]
+    fn reasons_are_told_apart() {
+        let refused = io::Error::from(ErrorKind::ConnectionRefused);
+        assert_eq!(reason(&refused), Reason::Unreachable);
+        assert_eq!(reason(&io::Error::other(refused)), Reason::Unreachable);
+        assert_eq!(
+            reason(&io::Error::from(ErrorKind::BrokenPipe)),
+            Reason::Broken
+        );
     }
 }

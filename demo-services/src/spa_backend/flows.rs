@@ -375,4 +375,25 @@ mod tests {
         assert_eq!(flows.owned.entry_count(), 0);
         assert!(flows.find("alice", fresh.uuid()).is_none());
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tier_that_does_not_answer_is_left_out() {
+        let hanging = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let [hangs, gone] = [&hanging, &dead].map(|listener| listener.local_addr().unwrap());
+        drop(dead);
+        let mut config = config("http://localhost:8080", "http://localhost:5000");
+        config.flow_events = true;
+        config.flow_sources = [hangs, gone]
+            .map(|source| format!("http://{source}").parse().unwrap())
+            .to_vec();
+        let flows = Flows::new(&Settings::new(&config).unwrap()).unwrap();
+        let flow = flows.own("alice", Flow::new());
+        flows.sign_in(Some(flow.uuid()), &Demand::SignIn);
+        let owned = flows.find("alice", flow.uuid()).unwrap();
+        let joined = flows.joined(owned).await;
+        assert_eq!(joined["events"].as_array().unwrap().len(), 1, "{joined}");
+        assert_eq!(joined["events"][0]["kind"], "sign_in");
+        assert_eq!(joined["events"][0]["reason"], "sign_in");
+    }
 }

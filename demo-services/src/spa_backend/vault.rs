@@ -258,6 +258,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::flow_events::{FlowEvents, Lane};
     use crate::spa_backend::doubles::{self, Stage};
     use crate::spa_backend::id_token::account;
     use crate::spa_backend::settings::Settings;
@@ -319,6 +320,42 @@ mod tests {
             "access-token-1"
         );
         assert_eq!(stage.authority.token_requests("refresh_token"), 1);
+    }
+
+    #[tokio::test]
+    async fn a_refresh_is_seen_in_the_flow_that_wanted_it() {
+        let (stage, authority) = authority().await;
+        let (events, flow) = (
+            FlowEvents::new(Lane::SpaBackend, true),
+            uuid::Uuid::new_v4(),
+        );
+        let seat = seat("first", 0);
+        let wanted = seat.access(&authority, SCOPE, "{}", None);
+        events.trail(flow).within(wanted).await.unwrap();
+        stage
+            .authority
+            .refuse(400, json!({ "error": "invalid_grant" }));
+        let refused = seat.access(&authority, SCOPE, "{}", Some(2));
+        assert!(events.trail(flow).within(refused).await.is_err());
+        let told = serde_json::to_value(events.of(flow)).unwrap();
+        let kinds = told.as_array().unwrap().iter().map(|event| {
+            (
+                event["kind"].as_str().unwrap(),
+                event["grant"].as_str().unwrap(),
+            )
+        });
+        let by = "refresh_token";
+        assert_eq!(
+            kinds.collect::<Vec<_>>(),
+            [
+                ("token_request", by),
+                ("token", by),
+                ("token_request", by),
+                ("token_refused", by)
+            ]
+        );
+        assert_eq!(told[3]["error"], "invalid_grant");
+        assert!(!told.to_string().contains("access-token-1"), "{told}");
     }
 
     #[tokio::test]
