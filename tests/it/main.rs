@@ -12,6 +12,7 @@ mod flows;
 mod grpc;
 mod picture;
 mod rejects;
+mod revoke_me;
 mod samples_way;
 mod sign_in_and_step_up;
 mod start_and_outage;
