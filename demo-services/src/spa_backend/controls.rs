@@ -192,7 +192,7 @@ mod tests {
             "{}",
             "{\"enabled\":1}",
             "{\"enabled\":false,\"user\":\"bob\"}",
-            "[false]",
+            "[1]",
         ] {
             let status = post(&mut browser, "/demo/policy", &own, body).await;
             assert!(status.is_client_error(), "{body}: {status}");

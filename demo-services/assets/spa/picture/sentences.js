@@ -27,6 +27,10 @@ const REFUSALS = {
 };
 const LOST = { unreachable: "is not reachable", timeout: "does not answer in time", broken: "breaks off" };
 
+/** A demand for a sign-in since some time, which is no stronger one. */
+const ANEW = ["sign in anew, with claims", "You go to the authority to sign in anew, as is demanded."];
+const wantsAnew = event => Boolean(event.claims?.access_token?.nbf);
+
 /** The id of a kept operation is not told; its place in a path is. */
 export const OPERATION = "%7Bid%7D";
 
@@ -61,6 +65,7 @@ export function label({ event, from }) {
     case "accepted":
       return "token accepted";
     case "sign_in":
+      if (wantsAnew(event)) return ANEW[0];
       return (REASONS[event.reason]?.[0] ?? "sign in") + (event.claims ? ", with claims" : "");
     case "signed_in":
       return "signed in";
@@ -95,6 +100,7 @@ export function sentence({ event, from, to, card }) {
     case "accepted":
       return `${whom} accepts the token.`;
     case "sign_in":
+      if (wantsAnew(event)) return ANEW[1];
       return REASONS[event.reason]?.[1] ?? "You go to the authority.";
     case "signed_in":
       return "The authority is satisfied and sends you back.";
