@@ -106,11 +106,12 @@ fn build(
         }))
         // As well: who looks for the authority of this API has no token yet.
         .option_layer(metadata.map(|metadata| metadata.body(|text| Body::new(Full::new(text)))))
-        // As well: what a flow's id is told for is the picture of it, and nothing of the caller.
+        // As well: whoever knows a flow's random id may see what happened in it. There is no such route unless it is configured.
         .option_layer(FlowLayer::new(&events, |text| Body::new(Full::new(text))))
         // Around all routes: an unknown path tells nothing to those without a token. Outside of it there is no
         // PropagateChallenge: this is the last tier, and the demands of its layers are printed where they are checked.
         .layer(validate)
+        // What the accepted token says, for the picture of the flow.
         .option_layer(AcceptedLayer::new(&events))
         .service_fn(move |request| match grpc::is_call(&request) {
             true => Either::Left(rpcs.clone().oneshot(request)),

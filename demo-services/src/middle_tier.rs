@@ -127,12 +127,13 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
         }))
         // As well: who looks for the authority of this API has no token yet.
         .option_layer(metadata)
-        // As well: what a flow's id is told for is the picture of it, and nothing of the caller.
+        // As well: whoever knows a flow's random id may see what happened in it. There is no such route unless it is configured.
         .option_layer(FlowLayer::new(&events, Full::new))
         // Around everything that can make a demand: prints it as a challenge of this tier.
         .layer(PropagateChallengeLayer::new(&resource))
         // Before anything is done for the caller.
         .layer(ValidateBearerLayer::new(&resource))
+        // What the accepted token says, for the picture of the flow.
         .option_layer(AcceptedLayer::new(&events))
         // Before any token request: only users who granted our scope are acted for.
         .layer(RequireScopeLayer::new(&config.required_scope)?)

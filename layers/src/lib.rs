@@ -79,7 +79,8 @@
 //!
 //! The same decisions are `tracing` events, each with a `kind`; token requests and key fetches stand in spans (`token_request`,
 //! `fetch_keys`). An id in `x-correlation-id` or `client-request-id` of an outgoing request goes to the authority with the
-//! token request that it causes, if it is a GUID. What stands between [`OnBehalfOf`] and its client finds a [`TokenSource`] in each request.
+//! token request that it causes, if it is a GUID. What stands between [`OnBehalfOf`] and its client finds a [`TokenSource`] in each
+//! request.
 //!
 //! # Features
 //!

@@ -7,8 +7,9 @@ use serde_json::Value;
 use tower::{Layer, Service};
 use tower_bearer::Principal;
 
+use super::clock::now;
 use super::event::{Card, Kind};
-use super::trail::{FlowEvents, now};
+use super::trail::FlowEvents;
 use crate::problem::CorrelationId;
 
 /// Records each accepted token; to be put right inside of the validation.

@@ -8,6 +8,7 @@
 //! say `flow_events = true` keeps nothing.
 
 mod accepted;
+mod clock;
 mod event;
 mod ring;
 mod serve;
@@ -15,11 +16,12 @@ mod trail;
 mod watch;
 
 pub use self::accepted::AcceptedLayer;
+pub use self::clock::now;
 pub use self::event::{
     Card, Challenge, Event, Grant, Kind, Lane, Protocol, Reason, Refusal, SignInReason, Source,
 };
 pub(crate) use self::event::{claims_of, demanded};
 pub use self::ring::{Ring, Seq};
 pub use self::serve::FlowLayer;
-pub use self::trail::{FlowEvents, Trail, now};
+pub use self::trail::{FlowEvents, Trail};
 pub use self::watch::{Inside, Outside, WatchLayer};

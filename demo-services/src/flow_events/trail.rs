@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
+use super::clock::now;
 use super::event::{Event, Kind, Lane};
 use super::ring::{Ring, Seq};
 
@@ -106,13 +106,6 @@ impl Inner {
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Microseconds since the epoch: fine enough to tell the order of events of several services on one machine.
-#[must_use]
-pub fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(0))
 }
 
 impl fmt::Debug for FlowEvents {

@@ -9,11 +9,11 @@ use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
 use http::{Request, Response, StatusCode, Uri};
 use pin_project_lite::pin_project;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tower::{Layer, Service};
 use tower_bearer::challenge::{Demand, demand_in};
 use tower_bearer::{

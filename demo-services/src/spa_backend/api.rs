@@ -73,7 +73,8 @@ pub(super) async fn call(
             "The request is larger than 64 KiB, or broke off.",
         )
     })?;
-    let flow = app.flows.go_on(&caller.seat.id, flow, &parts.headers);
+    let own = flow;
+    let flow = app.flows.go_on(&caller.seat.id, own, &parts.headers);
     let asked = Asked::new(&app, &parts.method, parts.uri.path());
     let call = Call {
         method: parts.method,
@@ -83,7 +84,8 @@ pub(super) async fn call(
         body,
     };
     let operation = Operation::new(call, caller.seat.account.clone());
-    Ok(run(&app, &caller.seat, operation, flow, asked).await)
+    let answer = run(&app, &caller.seat, operation, flow, asked);
+    Ok(answer.instrument(flow.span_in(own)).await)
 }
 
 /// `POST /api/ops/{id}`: runs a kept operation, at most once, and answers what the call itself would have been answered.
@@ -100,10 +102,12 @@ pub(super) async fn repeat(
         .take(&id, &caller.seat.account, Instant::now());
     match taken {
         Ok(operation) => {
-            let flow = app.flows.resume(&caller.seat.id, flow, operation.flow);
+            let own = flow;
+            let flow = app.flows.resume(&caller.seat.id, own, operation.flow);
             // The operation's id is nobody else's business, the picture's included.
             let asked = Asked::new(&app, &Method::POST, "/api/ops/{id}");
-            Ok(run(&app, &caller.seat, operation, flow, asked).await)
+            let answer = run(&app, &caller.seat, operation, flow, asked);
+            Ok(answer.instrument(flow.span_in(own)).await)
         }
         Err(Gone::Sent) => {
             let detail = "This operation was run before. It is not run a second time; start it anew if you still want it.";
@@ -133,9 +137,7 @@ async fn run(
             Err(problem) => problem.correlated(&flow.id()).into_response(),
         }
     };
-    app.flows
-        .watch(flow, asked, answered.instrument(flow.span()))
-        .await
+    app.flows.watch(flow, asked, answered).await
 }
 
 async fn send(

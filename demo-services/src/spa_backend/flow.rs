@@ -27,8 +27,15 @@ impl Flow {
         self.0.0
     }
 
-    /// What the log events of a call stand in that goes on with this flow.
-    pub(super) fn span(self) -> tracing::Span {
+    /// What the log events of a call stand in that goes on with this flow and not with its request's own.
+    pub(super) fn span_in(self, own: Self) -> tracing::Span {
+        if self == own {
+            return tracing::Span::none();
+        }
+        self.span()
+    }
+
+    fn span(self) -> tracing::Span {
         self.0.span("spa-backend")
     }
 
