@@ -172,6 +172,9 @@ pub struct MiddleTierConfig {
     /// A file of certificates (PEM) that are trusted besides the system's when this service calls others: those of a private CA.
     #[serde(default, rename = "ca_file")]
     pub trust: Trust,
+    /// Serve `GET /samples/api`, which shows how a demand gets lost.
+    #[serde(default)]
+    pub samples_way: bool,
     /// Keep the events of the last flows and serve them to whoever knows a flow's id; only on a loopback address.
     #[serde(default)]
     pub flow_events: bool,

@@ -1,6 +1,8 @@
 //! Everything on one machine: four services on loopback ports, wired to each other, with secrets made at start.
 
-use std::{error::Error, fmt::Write, path::PathBuf};
+mod controls;
+
+use std::{error::Error, fmt::Write, path::PathBuf, sync::Arc};
 
 use listening::{BindError, Listeners, LocalCa, Reach, Tls, serve};
 use local_authority::{App, Directory, LocalAuthority, Options, StartError};
@@ -16,9 +18,12 @@ use crate::{
     downstream_api,
     how_to_trust::{how_to_trust, shell_word},
     middle_tier,
-    spa_backend::{self, DemoUser},
+    revocations::Revocations,
+    spa_backend::{self, Demo, DemoUser},
     trust::Trust,
 };
+
+use self::controls::DemoControls;
 
 /// Names of the applications that the demo needs in its directory.
 const SPA: &str = "spa-backend";
@@ -147,7 +152,8 @@ pub enum DemoError {
 /// The four services, running. Dropping it ends them.
 #[derive(Debug)]
 pub struct Running {
-    authority: local_authority::Running,
+    /// The controls of the page know it as well, without keeping it.
+    authority: Arc<local_authority::Running>,
     spa: Url,
     middle_tier: Url,
     downstream: Url,
@@ -217,6 +223,7 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         tls,
     )
     .await?;
+    let authority = Arc::new(authority);
     let directory = authority.directory();
 
     let config = AuthorityConfig {
@@ -227,7 +234,8 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         [SPA, MIDDLE_TIER, DOWNSTREAM].map(|name| app(&directory, name));
     let (spa_app, middle_app, downstream_app) = (spa_app?, middle_app?, downstream_app?);
 
-    let downstream = downstream_api::service(&DownstreamApiConfig {
+    let revocations = Revocations::new();
+    let downstream_config = DownstreamApiConfig {
         listen: String::new(),
         authority: config.clone(),
         client_id: downstream_app.client_id.to_string(),
@@ -240,8 +248,10 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         trusted_proxies: Default::default(),
         trust: trust.clone(),
         flow_events: true,
-    })
-    .map_err(setup("downstream API"))?;
+    };
+    let downstream =
+        downstream_api::service_with_revocations(&downstream_config, revocations.clone())
+            .map_err(setup("downstream API"))?;
     let msal = match options.msal {
         Some(bundle) => Some(MsalConfig {
             bundle,
@@ -271,6 +281,7 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         trusted_proxies: Default::default(),
         allowed_origins,
         trust: trust.clone(),
+        samples_way: true,
         flow_events: true,
     })
     .map_err(setup("middle tier"))?;
@@ -279,7 +290,8 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         password: user.password().into(),
         code: user.otp().unwrap_or("none registered").into(),
     });
-    let spa_backend = spa_backend::router_with_demo_users(
+    let controls = DemoControls::new(Arc::downgrade(&authority), revocations);
+    let spa_backend = spa_backend::router_for_demo(
         &SpaBackendConfig {
             listen: String::new(),
             base_url: spa.clone(),
@@ -300,7 +312,10 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
             flow_sources: vec![middle_tier_url.clone(), downstream_url.clone()],
             sessions: None,
         },
-        users.collect(),
+        Demo {
+            users: users.collect(),
+            controls: Some(Arc::new(controls)),
+        },
     )
     .map_err(setup("SPA backend"))?;
 
@@ -402,8 +417,8 @@ impl Running {
         table(&mut text, &users);
         text.push_str(
             "\n  Call API         a policy wants a second factor: give it, and the same call completes by itself\n  \
-             Call over gRPC   the same, with gRPC between the last two tiers\n  \
              Secure           the downstream API itself demands a stronger sign-in (authentication context c1)\n  \
+             Revoke me        your tokens are refused from now on, although they have not ended: sign in again\n  \
              Profile          view it freely; editing it wants a second factor, enforced by the middle tier\n\n",
         );
         table(&mut text, &services);
@@ -459,7 +474,10 @@ impl Running {
     pub async fn stop(mut self) {
         let _ = self.stop.send(());
         while self.services.join_next().await.is_some() {}
-        self.authority.shutdown().await;
+        // The services have ended, so nobody else holds it.
+        if let Some(authority) = Arc::into_inner(self.authority) {
+            authority.shutdown().await;
+        }
     }
 }
 

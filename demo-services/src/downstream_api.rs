@@ -22,6 +22,7 @@ use crate::{
     health::HealthLayer,
     host_guard::HostGuardLayer,
     problem::ProblemLayer,
+    revocations::Revocations,
     routes::{Routes, WebService, boxed},
 };
 
@@ -32,6 +33,25 @@ use crate::{
 ///
 /// A configuration that no service can be built from.
 pub fn service(config: &DownstreamApiConfig) -> Result<WebService, ConfigError> {
+    build(config, None)
+}
+
+/// The same, where a user may be revoked while a token lives (Continuous Access Evaluation).
+///
+/// # Errors
+///
+/// As [`service`].
+pub fn service_with_revocations(
+    config: &DownstreamApiConfig,
+    revocations: Revocations,
+) -> Result<WebService, ConfigError> {
+    build(config, Some(revocations))
+}
+
+fn build(
+    config: &DownstreamApiConfig,
+    revocations: Option<Revocations>,
+) -> Result<WebService, ConfigError> {
     let authority = config.authority.authority(&config.trust)?;
     let resource = authority
         .resource(&config.client_id)?
@@ -67,6 +87,11 @@ pub fn service(config: &DownstreamApiConfig) -> Result<WebService, ConfigError> 
             &config.secure_context,
         )));
 
+    let validate = ValidateBearerLayer::new(&resource);
+    let validate = match revocations {
+        Some(revocations) => validate.revocations(revocations),
+        None => validate,
+    };
     let events = FlowEvents::new(Lane::DownstreamApi, config.flow_events);
     let service = ServiceBuilder::new()
         .map_response(boxed)
@@ -88,7 +113,7 @@ pub fn service(config: &DownstreamApiConfig) -> Result<WebService, ConfigError> 
         .option_layer(FlowLayer::new(&events, |text| Body::new(Full::new(text))))
         // Around all routes: an unknown path tells nothing to those without a token. Outside of it there is no
         // PropagateChallenge: this is the last tier, and the demands of its layers are printed where they are checked.
-        .layer(ValidateBearerLayer::new(&resource))
+        .layer(validate)
         // What the accepted token says, for the picture of the flow.
         .option_layer(AcceptedLayer::new(&events))
         .service_fn(move |request| match grpc::is_call(&request) {

@@ -10,6 +10,7 @@ mod profile_refusal;
 use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -30,6 +31,7 @@ use crate::{
     loopback::is_loopback,
     problem::{CORRELATION_ID, CorrelationId, ProblemLayer},
     routes::{Routes, WebService, boxed},
+    samples_way,
     trust::Trust,
 };
 
@@ -47,7 +49,8 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// `GET /api` and `GET /secure`: the downstream API's routes of the same names, called On-Behalf-Of; `GET /grpc/api` and
 /// `GET /grpc/secure`: the same over gRPC. `GET /profile`, `GET /profile/edit` and `PATCH /profile`, where the configuration has that
-/// part: the caller's own profile in a Graph-like API.
+/// part: the caller's own profile in a Graph-like API. With `samples_way` also `GET /samples/api`: the first with its demand written
+/// as the samples do.
 ///
 /// To be called on a tokio runtime: the gRPC channel has a task of its own.
 ///
@@ -88,6 +91,14 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
             answer(call_downstream(downstream.clone(), uri.clone(), request))
         })
     };
+    let samples_call = {
+        let uri = join(&config.downstream, "/api");
+        let downstream = downstream.clone();
+        tower::service_fn(move |request| {
+            let outcome = call_downstream(downstream.clone(), uri.clone(), request);
+            answer(outcome.map(samples_way::rewritten))
+        })
+    };
     // The same over gRPC, with the same tokens from the same cache. The channel adds the origin to each request
     // further in, so that there is none to compare here.
     let exchange = me
@@ -106,6 +117,10 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
         .get("/grpc/api", call_grpc(downstream_rpc::API))
         .get("/grpc/secure", call_grpc(downstream_rpc::SECURE));
     let routes = profile::routes(routes, config, &authority, &me, credential, &events)?;
+    let routes = match config.samples_way {
+        true => routes.get("/samples/api", samples_call),
+        false => routes,
+    };
 
     let service = ServiceBuilder::new()
         .map_response(boxed)

@@ -176,6 +176,7 @@ fn apis(public_url: Option<&str>, trusted_proxies: &TrustedProxies) -> [WebServi
         flow_events: false,
         profile: None,
         trust: Default::default(),
+        samples_way: false,
     });
     let downstream = downstream_api::service(&DownstreamApiConfig {
         listen: String::new(),

@@ -69,8 +69,9 @@ async fn sign_in_and_call(browser: &Browser, world: &World, site: &str) {
     shot("6-secure").await;
 
     browser.click("#call-grpc").await;
+    browser.click("#call-api").await;
     browser
-        .wait_for_text("#status", "Call over gRPC succeeded")
+        .wait_for_text("#status", "Call API over gRPC succeeded")
         .await;
 
     browser.click("#sign-out").await;

@@ -411,7 +411,9 @@ async fn a_flow_is_shown_to_its_session_only() {
             ("origin", "http://evil.example"),
             ("sec-fetch-site", "cross-site"),
         ] {
-            let answer = alice.send_with(method.clone(), path, &[foreign], None).await;
+            let answer = alice
+                .send_with(method.clone(), path, &[foreign], None)
+                .await;
             assert_eq!(answer.status, 403, "{foreign:?} {answer:?}");
         }
     }

@@ -107,6 +107,7 @@ async fn middle_tier_before(world: &World, graph: Option<&str>) -> Url {
         tls: None,
         trusted_proxies: Default::default(),
         flow_events: false,
+        samples_way: false,
     });
     let listeners = Listeners::bind("localhost:0", Reach::Loopback)
         .await

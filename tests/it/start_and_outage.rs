@@ -107,6 +107,7 @@ async fn apis_start_without_their_authority_and_decide_nothing() {
         trusted_proxies: Default::default(),
         allowed_origins: Default::default(),
         trust: Default::default(),
+        samples_way: false,
         flow_events: false,
     });
     for (service, app) in [(downstream, "downstream-api"), (middle, "middle-tier")] {

@@ -33,6 +33,7 @@ pub(crate) async fn middle_tier_before(world: &World, downstream: &str) -> Url {
         trusted_proxies: Default::default(),
         allowed_origins: Default::default(),
         trust: Default::default(),
+        samples_way: false,
         flow_events: true,
     });
     let listeners = Listeners::bind("localhost:0", Reach::Loopback)

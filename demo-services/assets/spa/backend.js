@@ -2,8 +2,8 @@
 
 const drawn = name => document.querySelector(`meta[name="${name}"]`)?.content ?? "";
 
-/** One call, with a body of JSON if there is one: `{ok, status, body, elapsed, correlationId}`; status 0 when there was no answer. */
-export async function send(path, method = "GET", json) {
+/** One call, perhaps with a body of JSON and more headers: `{ok, status, body, elapsed, correlationId}`; status 0 when there was no answer. */
+export async function send(path, method = "GET", json, headers = {}) {
   const started = performance.now();
   const answer = (status, body, correlationId = null) => ({
     ok: status >= 200 && status < 300,
@@ -16,6 +16,7 @@ export async function send(path, method = "GET", json) {
     const response = await fetch(path, {
       method,
       headers: {
+        ...headers,
         "Accept": "application/json",
         "X-Session-Token": drawn("session-token"),
         "X-Account": drawn("account"),

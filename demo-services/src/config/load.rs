@@ -244,10 +244,7 @@ fn parse<T: ServiceConfig>(
             problem,
         })?;
     }
-    if config
-        .flow_events_at()
-        .is_some_and(is_beyond_loopback)
-    {
+    if config.flow_events_at().is_some_and(is_beyond_loopback) {
         return Err(ConfigError::Key {
             path: path.into(),
             problem: "`flow_events` is for services that `listen` on this machine only".into(),

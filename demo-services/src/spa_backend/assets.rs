@@ -1,4 +1,4 @@
-//! The page's script, style and icon, compiled in.
+//! The page's scripts, style and icon, compiled in.
 
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
@@ -6,32 +6,26 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 
 use super::message::Message;
 
-/// `GET /assets/{name}`.
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+
+/// `GET /assets/{*name}`.
 pub(super) async fn serve(Path(name): Path<String>) -> Response {
     let (content_type, text) = match name.as_str() {
-        "app.css" => (
-            "text/css; charset=utf-8",
-            include_str!("../../assets/spa/app.css"),
-        ),
-        "app.js" => (
-            "text/javascript; charset=utf-8",
-            include_str!("../../assets/spa/app.js"),
-        ),
-        "backend.js" => (
-            "text/javascript; charset=utf-8",
-            include_str!("../../assets/spa/backend.js"),
-        ),
-        "profile.css" => (
-            "text/css; charset=utf-8",
-            include_str!("../../assets/spa/profile.css"),
-        ),
-        "profile.js" => (
-            "text/javascript; charset=utf-8",
-            include_str!("../../assets/spa/profile.js"),
-        ),
-        "words.js" => (
-            "text/javascript; charset=utf-8",
-            include_str!("../../assets/spa/words.js"),
+        "app.css" => (STYLE, include_str!("../../assets/spa/app.css")),
+        "app.js" => (SCRIPT, include_str!("../../assets/spa/app.js")),
+        "backend.js" => (SCRIPT, include_str!("../../assets/spa/backend.js")),
+        "controls.js" => (SCRIPT, include_str!("../../assets/spa/controls.js")),
+        "profile.css" => (STYLE, include_str!("../../assets/spa/profile.css")),
+        "profile.js" => (SCRIPT, include_str!("../../assets/spa/profile.js")),
+        "words.js" => (SCRIPT, include_str!("../../assets/spa/words.js")),
+        "picture/details.js" => (SCRIPT, include_str!("../../assets/spa/picture/details.js")),
+        "picture/draw.js" => (SCRIPT, include_str!("../../assets/spa/picture/draw.js")),
+        "picture/layout.js" => (SCRIPT, include_str!("../../assets/spa/picture/layout.js")),
+        "picture/picture.js" => (SCRIPT, include_str!("../../assets/spa/picture/picture.js")),
+        "picture/sentences.js" => (
+            SCRIPT,
+            include_str!("../../assets/spa/picture/sentences.js"),
         ),
         "icon.svg" => ("image/svg+xml", include_str!("../../assets/spa/icon.svg")),
         _ => return Message::not_found().into_response(),

@@ -42,6 +42,11 @@ impl Account {
         self.tid == other.tid && self.oid == other.oid
     }
 
+    /// The user's object id.
+    pub(super) fn user(&self) -> &str {
+        &self.oid
+    }
+
     /// The name under which the page knows the account that it was drawn for.
     pub(super) fn id(&self) -> String {
         format!("{}.{}", self.oid, self.tid)

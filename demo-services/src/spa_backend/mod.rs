@@ -3,7 +3,7 @@
 //! | route | what it does |
 //! |---|---|
 //! | `GET /` | the page, signed out or in; `?op=<id>` makes its script run a kept operation |
-//! | `GET /assets/{name}` | script, style, icon |
+//! | `GET /assets/{*name}` | scripts, style, icon |
 //! | `GET /auth/sign-in?return_to=` | to the authority: code, PKCE S256, state, nonce, `cp1` |
 //! | `GET /auth/callback` | back from it: a session, or fresh tokens for a kept operation |
 //! | `POST /auth/callback` | with `response_mode = "form_post"` only: keeps the answer and leads to the one above |
@@ -15,10 +15,13 @@
 //! | `ANY /api/{rest}` | `/{rest}` of the middle tier with the session's token, so `/api/api`, `/api/secure` and `/api/grpc/api` |
 //! | `POST /api/ops/{id}` | runs a kept operation at most once; answers as the call itself |
 //! | `GET /msal`, `/msal/redirect`, `/msal/{name}` | the page of the other way to be a client, MSAL.js in the browser; only with `[msal]` |
+//! | `GET /demo` | how the demo's switches stand: `{"policy": {"name", "enabled"}, "samples_way"}`; 404 outside of the demo |
+//! | `POST /demo/policy` | `{"enabled"}` switches that policy |
+//! | `POST /demo/revoke` | revokes the session's own user |
 //! | `POST /flows`, `GET /flows/{id}` | begins a flow, tells what happened in it; with `flow_events` only |
 //! | `GET /healthz`, `GET /readyz` | alive; authority, middle tier and the store of sessions reachable |
 //!
-//! `/api/*`, `/flows` and `/auth/sign-out` need the session cookie, the header `X-Session-Token` of `GET /session`, and an `Origin` or
+//! `/api/*`, `/demo*`, `/flows*` and `/auth/sign-out` need the session cookie, the header `X-Session-Token` of `GET /session`, and an `Origin` or
 //! `Sec-Fetch-Site` of this origin; `X-Account`, when sent, must be the session's `account` (409 `account_changed` otherwise).
 //! Refusals there are `application/problem+json` with `error`, `detail`, perhaps `go` (where to navigate) and `correlation_id`.
 //!
@@ -44,6 +47,7 @@ mod api;
 mod assets;
 mod authority;
 mod callback;
+mod controls;
 mod cookies;
 #[cfg(test)]
 mod credential;
@@ -86,9 +90,11 @@ mod vault;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{any, get, post};
 
+pub use self::controls::{Controls, DemoState, PolicyState};
 pub use self::msal::MsalError;
 pub use self::settings::ConfigError;
 
@@ -113,6 +119,15 @@ pub struct DemoUser {
     pub code: String,
 }
 
+/// What the demo adds to the page.
+#[derive(Default)]
+pub struct Demo {
+    /// Shown to whoever opens the page, so they must be worth nothing elsewhere.
+    pub users: Vec<DemoUser>,
+    /// What the page may change; without it the page has no switches.
+    pub controls: Option<Arc<dyn Controls>>,
+}
+
 /// Everything that the handlers share.
 struct App {
     settings: Settings,
@@ -123,24 +138,24 @@ struct App {
     flows: Flows,
     records: Records,
     demo_users: Vec<DemoUser>,
+    controls: Option<Arc<dyn Controls>>,
+    /// Whether the page of the public client in the browser is served.
+    msal: bool,
 }
 
-/// The SPA backend as a router, without demo users on its page.
+/// The SPA backend as a router, with nothing of the demo on its page.
 ///
 /// # Errors
 /// A configuration value that cannot be used; the message names the key.
 pub fn router(config: &SpaBackendConfig) -> Result<Router, ConfigError> {
-    router_with_demo_users(config, Vec::new())
+    router_for_demo(config, Demo::default())
 }
 
-/// The SPA backend as a router; its page shows these users to whoever opens it, so they must be worth nothing elsewhere.
+/// The SPA backend as a router, with what the demo adds.
 ///
 /// # Errors
 /// A configuration value that cannot be used; the message names the key.
-pub fn router_with_demo_users(
-    config: &SpaBackendConfig,
-    demo_users: Vec<DemoUser>,
-) -> Result<Router, ConfigError> {
+pub fn router_for_demo(config: &SpaBackendConfig, demo: Demo) -> Result<Router, ConfigError> {
     let settings = Settings::new(config)?;
     let msal = msal::routes(config)?;
     let records = settings::records(config)?;
@@ -156,7 +171,9 @@ pub fn router_with_demo_users(
         vault: Vault::new(records.clone(), settings.id_token_hint),
         flows: Flows::new(&settings)?,
         records,
-        demo_users,
+        demo_users: demo.users,
+        controls: demo.controls,
+        msal: config.msal.is_some(),
         settings,
     });
     let routes = if app.flows.is_on() {
@@ -174,6 +191,12 @@ pub fn router_with_demo_users(
         .route("/auth/callback", get(callback::receive))
         .route("/auth/step-up", get(sign_in::step_up))
         .route("/auth/sign-out", post(sign_out::end))
+        .route("/demo", get(controls::state))
+        .route(
+            "/demo/policy",
+            post(controls::policy).layer(DefaultBodyLimit::max(controls::BODY_LIMIT)),
+        )
+        .route("/demo/revoke", post(controls::revoke))
         .route("/api/ops/{id}", post(api::repeat))
         .route("/api/{*path}", any(api::call))
         // Only the routes above need to know who is there.
@@ -185,7 +208,7 @@ pub fn router_with_demo_users(
     };
     Ok(routes
         .route("/auth/sign-in", get(sign_in::begin))
-        .route("/assets/{name}", get(assets::serve))
+        .route("/assets/{*name}", get(assets::serve))
         .merge(msal)
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))

@@ -8,7 +8,9 @@ use axum::extract::State;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
+use uuid::Uuid;
 
+use super::controls::DemoState;
 use super::guard;
 use super::message::Message;
 use super::problem::Problem;
@@ -23,6 +25,8 @@ pub(super) struct Person<'a> {
     pub(super) username: &'a str,
     pub(super) account: String,
     pub(super) session_token: &'a str,
+    /// Whether there is the page of the public client in the browser.
+    pub(super) msal: bool,
 }
 
 #[derive(Template)]
@@ -32,6 +36,7 @@ struct Start<'a> {
     demo_users: &'a [DemoUser],
     notice: Option<&'static str>,
     operation: Option<Pending>,
+    demo: Option<DemoState>,
 }
 
 /// An operation that the page is to run now.
@@ -39,6 +44,8 @@ struct Pending {
     id: String,
     /// Its path as the page knows it, empty if it is not kept any more.
     path: String,
+    /// The flow that its picture goes on in.
+    flow: Option<Uuid>,
 }
 
 #[derive(Template)]
@@ -61,30 +68,35 @@ pub(super) async fn start(
     let mut operation = id.map(|id| Pending {
         path: String::new(),
         id: id.to_owned(),
+        flow: None,
     });
     if let (Some(seat), Some(pending)) = (seat, &mut operation) {
         match seat.operations().peek(&pending.id).await {
-            Ok(Some(kept)) => pending.path = format!("/api{}", kept.call.target),
+            Ok(Some(kept)) => {
+                pending.path = format!("/api{}", kept.call.target);
+                pending.flow = kept.flow;
+            }
             Ok(None) => {}
             Err(_) => return Message::sessions_away().into_response(),
         }
     }
     let page = Start {
-        person: seat.map(person),
+        person: seat.map(|seat| person(&app, seat)),
         demo_users: &app.demo_users,
         notice: query.one("notice").and_then(notice),
         operation,
+        demo: app.controls.as_ref().map(|controls| controls.state()),
     };
     draw(StatusCode::OK, &page)
 }
 
 /// `GET /id-token`.
-pub(super) async fn id_token(visitor: Visitor) -> Response {
+pub(super) async fn id_token(State(app): State<Arc<App>>, visitor: Visitor) -> Response {
     match visitor.seat.as_deref() {
         Some(seat) => draw(
             StatusCode::OK,
             &IdTokenPage {
-                person: Some(person(seat)),
+                person: Some(person(&app, seat)),
                 claims: &seat.id_claims,
             },
         ),
@@ -123,12 +135,13 @@ pub(super) async fn not_found() -> Response {
     Message::not_found().into_response()
 }
 
-pub(super) fn person(seat: &Seat) -> Person<'_> {
+pub(super) fn person<'a>(app: &App, seat: &'a Seat) -> Person<'a> {
     Person {
         name: &seat.account.name,
         username: &seat.account.username,
         account: seat.account.id(),
         session_token: &seat.header_token,
+        msal: app.msal,
     }
 }
 

@@ -29,7 +29,7 @@ struct Waiting {
 }
 
 /// `GET /profile`; who is not signed in comes back here afterwards.
-pub(super) async fn page(State(_): State<Arc<App>>, visitor: Visitor, query: Params) -> Response {
+pub(super) async fn page(State(app): State<Arc<App>>, visitor: Visitor, query: Params) -> Response {
     let id = query
         .one("op")
         .filter(|id| id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric()));
@@ -45,18 +45,20 @@ pub(super) async fn page(State(_): State<Arc<App>>, visitor: Visitor, query: Par
         let Ok(kept) = seat.operations().peek(id).await else {
             return Message::sessions_away().into_response();
         };
-        let kind = kept.map(|kept| match (kept.call.method.is_safe(), kept.call.target.as_str()) {
-            (false, _) => "save",
-            (true, "/profile/edit") => "edit",
-            (true, _) => "view",
-        });
+        let kind = kept.map(
+            |kept| match (kept.call.method.is_safe(), kept.call.target.as_str()) {
+                (false, _) => "save",
+                (true, "/profile/edit") => "edit",
+                (true, _) => "view",
+            },
+        );
         operation = Some(Waiting {
             kind: kind.unwrap_or_default(),
             id: id.to_owned(),
         });
     }
     let page = ProfilePage {
-        person: Some(person(seat)),
+        person: Some(person(&app, seat)),
         notice: query.one("notice").and_then(notice),
         operation,
     };
