@@ -71,7 +71,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{any, get, post};
 use tokio::sync::Semaphore;
 
-pub use self::msal::MsalError;
+pub use self::msal::{MsalError, find_msal};
 pub use self::settings::ConfigError;
 
 use self::authority::Authority;
