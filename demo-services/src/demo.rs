@@ -176,6 +176,9 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
     if options.msal.is_some() && options.https.is_none() {
         return Err(DemoError::MsalWithoutHttps);
     }
+    if let Some(directory) = &options.msal {
+        spa_backend::find_msal(directory).map_err(setup("page of MSAL.js"))?;
+    }
     let tls = options.https.as_ref().map(|https| https.ca.tls());
     let tls = tls.transpose().map_err(setup("certificate"))?;
     let trust = match &options.https {

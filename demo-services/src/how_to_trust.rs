@@ -17,10 +17,10 @@ certificates are vouched for by {ca} ({age}); to trust it (for localhost only, i
   Node      export NODE_EXTRA_CA_CERTS={ca}
   Python    export REQUESTS_CA_BUNDLE={ca}    # in place of all other CAs
   curl      curl --cacert {ca} ...
-  Windows   certutil -user -addstore Root {ca}
-  macOS     security add-trusted-cert -p ssl -k ~/Library/Keychains/login.keychain-db {ca}
+  Chromium  mkdir -p $HOME/.pki/nssdb && certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n tower-bearer -i {ca}
   Firefox   Settings, Certificates, View Certificates, Authorities, Import: {ca}
-  Chromium  mkdir -p $HOME/.pki/nssdb && certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n tower-bearer -i {ca}"
+  macOS     security add-trusted-cert -p ssl -k ~/Library/Keychains/login.keychain-db {ca}
+  Windows   certutil -user -addstore Root {ca}"
     )
 }
 

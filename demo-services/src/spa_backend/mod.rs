@@ -95,7 +95,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{any, get, post};
 
 pub use self::controls::{Controls, DemoState, PolicyState};
-pub use self::msal::MsalError;
+pub use self::msal::{MsalError, find_msal};
 pub use self::settings::ConfigError;
 
 use self::authority::Authority;

@@ -197,6 +197,14 @@ fn own(name: &str) -> Option<(&'static str, &'static str)> {
     })
 }
 
+/// Looks whether `directory` holds the package, before anything is started for it.
+///
+/// # Errors
+/// [`MsalError::NoBundle`], which says how to install it.
+pub fn find_msal(directory: &Path) -> Result<(), MsalError> {
+    package(directory).map(drop)
+}
+
 /// The package's own directory: the one given, or below it where npm puts it.
 fn package(directory: &Path) -> Result<PathBuf, MsalError> {
     let below = [
