@@ -25,12 +25,11 @@ const GUARDS: [(&str, Guard); 21] = [
     ("/id-token", Read),
     ("/profile", Read),
     ("/msal", Read),
-    ("/msal/config.json", Read),
+    ("/msal/{name}", Read),
     ("/msal/redirect", Read),
-    ("/assets/{name}", Read),
+    ("/assets/{*name}", Read),
     ("/healthz", Read),
     ("/readyz", Read),
-    ("/flow/{id}", Read),
     ("/session", OwnPage),
     ("/auth/sign-in", Navigate),
     ("/auth/step-up", Navigate),
@@ -41,7 +40,8 @@ const GUARDS: [(&str, Guard); 21] = [
     ("/flows", Call),
     ("/flows/{id}", Call),
     ("/demo", Call),
-    ("/demo/{command}", Call),
+    ("/demo/policy", Call),
+    ("/demo/revoke", Call),
 ];
 
 /// One route: an address that it takes, its guard, its methods as they stand in the source (`get`, `post`, `any`).
@@ -102,24 +102,29 @@ pub(super) fn all() -> Vec<Route> {
     found
 }
 
-/// The same path, whatever its parameters are called; `/demo/{command}` stands for `/demo/policy` as well.
+/// The same path, whatever its parameters are called.
 fn matches(known: &str, path: &str) -> bool {
     let (mut known, mut path) = (known.split('/'), path.split('/'));
     loop {
         match (known.next(), path.next()) {
             (None, None) => return true,
             (Some(known), Some(part))
-                if known == part || (known.starts_with('{') && !known.starts_with("{*")) => {}
+                if known == part || (is_one(known) && is_one(part)) => {}
             (Some(known), Some(part)) if known.starts_with("{*") && part.starts_with("{*") => {}
             _ => return false,
         }
     }
 }
 
+/// A parameter that is one segment.
+fn is_one(part: &str) -> bool {
+    part.starts_with('{') && !part.starts_with("{*")
+}
+
 fn example(path: &str) -> String {
     let parts = path.split('/').map(|part| match part {
         "{*path}" => "api",
-        "{name}" => "app.js",
+        "{name}" | "{*name}" => "app.js",
         part if part.starts_with('{') => "6f1c2f8e-0000-4000-8000-000000000000",
         part => part,
     });
