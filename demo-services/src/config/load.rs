@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 use url::Url;
 
-use super::network::is_beyond_loopback;
+use super::network::is_loopback_only;
 use super::{DownstreamApiConfig, MiddleTierConfig, Network, SpaBackendConfig};
 use crate::loopback::is_loopback;
 
@@ -244,7 +244,8 @@ fn parse<T: ServiceConfig>(
             problem,
         })?;
     }
-    if config.flow_events_at().is_some_and(is_beyond_loopback) {
+    let watched = config.flow_events_at();
+    if watched.is_some_and(|listen| !is_loopback_only(listen)) {
         return Err(ConfigError::Key {
             path: path.into(),
             problem: "`flow_events` is for services that `listen` on this machine only".into(),

@@ -88,6 +88,14 @@ pub(crate) fn is_beyond_loopback(listen: &str) -> bool {
         .is_ok_and(|address| !address.ip().is_loopback())
 }
 
+/// Whether `listen` is an address of this machine alone.
+pub(crate) fn is_loopback_only(listen: &str) -> bool {
+    match listen.parse::<SocketAddr>() {
+        Ok(address) => address.ip().is_loopback(),
+        Err(_) => listen.starts_with("localhost:"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
