@@ -368,20 +368,23 @@ async fn secure_demands_its_context_of_those_who_can_answer() {
 async fn foreign_host_names_get_no_answer() {
     let world = World::start().await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let metadata = "/.well-known/oauth-protected-resource";
     let bases = [
-        (world.demo.spa().clone(), "/"),
-        (world.demo.middle_tier().clone(), "/healthz"),
-        (world.demo.downstream().clone(), "/healthz"),
+        (world.demo.spa(), "/"),
+        (world.demo.middle_tier(), metadata),
+        (world.demo.downstream(), metadata),
     ];
     for (base, path) in bases {
-        for (host, status) in [("localhost", 200), ("attacker.example", 421)] {
+        // A probe knows a service by its address, and learns no more than that it lives.
+        for (path, host, status) in [
+            (path, "localhost", 200),
+            (path, "attacker.example", 421),
+            ("/healthz", "attacker.example", 200),
+        ] {
             let host = format!("{host}:{}", base.port().unwrap());
             let request = http.get(base.join(path).unwrap()).header("host", &host);
-            assert_eq!(
-                request.send().await.unwrap().status(),
-                status,
-                "{base} as {host}"
-            );
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.status(), status, "{base}{path} as {host}");
         }
     }
     world.stop().await;

@@ -359,6 +359,14 @@ impl Browser {
         Self::save(name, &shot)
     }
 
+    /// Saves one element as `tests/screenshots/<name>.png`.
+    pub async fn element(&self, css: &str, name: &str) -> PathBuf {
+        let element = self.find(css).await.expect("an element");
+        let path = format!("/element/{element}/screenshot");
+        let shot = self.must(Method::GET, &path, None).await;
+        Self::save(name, &shot)
+    }
+
     fn save(name: &str, shot: &Value) -> PathBuf {
         let bytes = STANDARD
             .decode(shot.as_str().unwrap_or_default())

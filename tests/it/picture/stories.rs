@@ -85,6 +85,9 @@ async fn call_api_is_one_picture_before_and_after_the_step_up() {
         }
         shows_no_token(browser).await;
         look(browser, "call-api").await;
+        // What the README shows: docs/picture.png is a copy.
+        open(browser, "answers 401: a challenge").await;
+        browser.element("#picture", "readme-picture").await;
 
         // Again: every tier holds its token.
         browser.click("#call-api").await;
