@@ -14,10 +14,11 @@ use url::Url;
 
 use super::metadata::Metadata;
 use super::outbound::{self, NoAnswer};
-use super::settings::{ConfigError, Settings, is_loopback};
+use super::settings::{ConfigError, Settings};
 use super::token_events;
 use super::tokens::Tokens;
 use crate::flow_events::Grant;
+use crate::loopback::is_loopback;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const METADATA_LIMIT: usize = 64 * 1024;

@@ -7,7 +7,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
 use url::Url;
 
-use super::settings::is_loopback;
+use crate::loopback::is_loopback;
 use crate::trust::Trust;
 
 /// Why there is no usable answer.

@@ -4,13 +4,14 @@ use std::fs;
 use std::path::Path;
 
 use tower_bearer::{Certificate, Credential, Resource};
-use url::{Host, Url};
+use url::Url;
 
 use super::id_token;
 use super::msal::MsalError;
 use super::store::{MemoryStore, Records, RedisStore};
 use crate::config::{ResponseMode, SpaBackendConfig, network};
 use crate::forwarded::TrustedProxies;
+use crate::loopback::is_loopback;
 use crate::trust::Trust;
 
 /// What the SPA backend was told, in checked form.
@@ -160,16 +161,6 @@ impl Settings {
     /// Where the authority sends the browser back to.
     pub(super) fn redirect_uri(&self) -> String {
         self.absolute("/auth/callback")
-    }
-}
-
-/// A host that cannot leave this machine.
-pub(super) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
     }
 }
 
