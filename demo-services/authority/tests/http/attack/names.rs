@@ -285,8 +285,13 @@ async fn hostile_json_is_refused_or_taken_as_text_and_never_a_fault() {
         let path = format!("applications?{query}");
         let answer = authority.graph(&token, "GET", &path, None).await;
         assert_eq!(answer.status, status, "{query}");
-        for app in &authority.directory.apps {
-            assert!(!answer.text.contains(app.secret().unwrap()));
+        for secret in authority
+            .directory
+            .apps
+            .iter()
+            .filter_map(local_authority::App::secret)
+        {
+            assert!(!answer.text.contains(secret));
         }
     }
 }
