@@ -65,6 +65,8 @@ pub struct DemoOptions {
     pub https: Option<Https>,
     /// Where `npm install @azure/msal-browser@5.30.0` was run: serves the page `/msal`. Needs [`https`](Self::https).
     pub msal: Option<PathBuf>,
+    /// How the authority's answers reach the SPA backend.
+    pub response_mode: ResponseMode,
 }
 
 /// The certificate of all services.
@@ -88,6 +90,7 @@ impl Default for DemoOptions {
             control_token: None,
             https: None,
             msal: None,
+            response_mode: ResponseMode::Query,
         }
     }
 }
@@ -302,7 +305,7 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
             client_id: spa_app.client_id.to_string(),
             client_secret: Some(secret(spa_app)?),
             client_certificate: None,
-            response_mode: ResponseMode::Query,
+            response_mode: options.response_mode,
             id_token_hint: false,
             scope: full_scope(middle_app)?,
             middle_tier: middle_tier_url.clone(),

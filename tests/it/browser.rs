@@ -1,5 +1,6 @@
 //! The story in Chromium: what only a browser shows (cookies across sites, the page's script, what a person sees).
 
+use demo_services::config::ResponseMode;
 use integration_tests::{
     browser::{Browser, with_browser},
     world::World,
@@ -97,6 +98,36 @@ async fn the_call_completes_with_the_authority_on_the_same_site() {
         world.stop().await;
     })
     .await;
+}
+
+/// The answer comes as a form from the authority's page: what cookies come along with it only a browser knows.
+async fn sign_in_and_step_up_by_form(host: &str) {
+    with_browser("form-post", async |browser| {
+        let world = World::start_with(|options| {
+            options.authority_host = host.into();
+            options.response_mode = ResponseMode::FormPost;
+        })
+        .await;
+        sign_in(browser, &world).await;
+        browser.click("#call-api").await;
+        browser.wait_for_text("#status", "Stronger sign-in").await;
+        browser.click("#continue").await;
+        browser.type_into("#code", "123456").await;
+        browser.click("button.primary").await;
+        browser.wait_for_text("#status", "succeeded").await;
+        world.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_answer_may_come_by_form_from_another_site() {
+    sign_in_and_step_up_by_form("127.0.0.1").await;
+}
+
+#[tokio::test]
+async fn the_answer_may_come_by_form_from_the_same_site() {
+    sign_in_and_step_up_by_form("localhost").await;
 }
 
 #[tokio::test]

@@ -21,5 +21,6 @@ mod samples_way;
 mod sign_in_and_step_up;
 mod start_and_outage;
 mod tidy;
+mod two_tabs;
 mod web_attacks;
 mod what_reaches_downstream;

@@ -318,6 +318,16 @@ impl Browser {
         window.as_str().unwrap_or_default().into()
     }
 
+    /// Opens another tab and sends commands there from now on.
+    pub async fn new_tab(&self) -> String {
+        let opened = self
+            .must(Method::POST, "/window/new", Some(json!({ "type": "tab" })))
+            .await;
+        let tab = opened["handle"].as_str().unwrap_or_default().to_owned();
+        self.switch_to(&tab).await;
+        tab
+    }
+
     /// Sends commands to this window from now on.
     pub async fn switch_to(&self, window: &str) {
         let body = json!({ "handle": window });
