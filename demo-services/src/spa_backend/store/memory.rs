@@ -102,11 +102,27 @@ impl MemoryStore {
         let claim = || Arc::clone(&self.room).try_acquire_many_owned(size);
         claim()
             .or_else(|_| {
-                // What has expired gives its part back when the cache gets round to it.
-                self.operations.run_pending_tasks();
+                self.forget_expired();
                 claim()
             })
             .map_err(|_| StoreError::Full)
+    }
+
+    /// Gives back the room of operations whose time has passed: the cache by itself knows of the longest stay only.
+    fn forget_expired(&self) {
+        for (name, entry) in &self.operations {
+            if entry.is_alive() {
+                continue;
+            }
+            self.operations
+                .entry_by_ref(name.as_str())
+                .and_compute_with(|there| match there {
+                    Some(there) if !there.value().is_alive() => Op::Remove,
+                    _ => Op::Nop,
+                });
+        }
+        // What was taken out is dropped when the cache gets round to it, and that is now.
+        self.operations.run_pending_tasks();
     }
 
     #[cfg(test)]
@@ -266,6 +282,23 @@ mod tests {
                 .unwrap()
                 .is_some()
         );
+        assert_eq!(put("two").await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_came_back_for_gives_its_room_back_in_time() {
+        let store = MemoryStore::with_room(10);
+        let put = async |name| {
+            store
+                .put(Kind::Operation.key(name), text("12345678"), MINUTE)
+                .await
+        };
+        assert_eq!(put("one").await, Ok(()));
+        tokio::time::advance(MINUTE - Duration::from_secs(1)).await;
+        assert_eq!(put("two").await, Err(StoreError::Full));
+        let one = store.get(Kind::Operation.key("one"), None).await;
+        assert!(one.unwrap().is_some());
+        tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(put("two").await, Ok(()));
     }
 
