@@ -2,7 +2,7 @@
 //! certificate: whoever trusts the CA trusts nothing else.
 
 use std::fmt;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,6 +33,7 @@ const CA_FILE: &str = "ca.pem";
 const CERTIFICATE_FILE: &str = "localhost.pem";
 const KEY_FILE: &str = "localhost-key.pem";
 const LOCK_FILE: &str = ".lock";
+const PROBE_FILE: &str = ".probe";
 
 /// A CA that has signed one certificate, for `localhost`, `127.0.0.1` and `::1`, and is constrained to such names.
 ///
@@ -57,6 +58,13 @@ pub enum LocalCaError {
     /// No key or certificate could be made.
     #[error("a certificate for localhost could not be made")]
     Make(#[from] rcgen::Error),
+    /// Somebody else could have put a CA of his own there, which would then be trusted.
+    #[error("others can write to {}, or own it: use a directory of your own, of mode 700", path.display())]
+    #[non_exhaustive]
+    NotOurs {
+        /// Which one.
+        path: PathBuf,
+    },
     /// A file can be neither read nor written.
     #[error("cannot use {} for the local CA", path.display())]
     #[non_exhaustive]
@@ -127,20 +135,34 @@ impl LocalCa {
     ///
     /// # Errors
     ///
-    /// The directory or a file can be neither read nor written.
+    /// The directory or a file can be neither read nor written; on Unix also if another user owns it or can write to it.
     pub fn in_directory(directory: impl AsRef<Path>, now: u64) -> Result<Self, LocalCaError> {
         let directory = directory.as_ref();
-        fs::create_dir_all(directory).map_err(failed(directory))?;
+        own_directory()
+            .create(directory)
+            .map_err(failed(directory))?;
         let lock = directory.join(LOCK_FILE);
         let held = private(OpenOptions::new().write(true).create(true)).open(&lock);
         let held = held.and_then(|file| file.lock().map(|()| file));
         // Until the end of this function.
         let _held = held.map_err(failed(&lock))?;
 
-        let read = |name| match fs::read_to_string(directory.join(name)) {
-            Ok(text) => Ok(text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-            Err(error) => Err(failed(&directory.join(name))(error)),
+        let me = probe(directory)?;
+        let check = |path: &Path| -> Result<(), LocalCaError> {
+            let found = fs::metadata(path).map_err(failed(path))?;
+            match is_ours(&found, &me) {
+                true => Ok(()),
+                false => Err(LocalCaError::NotOurs { path: path.into() }),
+            }
+        };
+        check(directory)?;
+        let read = |name| {
+            let path = directory.join(name);
+            match fs::read_to_string(&path) {
+                Ok(text) => check(&path).map(|()| text),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+                Err(error) => Err(failed(&path)(error)),
+            }
         };
         let kept = Self {
             ca: read(CA_FILE)?,
@@ -235,15 +257,51 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
-    // What a crash left behind. Made anew, so that mode and owner are ours and no link is followed.
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = private(OpenOptions::new().write(true).create_new(true)).open(&new)?;
+    let mut file = made_anew(&new)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&new, path)
+}
+
+/// A new file, so that mode and owner are ours and no link is followed.
+fn made_anew(path: &Path) -> io::Result<File> {
+    // What a crash left behind.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    private(OpenOptions::new().write(true).create_new(true)).open(path)
+}
+
+/// What a file of ours in this directory looks like.
+fn probe(directory: &Path) -> Result<Metadata, LocalCaError> {
+    let path = directory.join(PROBE_FILE);
+    let made = made_anew(&path).and_then(|file| file.metadata());
+    let made = made.map_err(failed(&path))?;
+    fs::remove_file(&path).map_err(failed(&path))?;
+    Ok(made)
+}
+
+/// Made with all that leads to it, for the owner alone.
+fn own_directory() -> DirBuilder {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+}
+
+/// Of the same owner as `mine`, and nobody else writes to it.
+#[cfg(unix)]
+fn is_ours(found: &Metadata, mine: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    found.uid() == mine.uid() && found.mode() & 0o022 == 0
+}
+
+/// Where users' folders are their own by default.
+#[cfg(not(unix))]
+fn is_ours(_: &Metadata, _: &Metadata) -> bool {
+    true
 }
 
 /// For the owner alone, from the first moment on.
@@ -363,7 +421,7 @@ mod tests {
     fn a_link_in_the_way_is_not_followed() {
         let scratch = Scratch::new("link");
         let victim = Scratch::new("victim");
-        fs::create_dir(&scratch.0).unwrap();
+        own_directory().create(&scratch.0).unwrap();
         fs::write(&victim.0, "precious").unwrap();
         let link = scratch.0.join(format!("{KEY_FILE}.new"));
         std::os::unix::fs::symlink(&victim.0, link).unwrap();
@@ -382,6 +440,46 @@ mod tests {
             .unwrap()
             .permissions();
         assert_eq!(mode.mode() & 0o777, 0o600);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_directory_that_others_write_to_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let scratch = Scratch::new("shared");
+        let directory = &scratch.0;
+        let mode = || fs::metadata(directory).unwrap().permissions().mode() & 0o777;
+        let planted = LocalCa::in_directory(directory, NOW).unwrap();
+        assert_eq!(mode(), 0o700);
+        for (open, taken) in [
+            (0o755, true),
+            (0o757, false),
+            (0o1777, false),
+            (0o775, false),
+        ] {
+            fs::set_permissions(directory, fs::Permissions::from_mode(open)).unwrap();
+            let found = LocalCa::in_directory(directory, NOW);
+            assert_eq!(found.is_ok(), taken, "{open:o}");
+            if let Ok(found) = found {
+                assert_eq!(found.pem(), planted.pem());
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_somebody_else_has_put_there_is_refused() {
+        // Only root can give a file away.
+        let scratch = Scratch::new("planted");
+        let directory = &scratch.0;
+        LocalCa::in_directory(directory, NOW).unwrap();
+        if std::os::unix::fs::chown(directory.join(CA_FILE), Some(65_534), None).is_ok() {
+            assert!(LocalCa::in_directory(directory, NOW).is_err());
+        }
+        let _ = fs::remove_file(directory.join(CA_FILE));
+        if std::os::unix::fs::chown(directory, Some(65_534), None).is_ok() {
+            assert!(LocalCa::in_directory(directory, NOW).is_err());
+        }
     }
 
     #[test]
