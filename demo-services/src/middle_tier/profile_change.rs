@@ -98,7 +98,8 @@ impl Field {
         if text.chars().count() > self.longest {
             return Err(Invalid::TooLong(self));
         }
-        match (text.trim().is_empty(), self.removable) {
+        let is_blank = text.chars().all(|c| c.is_whitespace() || is_invisible(c));
+        match (is_blank, self.removable) {
             (true, false) => Err(Invalid::Blank(self)),
             (true, true) => Ok(None),
             (false, _) => Ok(Some(text)),
@@ -110,6 +111,14 @@ impl Field {
 fn is_control(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// What is drawn as nothing, by itself: blanks that Unicode does not count as white space, joiners, marks, tags, selectors.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+        | '\u{ffa0}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 impl Invalid {
@@ -203,9 +212,24 @@ mod tests {
             assert_eq!(read(body).unwrap(), r#"{"givenName":null}"#);
         }
         assert_eq!(read(r#"{"surname":""}"#).unwrap(), r#"{"surname":null}"#);
-        for body in [r#"{"displayName":""}"#, r#"{"displayName":" \u00a0 "}"#] {
-            assert_eq!(read(body), Err(Invalid::Blank(&FIELDS[0])), "{body}");
+        for body in [
+            r#"{"displayName":""}"#,
+            r#"{"displayName":" \u00a0 "}"#,
+            r#"{"displayName":"\u200b"}"#,
+            r#"{"displayName":"\u2060 \ufeff\u00ad"}"#,
+            r#"{"displayName":"\u3164"}"#,
+            r#"{"displayName":"\ud83c\udf00 \udb40\udc41"}"#,
+        ] {
+            let blank = read(body) == Err(Invalid::Blank(&FIELDS[0]));
+            // A picture is seen.
+            assert_eq!(blank, !body.contains("udf00"), "{body}");
         }
+        assert_eq!(
+            read(r#"{"surname":"\u200b"}"#).unwrap(),
+            r#"{"surname":null}"#
+        );
+        // Persian and emoji need joiners within.
+        assert!(read(r#"{"surname":"\u0645\u06cc\u200c\u062e"}"#).is_ok());
     }
 
     #[test]
