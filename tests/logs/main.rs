@@ -10,8 +10,9 @@
 use std::io;
 use std::sync::{Arc, LazyLock, Mutex};
 
-use integration_tests::{visitor::Visitor, world::World};
+use integration_tests::{cookies::Sender, html, visitor::Visitor, world::World};
 use local_authority::{Endpoint, Fault, TokenSpec};
+use reqwest::Method;
 use tracing_subscriber::fmt::MakeWriter;
 
 const OTP: &str = "123456";
@@ -137,6 +138,49 @@ async fn no_secret_reaches_the_log() {
             "the log does not tell of `{decision}`: {} bytes",
             log.len()
         );
+    }
+}
+
+#[tokio::test]
+async fn what_a_session_holds_and_a_person_types_is_in_no_log() {
+    LazyLock::force(&LOG);
+    let world = World::start().await;
+    let mut alice = Visitor::signed_in(&world, "alice").await;
+    let meta = |name| html::attribute(&alice.page.body, ("name", name), "content").unwrap();
+    // Whoever has one of these has the session, or a part of it.
+    let mut secrets = vec![meta("session-token")];
+    let cookies = |alice: &Visitor| {
+        let line = alice
+            .person
+            .jar
+            .header(world.demo.spa(), &Method::GET, Sender::AddressBar);
+        let line = line.unwrap_or_default();
+        let pairs = line.split("; ").filter_map(|pair| pair.split_once('='));
+        pairs.map(|(_, value)| value.to_owned()).collect::<Vec<_>>()
+    };
+    let held = cookies(&alice);
+    assert!(!held.is_empty());
+    secrets.extend(held);
+
+    let change = r#"{"displayName":"marker-typed"}"#.to_owned();
+    let refused = alice.patch("/api/profile", change).await;
+    let go = refused.json()["go"].as_str().unwrap().to_owned();
+    secrets.push(go.split_once("op=").unwrap().1.to_owned());
+    let page = alice.go(&refused).await;
+    secrets.extend(cookies(&alice));
+    let back = alice.give_code(&page, OTP).await;
+    assert_eq!(alice.complete(back).await.status, 204);
+    let profile = alice.call("/api/profile").await;
+    assert!(profile.body.contains("marker-typed"), "{profile:?}");
+    let bad = r#"{"marker-typed":"marker-typed"}"#.to_owned();
+    assert_eq!(alice.patch("/api/profile", bad).await.status, 400);
+    world.stop().await;
+
+    let log = LOG.text();
+    secrets.push("marker-typed".to_owned());
+    for secret in &secrets {
+        let line = log.lines().find(|line| line.contains(secret.as_str()));
+        assert_eq!(line, None, "`{secret}` stands in the log");
     }
 }
 
