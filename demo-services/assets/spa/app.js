@@ -63,7 +63,7 @@ async function run(path, { operation, flow, revoked = false } = {}) {
 
 /** A call with its picture; without one where no events are kept. */
 async function call(path) {
-  const flow = await picture.begin();
+  const flow = await picture?.begin();
   if (flow) picture.follow(flow);
   const answer = await send(path, "GET", undefined, flow ? { "X-Flow": flow } : {});
   if (flow) picture.settle(answer.correlationId);
@@ -72,12 +72,12 @@ async function call(path) {
 
 /** The kept operation, in the picture that it began in. */
 async function complete(operation, flow) {
-  if (flow) {
+  if (flow && picture) {
     await picture.resume(flow);
     picture.follow(flow);
   }
   const answer = await send(`/api/ops/${operation}`, "POST");
-  picture.settle(answer.correlationId);
+  picture?.settle(answer.correlationId);
   return answer;
 }
 

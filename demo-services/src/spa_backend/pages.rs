@@ -37,6 +37,8 @@ struct Start<'a> {
     notice: Option<&'static str>,
     operation: Option<Pending>,
     demo: Option<DemoState>,
+    /// Whether events are kept of which a picture could be drawn.
+    picture: bool,
 }
 
 /// An operation that the page is to run now.
@@ -86,6 +88,7 @@ pub(super) async fn start(
         notice: query.one("notice").and_then(notice),
         operation,
         demo: app.controls.as_ref().map(|controls| controls.state()),
+        picture: app.flows.is_on(),
     };
     draw(StatusCode::OK, &page)
 }
