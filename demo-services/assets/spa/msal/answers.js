@@ -4,7 +4,8 @@ const BLOCKED = ["popup_window_error", "empty_window_error"];
 const UNREACHABLE = [
   "no_network_connectivity", "post_request_failed", "get_request_failed", "network_error", "openid_config_error", "endpoints_resolution_error",
 ];
-const CANCELLED = ["user_cancelled", "user_canceled", "access_denied"];
+/** The last one: the page was loaded again while a popup was open. */
+const CANCELLED = ["user_cancelled", "user_canceled", "access_denied", "no_token_request_cache_error"];
 
 /** The browser let no popup open. */
 export const isBlocked = error => BLOCKED.includes(error?.errorCode);

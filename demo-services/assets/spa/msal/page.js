@@ -91,8 +91,10 @@ async function signOut() {
 
 /** In a popup if that is wished and possible, else in this window, which is left. */
 async function interact(request) {
-  say("calling", "To the authority …");
-  if (parts.popup.checked) {
+  const popup = parts.popup.checked;
+  // That a popup was closed the library notices by its deadline only.
+  say("calling", "To the authority …", popup ? "Sign in in the window that opened. If you closed it, load this page again." : "");
+  if (popup) {
     try {
       const { account } = await client.acquireTokenPopup({ ...request, redirectUri: BRIDGE });
       return await arrived(account);
