@@ -453,7 +453,12 @@ impl Running {
                 let _ = writeln!(text, "{}{line}", if line.is_empty() { "" } else { "  " });
             }
         }
-        text.push_str("\n  Ctrl-C stops everything. Nothing is kept.\n");
+        let kept = if self.ca.is_some() {
+            "Nothing is kept but the certificates."
+        } else {
+            "Nothing is kept."
+        };
+        let _ = writeln!(text, "\n  Ctrl-C stops everything. {kept}");
         text
     }
 

@@ -104,7 +104,7 @@ impl Message {
         Self::new(
             StatusCode::UNAUTHORIZED,
             "Your session has ended",
-            "You signed out, signed in anew, or were away for too long. What was waiting for your confirmation was not carried out.",
+            "You signed out, signed in anew, or were away for too long, or the session was lost here. What was waiting for your confirmation was not carried out.",
         )
         .first(Way::sign_in())
     }
