@@ -121,7 +121,7 @@ async fn finish(
         return Err(Message::wrong_authority());
     }
     if let Some(error) = &answer.error {
-        return Err(Message::refused_by_authority(error, again()));
+        return Err(Message::refused_by_authority(error, &transaction.purpose));
     }
     let code = answer
         .code

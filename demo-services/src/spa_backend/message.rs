@@ -61,7 +61,7 @@ impl Message {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "Sessions cannot be reached",
-            "Where this service keeps its sessions does not answer at this moment. Yours is not lost by that, and nothing was sent; \
+            "Where this service keeps its sessions does not answer at this moment. Yours need not be lost by that, and nothing was sent; \
              load this page again in a moment.",
         )
     }
@@ -112,14 +112,11 @@ impl Message {
     /// A sign-in that this browser does not have under way. The Back button leads here, too: then the person is signed in.
     pub(super) fn sign_in_unknown(signed_in: bool) -> Self {
         if signed_in {
-            return Self {
-                ways: vec![Way::start(), Way::sign_in()],
-                ..Self::new(
-                    StatusCode::BAD_REQUEST,
-                    "This sign-in is no longer valid",
-                    "It was finished already, and you are signed in. Nothing has been changed.",
-                )
-            };
+            return Self::new(
+                StatusCode::BAD_REQUEST,
+                "This sign-in is no longer valid",
+                "It was finished already, and you are signed in. Nothing has been changed.",
+            );
         }
         Self::new(
             StatusCode::BAD_REQUEST,
@@ -140,24 +137,33 @@ impl Message {
     }
 
     /// `error` of an authorization response (RFC 6749 4.1.2.1), in our own words.
-    pub(super) fn refused_by_authority(error: &str, again: Way) -> Self {
-        let message = match error {
-            "access_denied" => Self::new(
+    pub(super) fn refused_by_authority(error: &str, purpose: &Purpose) -> Self {
+        let message = match (error, purpose) {
+            ("access_denied", Purpose::StepUp { .. }) => Self::new(
+                StatusCode::OK,
+                "Your call was not confirmed",
+                "The confirmation was cancelled, was tried too often, or your account has no second factor yet. You are still signed in, \
+                 nothing has been sent, and your call waits for ten minutes.",
+            ),
+            ("access_denied", _) => Self::new(
                 StatusCode::OK,
                 "The sign-in was not completed",
                 "It was cancelled, was tried too often, or this account cannot give what is asked for, such as a second factor. \
                  Nothing has been changed.",
             )
             .first(Way::other_account()),
-            "temporarily_unavailable" | "server_error" => Self::new(
+            ("temporarily_unavailable" | "server_error", _) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The sign-in service has a problem",
                 "It could not finish the sign-in. Try again in a moment.",
             ),
-            "login_required"
-            | "interaction_required"
-            | "consent_required"
-            | "account_selection_required" => Self::new(
+            (
+                "login_required"
+                | "interaction_required"
+                | "consent_required"
+                | "account_selection_required",
+                _,
+            ) => Self::new(
                 StatusCode::UNAUTHORIZED,
                 "The sign-in is not complete",
                 "The sign-in service needs more from you than it could ask for. Try again.",
@@ -172,7 +178,7 @@ impl Message {
             code: code(error),
             ..message
         }
-        .first(again)
+        .first(Way::again(purpose))
     }
 
     /// The authority gave nothing usable.
