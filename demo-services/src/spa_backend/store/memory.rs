@@ -226,6 +226,10 @@ impl Store for MemoryStore {
     async fn answers(&self) -> Option<bool> {
         None
     }
+
+    fn longest(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 fn shelf(capacity: u64) -> Shelf {
