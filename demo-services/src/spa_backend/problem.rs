@@ -72,6 +72,12 @@ impl Problem {
         self
     }
 
+    /// The same with another sentence.
+    pub(super) fn because(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
     pub(super) fn correlated(mut self, id: &str) -> Self {
         self.correlation_id = Some(id.to_owned());
         self
