@@ -44,8 +44,8 @@ struct Entry {
     text: SecretSlice<u8>,
     version: u64,
     until: Mutex<Instant>,
-    /// Its part of the room, given back with it.
-    _room: Option<OwnedSemaphorePermit>,
+    /// Its part of the room. Given back when it leaves, which may be long before the cache gets rid of the entry.
+    room: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl MemoryStore {
@@ -93,7 +93,7 @@ impl MemoryStore {
             text,
             version: self.versions.fetch_add(1, Ordering::Relaxed),
             until: Mutex::new(Instant::now() + stay),
-            _room: room,
+            room: Mutex::new(room),
         }))
     }
 
@@ -102,11 +102,24 @@ impl MemoryStore {
         let claim = || Arc::clone(&self.room).try_acquire_many_owned(size);
         claim()
             .or_else(|_| {
-                // What has expired gives its part back when the cache gets round to it.
-                self.operations.run_pending_tasks();
+                self.clear_expired();
                 claim()
             })
             .map_err(|_| StoreError::Full)
+    }
+
+    /// The cache keeps operations for longer than they may wait, and they would hold their part of the room.
+    fn clear_expired(&self) {
+        for (name, entry) in &self.operations {
+            if entry.is_alive() {
+                continue;
+            }
+            let operation = self.operations.entry_by_ref(name.as_str());
+            operation.and_compute_with(|there| match there {
+                Some(there) if !there.value().is_alive() => Op::Remove,
+                _ => Op::Nop,
+            });
+        }
     }
 
     #[cfg(test)]
@@ -119,6 +132,11 @@ impl MemoryStore {
 impl Entry {
     fn is_alive(&self) -> bool {
         *self.until() > Instant::now()
+    }
+
+    fn leave(&self) {
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(room.take());
     }
 
     fn until(&self) -> MutexGuard<'_, Instant> {
@@ -237,6 +255,7 @@ fn shelf(capacity: u64) -> Shelf {
         .max_capacity(capacity)
         .eviction_policy(EvictionPolicy::lru())
         .time_to_live(LONGEST)
+        .eviction_listener(|_, entry: Arc<Entry>, _| entry.leave())
         .build()
 }
 
@@ -270,6 +289,21 @@ mod tests {
                 .unwrap()
                 .is_some()
         );
+        assert_eq!(put("two").await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_expired_leaves_its_room() {
+        let store = MemoryStore::with_room(10);
+        let put = async |name| {
+            store
+                .put(Kind::Operation.key(name), text("12345678"), MINUTE)
+                .await
+        };
+        assert_eq!(put("one").await, Ok(()));
+        tokio::time::advance(MINUTE - Duration::from_secs(1)).await;
+        assert_eq!(put("two").await, Err(StoreError::Full));
+        tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(put("two").await, Ok(()));
     }
 
