@@ -224,13 +224,14 @@ async fn hold(seat: &Seat, mut operation: Operation, demand: Demand) -> Problem 
         Err(StoreError::Full) => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "busy",
-            "More is needed from you for this, and too many operations wait at this moment. Yours was not carried out; start it anew in a moment.",
+            "More is needed from you for this, and too many operations wait at this moment. Yours was not carried out; \
+             start it anew in a moment.",
         ),
         Err(StoreError::Away) => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "sessions_unavailable",
-            "More is needed from you for this, and what waits for you cannot be kept at this moment. It was refused and so not carried out; \
-             start it anew in a moment.",
+            "More is needed from you for this, and what waits for you cannot be kept at this moment. It was refused and so not \
+             carried out; start it anew in a moment.",
         ),
     }
 }
@@ -250,7 +251,8 @@ fn no_token(error: NoToken, refused: bool) -> Failure {
     let error = match error {
         NoToken::Authority(error) => error,
         NoToken::Store(_) if refused => {
-            let detail = "Your session cannot be reached at this moment. The API wanted a newer token, so nothing was carried out; try again in a moment.";
+            let detail = "Your session cannot be reached at this moment. The API wanted a newer token, so nothing was carried out; \
+                          try again in a moment.";
             let status = StatusCode::SERVICE_UNAVAILABLE;
             return Failure::NotSent(Problem::new(status, "sessions_unavailable", detail));
         }

@@ -37,7 +37,7 @@
 //! | sign-ins under way | 10 000, the least recently touched go first | as Redis is bounded | 10 minutes; 8 in one browser |
 //! | sessions with their tokens | 10 000, the least recently used go first | as Redis is bounded | 1 hour idle, 8 hours in all |
 //! | flows, with their events | 50 a session, of 2 000 sessions; events of 500 flows | no, in memory | 15 minutes |
-//! | kept operations | 64 MiB in all, beyond which none is kept, and 50 000, beyond which the least recently used go | as Redis is bounded | 10 minutes; 5 a session, 64 KiB a body |
+//! | kept operations | 64 MiB, then none is kept; 50 000, then the least recently used go | as Redis is bounded | 10 minutes; 5 a session, 64 KiB a body |
 //!
 //! A Redis of its own with `maxmemory` and `volatile-ttl` drops first what ends soonest, as far as it samples that: sign-ins under
 //! way and kept operations before sessions that were used in the last 50 minutes. When Redis cannot be reached, pages say so (503,

@@ -163,10 +163,11 @@ impl Operations {
         let Some((expires, rest)) = operation.expires.and_then(|at| Some((at, rest(at)?))) else {
             return Ok(false);
         };
+        // First: whoever runs it from here on notes that anew, and only where there is no note may it be run.
+        let sent = self.name(id);
+        self.records.remove(Kind::Sent.key(&sent)).await?;
         self.put(id, operation, expires, Duration::from_secs(rest))
             .await?;
-        // Else it is told to have been sent when it has expired.
-        let _ = self.records.remove(Kind::Sent.key(&self.name(id))).await;
         Ok(true)
     }
 
@@ -220,9 +221,13 @@ impl Operations {
             return Err(is_sent.map_or(Gone::Unknown, |_| Gone::Sent));
         };
         // Nobody else can have it now; without the note the others are told that it is unknown.
-        let _ = self.records.put(sent, &true, REMEMBERED).await;
+        let noted = self.records.put_if_absent(sent, &true, REMEMBERED).await;
         self.unlist(id).await;
-        Ok(operation)
+        match noted {
+            // It was run after it was put back, and then a command that was late put it back once more.
+            Ok(false) => Err(Gone::Sent),
+            Ok(true) | Err(_) => Ok(operation),
+        }
     }
 
     /// Forgets an operation unsent.
@@ -493,6 +498,19 @@ mod tests {
         let expired = operations.take(&id, &account("alice")).await;
         assert_eq!(expired.err(), Some(Gone::Unknown), "it was not sent");
         assert_eq!(operations.put_back(&id, &taken).await, Ok(false));
+    }
+
+    #[tokio::test]
+    async fn what_was_run_does_not_come_back_by_a_late_command() {
+        let operations = operations();
+        let id = operations.keep(&operation("alice")).await.unwrap();
+        let taken = operations.take(&id, &account("alice")).await.unwrap();
+        assert_eq!(operations.put_back(&id, &taken).await, Ok(true));
+        let run = operations.take(&id, &account("alice")).await.unwrap();
+        let late = operations.put(&id, &run, run.expires.unwrap(), LIFETIME);
+        assert_eq!(late.await, Ok(()));
+        let again = operations.take(&id, &account("alice")).await;
+        assert_eq!(again.err(), Some(Gone::Sent));
     }
 
     #[tokio::test]
