@@ -10,6 +10,7 @@ use http::HeaderMap;
 use http::header::SET_COOKIE;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
+use tracing::Instrument as _;
 use url::form_urlencoded::byte_serialize;
 use uuid::Uuid;
 
@@ -20,6 +21,7 @@ use super::id_token::{self, IdToken};
 use super::message::{Message, Way};
 use super::query::Params;
 use super::session::{SessionError, Visitor};
+use super::store::StoreError;
 use super::tokens::Tokens;
 use super::transactions::{self, Answer, Purpose, Transaction};
 use super::vault::NoToken;
@@ -38,26 +40,23 @@ pub(super) async fn receive(
     headers: HeaderMap,
     query: Params,
 ) -> Response {
-    let unknown = || Message::sign_in_unknown(visitor.seat.is_some()).into_response();
+    let is_signed_in = visitor.seat.is_some();
+    let unknown = || Message::sign_in_unknown(is_signed_in).into_response();
     let Some((id, browser)) = begun_here(&app, &headers, &query) else {
         return unknown();
     };
-    let transactions = &app.transactions;
-    let ended = match app.settings.response_mode {
-        ResponseMode::Query => transactions
-            .end(&id, browser)
-            .await
-            .map(|ended| ended.map(|transaction| (transaction, Answer::read(&query)))),
-        ResponseMode::FormPost => transactions.end_answered(&id, browser).await,
+    // In a task: a browser that goes away in the middle leaves nothing half done.
+    let ending = {
+        let (app, id, browser) = (Arc::clone(&app), id.clone(), browser.to_owned());
+        async move { end(&app, &visitor, &id, &browser, &query).await }
     };
-    let (transaction, answer) = match ended {
-        Ok(Some(ended)) => ended,
-        Ok(None) => return unknown(),
-        Err(_) => return Message::sessions_away().into_response(),
-    };
-    let mut response = match finish(&app, &visitor, &transaction, &answer).await {
-        Ok(target) => Redirect::to(&target).into_response(),
-        Err(message) => message.into_response(),
+    let ended = tokio::spawn(ending.in_current_span()).await;
+    let mut response = match ended {
+        Ok(Ok(Some(Ok(target)))) => Redirect::to(&target).into_response(),
+        Ok(Ok(Some(Err(message)))) => message.into_response(),
+        Ok(Ok(None)) => return unknown(),
+        Ok(Err(_)) => return Message::sessions_away().into_response(),
+        Err(_) => return Message::internal().into_response(),
     };
     if let Ok(cookie) = Cookies::new(app.settings.secure_cookies)
         .remove_transaction(&id)
@@ -75,9 +74,15 @@ pub(super) async fn receive_form(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let arrived = timeout(FORM_TIMEOUT, to_bytes(body, FORM_LIMIT)).await;
-    let Ok(Ok(form)) = arrived else {
-        return Message::too_large().into_response();
+    let cookies = Cookies::new(app.settings.secure_cookies);
+    if cookies.transactions(&headers).next().is_none() {
+        // Without one no form is of use, so none is waited for.
+        return Message::sign_in_unknown(false).into_response();
+    }
+    let form = match timeout(FORM_TIMEOUT, to_bytes(body, FORM_LIMIT)).await {
+        Ok(Ok(form)) => form,
+        Ok(Err(_)) => return Message::too_large().into_response(),
+        Err(_) => return Message::too_slow().into_response(),
     };
     let form = Params::parse(&form);
     let Some((id, browser)) = begun_here(&app, &headers, &form) else {
@@ -101,6 +106,28 @@ fn begun_here<'h>(app: &App, headers: &'h HeaderMap, answer: &Params) -> Option<
     let id = transactions::id(answer.one("state")?);
     let browser = cookies.value(headers, &cookies.transaction_name(&id))?;
     Some((id, browser))
+}
+
+/// Ends a sign-in of this browser, if there is one: where to go, or what to say.
+async fn end(
+    app: &App,
+    visitor: &Visitor,
+    id: &str,
+    browser: &str,
+    query: &Params,
+) -> Result<Option<Result<String, Message>>, StoreError> {
+    let transactions = &app.transactions;
+    let ended = match app.settings.response_mode {
+        ResponseMode::Query => transactions
+            .end(id, browser)
+            .await?
+            .map(|transaction| (transaction, Answer::read(query))),
+        ResponseMode::FormPost => transactions.end_answered(id, browser).await?,
+    };
+    Ok(match ended {
+        Some((transaction, answer)) => Some(finish(app, visitor, &transaction, &answer).await),
+        None => None,
+    })
 }
 
 /// Where to go, or what to say.
@@ -141,7 +168,7 @@ async fn finish(
         Purpose::SignIn(return_to) => {
             let seat = app.vault.seat(person, &app.settings.scope, tokens).await;
             let seat = seat.map_err(SessionError::from)?;
-            visitor.sit(app, &seat).await?;
+            visitor.sit(&app.vault, &seat).await?;
             tracing::info!("signed in");
             Ok(return_to.as_str().to_owned())
         }

@@ -81,6 +81,8 @@ pub(super) struct AuthorityDouble {
     pub(super) away: Mutex<bool>,
     /// Holds refreshes up until it is opened.
     pub(super) gate: Mutex<Option<Arc<Semaphore>>>,
+    /// Holds codes up until it is opened.
+    pub(super) code_gate: Mutex<Option<Arc<Semaphore>>>,
     /// How often metadata were asked for.
     pub(super) looked_up: Mutex<usize>,
 }
@@ -425,8 +427,12 @@ async fn token(
         forms.push(form.clone());
         forms.len()
     };
-    let gate = authority.gate.lock().unwrap().clone();
-    if let (Some(gate), "refresh_token") = (gate, form["grant_type"].as_str()) {
+    let gate = match form["grant_type"].as_str() {
+        "refresh_token" => &authority.gate,
+        _ => &authority.code_gate,
+    };
+    let gate = gate.lock().unwrap().clone();
+    if let Some(gate) = gate {
         let _ = gate.acquire().await.unwrap();
     }
     if let Some(refusal) = authority.refusals.lock().unwrap().pop_front() {

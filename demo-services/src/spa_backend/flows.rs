@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
@@ -84,10 +85,11 @@ pub(super) async fn begin(State(app): State<Arc<App>>, caller: Caller) -> Respon
 /// `GET /flows/{id}`: what happened in a flow of the session.
 pub(super) async fn show(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
     caller: Caller,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
-    let id = Uuid::try_parse(&id).ok();
+    // Not UTF-8 or not a UUID: no flow is called so.
+    let id = id.ok().and_then(|Path(id)| Uuid::try_parse(&id).ok());
     let owned = id.and_then(|id| app.flows.find(&caller.seat.id, id));
     let owned = owned.ok_or_else(|| {
         let detail = "This session has no such flow, or not any more.";

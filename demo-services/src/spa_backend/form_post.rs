@@ -1,5 +1,7 @@
 //! `response_mode=form_post`: the authority's form comes from another site, with the transaction's cookie and without the session's.
 
+use axum::body::{Body, Bytes};
+use futures_util::stream;
 use http::{Method, StatusCode};
 use tower_bearer::ClaimsRequest;
 
@@ -190,4 +192,25 @@ async fn by_default_no_form_is_taken() {
     let page = post(&mut browser, &form(&callback)).await;
     assert_eq!(page.status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(browser.get(&callback).await.location(), "/");
+}
+
+#[tokio::test]
+async fn a_form_that_does_not_arrive_is_late_and_waited_for_only_where_a_sign_in_began() {
+    let stage = stage().await;
+    let never = || Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+    let mut stranger = stage.browser();
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    let page = stranger.send(Method::POST, "/auth/callback", &[], never());
+    assert_eq!(page.await.status, StatusCode::BAD_REQUEST);
+    assert!(began.elapsed() < std::time::Duration::from_secs(1));
+
+    tokio::time::resume();
+    let mut browser = stage.browser();
+    browser.get("/auth/sign-in").await;
+    tokio::time::pause();
+    let page = browser.send(Method::POST, "/auth/callback", &[], never());
+    let page = page.await;
+    assert_eq!(page.status, StatusCode::REQUEST_TIMEOUT);
+    assert!(page.text.contains("href=\"/auth/sign-in\""), "a way on");
 }

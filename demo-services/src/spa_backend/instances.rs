@@ -419,3 +419,26 @@ async fn the_sealing_secret_is_replaced_without_signing_anybody_out() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_operation_that_met_no_api_runs_at_another_instance_once() {
+    with_redis("unsent", FORGETFUL, async |server| {
+        let stage = Stage::new().await;
+        let live = instance(&stage, server);
+        let lost = stage.instance(|config| {
+            config.sessions = server.sessions(SECRET, None);
+            config.middle_tier = "http://127.0.0.1:1".parse().unwrap();
+        });
+        let mut browser = stage.signed_in_at(&live, "alice").await;
+        let go = waiting(&stage, &mut browser).await;
+        let run = run(&browser.sign_in(&go, "alice").await);
+        let page = browser.at(&lost).fetch(Method::POST, &run, "").await;
+        assert_eq!(page.error(), "api_unreachable", "{}", page.text);
+        let done = browser.at(&live).fetch(Method::POST, &run, "").await;
+        assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+        let again = browser.at(&lost).fetch(Method::POST, &run, "").await;
+        assert_eq!(again.error(), "operation_sent");
+        assert_eq!(calls(&stage), 2);
+    })
+    .await;
+}

@@ -75,6 +75,15 @@ impl Message {
         .first(Way::sign_in())
     }
 
+    pub(super) fn too_slow() -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "This answer did not arrive in time",
+            "The sign-in service's answer came too slowly through this browser. Nothing has been changed.",
+        )
+        .first(Way::sign_in())
+    }
+
     pub(super) fn not_found() -> Self {
         Self::new(
             StatusCode::NOT_FOUND,

@@ -34,14 +34,15 @@
 //!
 //! | what | how many in memory | in Redis | how long |
 //! |---|---|---|---|
-//! | sign-ins under way | 10 000, the oldest go first | as Redis is bounded | 10 minutes; 8 in one browser |
+//! | sign-ins under way | 10 000, the least recently touched go first | as Redis is bounded | 10 minutes; 8 in one browser |
 //! | sessions with their tokens | 10 000, the least recently used go first | as Redis is bounded | 1 hour idle, 8 hours in all |
 //! | flows, with their events | 50 a session, of 2 000 sessions; events of 500 flows | no, in memory | 15 minutes |
-//! | kept operations | 64 MiB in all, beyond which none is kept | as Redis is bounded | 10 minutes; 5 a session, 64 KiB a body |
+//! | kept operations | 64 MiB, then none is kept; 50 000, then the least recently used go | as Redis is bounded | 10 minutes; 5 a session, 64 KiB a body |
 //!
-//! A Redis of its own with `maxmemory` and `volatile-ttl` drops sign-ins under way before sessions. When Redis cannot be reached,
-//! pages say so (503, `sessions_unavailable` to scripts) and nobody is signed out; when it has lost its records, people sign in
-//! again and are told that nothing was sent. Refresh tokens are rotated by one instance at a time.
+//! A Redis of its own with `maxmemory` and `volatile-ttl` drops first what ends soonest, as far as it samples that: sign-ins under
+//! way and kept operations before sessions that were used in the last 50 minutes. When Redis cannot be reached, pages say so (503,
+//! `sessions_unavailable` to scripts) and nobody is signed out; when it has lost its records, people sign in again. An operation
+//! that it has lost is not sent. Refresh tokens are rotated by one instance at a time.
 
 mod api;
 mod assets;

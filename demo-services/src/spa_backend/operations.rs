@@ -4,6 +4,7 @@
 //! ones wait there.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -12,6 +13,7 @@ use http::{HeaderValue, Method};
 use serde::{Deserialize, Serialize};
 use tower_bearer::ClaimsRequest;
 use tower_bearer::challenge::StepUp;
+use tower_bearer::clock::Clock;
 use uuid::Uuid;
 
 use super::demand::Demand;
@@ -37,11 +39,14 @@ pub(super) struct Operation {
     /// Who made it; nobody else's sign-in may run it.
     account: Account,
     demands: Vec<Demand>,
+    /// Once it is kept: in seconds since the epoch.
+    expires: Option<u64>,
 }
 
 /// The operations of one session.
 pub(super) struct Operations {
     records: Records,
+    clock: Arc<dyn Clock>,
     seat: String,
 }
 
@@ -71,6 +76,8 @@ struct Record {
     flow: Option<Uuid>,
     account: Account,
     demands: Vec<Demanded>,
+    /// In seconds since the epoch. A store that was put back to an older state may have it for longer.
+    expires: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -96,6 +103,7 @@ impl Operation {
             flow: None,
             account,
             demands: Vec::new(),
+            expires: None,
         }
     }
 
@@ -124,9 +132,10 @@ impl Operation {
 }
 
 impl Operations {
-    pub(super) fn new(records: Records, seat: &str) -> Self {
+    pub(super) fn new(records: Records, clock: Arc<dyn Clock>, seat: &str) -> Self {
         Self {
             records,
+            clock,
             seat: seat.to_owned(),
         }
     }
@@ -134,13 +143,48 @@ impl Operations {
     /// Keeps an operation and gives it an id that it has for this round only.
     pub(super) async fn keep(&self, operation: &Operation) -> Result<String, StoreError> {
         let id = random::secret();
-        let (name, record) = (self.name(&id), Record::new(operation));
+        let expires = self.clock.now().saturating_add(LIFETIME.as_secs());
+        self.put(&id, operation, expires, LIFETIME).await?;
+        Ok(id)
+    }
+
+    /// Keeps an operation that was handed out and of which nothing was sent, under the id and for the time that it had. Tells
+    /// whether there was any left.
+    pub(super) async fn put_back(
+        &self,
+        id: &str,
+        operation: &Operation,
+    ) -> Result<bool, StoreError> {
+        let rest = |expires: u64| {
+            expires
+                .checked_sub(self.clock.now())
+                .filter(|rest| *rest > 0)
+        };
+        let Some((expires, rest)) = operation.expires.and_then(|at| Some((at, rest(at)?))) else {
+            return Ok(false);
+        };
+        // First: whoever runs it from here on notes that anew, and only where there is no note may it be run.
+        let sent = self.name(id);
+        self.records.remove(Kind::Sent.key(&sent)).await?;
+        self.put(id, operation, expires, Duration::from_secs(rest))
+            .await?;
+        Ok(true)
+    }
+
+    async fn put(
+        &self,
+        id: &str,
+        operation: &Operation,
+        expires: u64,
+        stay: Duration,
+    ) -> Result<(), StoreError> {
+        let (name, record) = (self.name(id), Record::new(operation, expires));
         self.records
-            .put(Kind::Operation.key(&name), &record, LIFETIME)
+            .put(Kind::Operation.key(&name), &record, stay)
             .await?;
         let mut surplus = Vec::new();
         let listed = self.list(|ids| {
-            ids.push_back(id.clone());
+            ids.push_back(id.to_owned());
             let beyond = ids.len().saturating_sub(KEPT);
             surplus = ids.drain(..beyond).collect();
         });
@@ -153,14 +197,14 @@ impl Operations {
             let name = self.name(id);
             self.records.remove(Kind::Operation.key(&name)).await?;
         }
-        Ok(id)
+        Ok(())
     }
 
     /// Looks at a kept operation.
     pub(super) async fn peek(&self, id: &str) -> Result<Option<Operation>, StoreError> {
         let name = self.name(id);
         let record: Option<Record> = self.records.get(Kind::Operation.key(&name), None).await?;
-        Ok(record.and_then(Record::operation))
+        Ok(record.and_then(|record| record.operation(self.clock.now())))
     }
 
     /// Hands an operation out, once, to the account that made it.
@@ -172,14 +216,18 @@ impl Operations {
             Some(_) => self.records.take(kept).await?,
             None => None,
         };
-        let Some(operation) = taken.and_then(Record::operation) else {
+        let Some(operation) = taken.and_then(|taken| taken.operation(self.clock.now())) else {
             let is_sent: Option<bool> = self.records.get(sent, None).await?;
             return Err(is_sent.map_or(Gone::Unknown, |_| Gone::Sent));
         };
         // Nobody else can have it now; without the note the others are told that it is unknown.
-        let _ = self.records.put(sent, &true, REMEMBERED).await;
+        let noted = self.records.put_if_absent(sent, &true, REMEMBERED).await;
         self.unlist(id).await;
-        Ok(operation)
+        match noted {
+            // It was run after it was put back, and then a command that was late put it back once more.
+            Ok(false) => Err(Gone::Sent),
+            Ok(true) | Err(_) => Ok(operation),
+        }
     }
 
     /// Forgets an operation unsent.
@@ -223,7 +271,7 @@ impl Operations {
 }
 
 impl Record {
-    fn new(operation: &Operation) -> Self {
+    fn new(operation: &Operation, expires: u64) -> Self {
         let call = &operation.call;
         let header = |value: &Option<HeaderValue>| value.as_ref().map(|v| Bytes::new(v.as_bytes()));
         Self {
@@ -235,10 +283,15 @@ impl Record {
             flow: operation.flow,
             account: operation.account.clone(),
             demands: operation.demands.iter().map(Demanded::new).collect(),
+            expires,
         }
     }
 
-    fn operation(self) -> Option<Operation> {
+    /// The operation, if its time has not passed.
+    fn operation(self, now: u64) -> Option<Operation> {
+        if self.expires <= now {
+            return None;
+        }
         let header = |value: Option<Bytes>| match value {
             Some(value) => HeaderValue::from_bytes(&value.decoded()?).ok().map(Some),
             None => Some(None),
@@ -258,6 +311,7 @@ impl Record {
                 .into_iter()
                 .map(Demanded::demand)
                 .collect::<Option<_>>()?,
+            expires: Some(self.expires),
         })
     }
 }
@@ -311,13 +365,15 @@ impl From<StoreError> for Gone {
 #[cfg(test)]
 mod tests {
     use tokio::time::advance;
+    use tower_bearer::clock::{ManualClock, SystemClock};
 
     use super::*;
     use crate::spa_backend::id_token::account;
     use crate::spa_backend::store::MemoryStore;
 
     fn operations() -> Operations {
-        Operations::new(Records::new(MemoryStore::new()), "seat")
+        let records = Records::new(MemoryStore::new());
+        Operations::new(records, Arc::new(SystemClock), "seat")
     }
 
     fn operation(user: &str) -> Operation {
@@ -363,7 +419,11 @@ mod tests {
     async fn never_handed_out_to_another_session() {
         let operations = operations();
         let id = operations.keep(&operation("alice")).await.unwrap();
-        let other = Operations::new(operations.records.clone(), "another");
+        let other = Operations::new(
+            operations.records.clone(),
+            Arc::clone(&operations.clock),
+            "another",
+        );
         assert_eq!(
             other.take(&id, &account("alice")).await.err(),
             Some(Gone::Unknown)
@@ -399,6 +459,58 @@ mod tests {
         assert!(operations.peek(&first).await.unwrap().is_some());
         operations.clear().await.unwrap();
         assert!(operations.peek(&first).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_store_that_was_put_back_brings_nothing_back_that_has_expired() {
+        let clock = ManualClock::new(1_000_000);
+        let mut operations = operations();
+        operations.clock = Arc::new(clock.clone());
+        let mut ids = Vec::new();
+        for _ in 0..2 {
+            ids.push(operations.keep(&operation("alice")).await.unwrap());
+        }
+        clock.advance(LIFETIME.as_secs() - 1);
+        assert!(operations.take(&ids[0], &account("alice")).await.is_ok());
+        clock.advance(1);
+        assert!(operations.peek(&ids[1]).await.unwrap().is_none());
+        let taken = operations.take(&ids[1], &account("alice")).await;
+        assert_eq!(taken.err(), Some(Gone::Unknown));
+    }
+
+    #[tokio::test]
+    async fn what_was_not_sent_can_be_put_back_for_the_rest_of_its_time() {
+        let clock = ManualClock::new(1_000_000);
+        let mut operations = operations();
+        operations.clock = Arc::new(clock.clone());
+        let id = operations.keep(&operation("alice")).await.unwrap();
+        for _ in 0..2 {
+            let taken = operations.take(&id, &account("alice")).await.unwrap();
+            let again = operations.take(&id, &account("alice")).await;
+            assert_eq!(again.err(), Some(Gone::Sent));
+            clock.advance(60);
+            assert_eq!(operations.put_back(&id, &taken).await, Ok(true));
+        }
+        clock.advance(LIFETIME.as_secs() - 120 - 1);
+        let taken = operations.take(&id, &account("alice")).await.unwrap();
+        assert_eq!(operations.put_back(&id, &taken).await, Ok(true));
+        clock.advance(1);
+        let expired = operations.take(&id, &account("alice")).await;
+        assert_eq!(expired.err(), Some(Gone::Unknown), "it was not sent");
+        assert_eq!(operations.put_back(&id, &taken).await, Ok(false));
+    }
+
+    #[tokio::test]
+    async fn what_was_run_does_not_come_back_by_a_late_command() {
+        let operations = operations();
+        let id = operations.keep(&operation("alice")).await.unwrap();
+        let taken = operations.take(&id, &account("alice")).await.unwrap();
+        assert_eq!(operations.put_back(&id, &taken).await, Ok(true));
+        let run = operations.take(&id, &account("alice")).await.unwrap();
+        let late = operations.put(&id, &run, run.expires.unwrap(), LIFETIME);
+        assert_eq!(late.await, Ok(()));
+        let again = operations.take(&id, &account("alice")).await;
+        assert_eq!(again.err(), Some(Gone::Sent));
     }
 
     #[tokio::test]

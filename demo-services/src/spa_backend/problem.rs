@@ -55,7 +55,7 @@ impl Problem {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "sessions_unavailable",
-            "Your session cannot be reached at this moment. It is not lost by that, and nothing was sent; try again in a moment.",
+            "Your session cannot be reached at this moment. It need not be lost by that, and nothing was sent; try again in a moment.",
         )
     }
 
@@ -69,6 +69,12 @@ impl Problem {
 
     pub(super) fn go(mut self, target: impl Into<String>) -> Self {
         self.go = Some(target.into());
+        self
+    }
+
+    /// The same with another sentence.
+    pub(super) fn because(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
         self
     }
 

@@ -19,7 +19,7 @@ use super::cookies::Cookies;
 use super::message::Message;
 use super::problem::Problem;
 use super::store::{Kind, Records, StoreError};
-use super::vault::{IDLE, Seat};
+use super::vault::{IDLE, Seat, Vault};
 
 const SEAT: &str = "seat";
 
@@ -70,11 +70,24 @@ impl Visitor {
         Ok(Self { session, seat })
     }
 
-    /// Gives the visitor a seat under a new session id. The old seat and the old id are gone.
-    pub(super) async fn sit(&self, app: &App, seat: &Seat) -> Result<(), SessionError> {
-        if let Some(old) = &self.seat {
-            app.vault.clear(&old.id).await?;
+    /// Gives the visitor a seat under a new session id; then the old seat and the old id are gone. If that fails, so is the seat,
+    /// which nobody could find.
+    pub(super) async fn sit(&self, vault: &Vault, seat: &Seat) -> Result<(), SessionError> {
+        if let Err(error) = self.renew(seat).await {
+            // Where it does not succeed either, it ends by its time.
+            let _ = vault.clear(&seat.id).await;
+            return Err(error);
         }
+        if let Some(old) = &self.seat
+            && vault.clear(&old.id).await.is_err()
+        {
+            // The person is signed in all the same, and no session leads to it any more.
+            tracing::warn!("a seat that was left stays until its time is over");
+        }
+        Ok(())
+    }
+
+    async fn renew(&self, seat: &Seat) -> Result<(), SessionError> {
         // Not `flush`: it keeps the record's id for the next save.
         self.session.cycle_id().await?;
         self.session.insert(SEAT, &seat.id).await?;
@@ -179,5 +192,60 @@ impl From<SessionError> for Problem {
 impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Sessions").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::spa_backend::id_token::{IdToken, account};
+    use crate::spa_backend::store::unsteady::{Ask, Unsteady};
+
+    async fn seated(vault: &Vault) -> Arc<Seat> {
+        let person = IdToken {
+            account: account("alice"),
+            claims: Vec::new(),
+        };
+        let tokens = json!({ "access_token": "a", "token_type": "Bearer", "expires_in": 3600 });
+        let tokens = serde_json::from_value(tokens).unwrap();
+        vault.seat(person, "scope", tokens).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_seat_is_left_only_when_another_is_taken() {
+        let store = Unsteady::new(Duration::ZERO);
+        let records = Records::new(store.clone());
+        let vault = Vault::new(records.clone(), false);
+        let mut visitor = Visitor {
+            session: Session::new(None, Arc::new(Sessions(records.clone())), None),
+            seat: None,
+        };
+        let old = seated(&vault).await;
+        assert!(visitor.sit(&vault, &old).await.is_ok());
+        visitor.seat = Some(Arc::clone(&old));
+
+        let unfound = seated(&vault).await;
+        store.refuse(&[(Ask::Put, Kind::Session)]);
+        assert!(visitor.sit(&vault, &unfound).await.is_err());
+        assert!(vault.find(&unfound.id).await.unwrap().is_none());
+        assert!(vault.find(&old.id).await.unwrap().is_some());
+
+        store.refuse(&[]);
+        let new = seated(&vault).await;
+        assert!(visitor.sit(&vault, &new).await.is_ok());
+        assert!(vault.find(&new.id).await.unwrap().is_some());
+        assert!(vault.find(&old.id).await.unwrap().is_none());
+        assert_eq!(store.count(Kind::Session), 1);
+
+        // The new session is there: that the old seat cannot be cleared at this moment undoes nothing.
+        visitor.seat = Some(new);
+        let last = seated(&vault).await;
+        store.refuse(&[(Ask::Remove, Kind::Seat)]);
+        assert!(visitor.sit(&vault, &last).await.is_ok());
+        assert!(vault.find(&last.id).await.unwrap().is_some());
     }
 }

@@ -194,7 +194,9 @@ pub(super) fn records(config: &SpaBackendConfig) -> Result<Records, ConfigError>
     };
     let keys = shared.keys().map_err(|_| ConfigError::SealingSecret)?;
     let store = RedisStore::new(&shared.redis, keys, shared.timeout());
-    Ok(Records::new(store.map_err(|_| ConfigError::Redis)?))
+    let store = store.map_err(|_| ConfigError::Redis)?;
+    store.warn_if_unbounded();
+    Ok(Records::new(store))
 }
 
 pub(super) fn service_url(key: &'static str, url: &Url) -> Result<Url, ConfigError> {

@@ -8,6 +8,8 @@ mod records;
 mod redis;
 #[cfg(test)]
 pub(super) mod server;
+#[cfg(test)]
+pub(super) mod unsteady;
 
 use std::time::Duration;
 
@@ -114,6 +116,9 @@ pub(super) trait Store: Send + Sync + 'static {
 
     /// Does it answer? `None` for one that is part of this process.
     async fn answers(&self) -> Option<bool>;
+
+    /// The longest that one operation may take.
+    fn longest(&self) -> Duration;
 }
 
 impl Kind {

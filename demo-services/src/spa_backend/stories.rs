@@ -1,9 +1,14 @@
 //! The service as a browser meets it, between an authority and a middle tier that do as they are told.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use futures_util::StreamExt as _;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER};
 use http::{Method, StatusCode};
 use serde_json::json;
+use tokio::sync::Semaphore;
+use tokio::time::{interval, timeout};
 use tower_bearer::ClaimsRequest;
 
 use super::doubles::{Stage, come_back, param};
@@ -1059,5 +1064,98 @@ async fn the_id_token_goes_back_only_to_an_authority_that_wants_it() {
         let go: url::Url = page.go().parse().unwrap();
         assert_eq!(param(&go, "logout_hint"), "alice@contoso.example");
         assert_eq!(param(&go, "id_token_hint").split('.').count() == 3, wanted);
+    }
+}
+
+#[tokio::test]
+async fn a_step_up_ends_well_when_the_browser_goes_away_in_the_middle() {
+    let stage = Stage::new().await;
+    let mut browser = stage.signed_in("alice").await;
+    stage.middle_tier.challenge(401, &challenge("c1"));
+    let go = browser.fetch(Method::POST, "/api/change", "change").await;
+    let callback = come_back(&browser.get(&go.go()).await.url(), "alice");
+
+    let gate = Arc::new(Semaphore::new(0));
+    *stage.authority.code_gate.lock().unwrap() = Some(Arc::clone(&gate));
+    let mut tab = browser.tab();
+    let mut look = interval(Duration::from_millis(1));
+    let arrived = async {
+        while stage.authority.token_requests("authorization_code") < 2 {
+            look.tick().await;
+        }
+    };
+    tokio::select! {
+        page = tab.get(&callback) => panic!("{}", page.text),
+        () = arrived => {}
+    }
+    // The request is gone by now; the authority answers.
+    gate.add_permits(1);
+    let stepped_up = async {
+        loop {
+            browser.fetch(Method::GET, "/api/api", "").await;
+            let seen = stage.middle_tier.seen.lock().unwrap();
+            if seen[seen.len() - 1].2["authorization"] == "Bearer access-token-2" {
+                break;
+            }
+        }
+    };
+    let stepped_up = timeout(Duration::from_secs(60), stepped_up).await;
+    assert!(stepped_up.is_ok(), "the tokens of the step-up are lost");
+    let run = go.go().replace("/auth/step-up?op=", "/api/ops/");
+    let done = browser.fetch(Method::POST, &run, "").await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+}
+
+#[tokio::test]
+async fn an_operation_that_was_not_sent_can_be_tried_again_and_still_runs_once() {
+    let stage = Stage::new().await;
+    stage.authority.lifetimes.lock().unwrap().extend([3600, 0]);
+    let mut browser = stage.signed_in("alice").await;
+    stage.middle_tier.challenge(401, &challenge("c1"));
+    let go = browser.fetch(Method::POST, "/api/change", "change").await;
+    let landed = browser.sign_in(&go.go(), "alice").await;
+    let run = landed.location().replace("/?op=", "/api/ops/");
+    for _ in 0..2 {
+        stage.authority.refuse(503, json!({}));
+        let page = browser.fetch(Method::POST, &run, "").await;
+        assert_eq!(page.error(), "authority_unavailable", "{}", page.text);
+        assert!(page.text.contains("try again"), "{}", page.text);
+        assert_eq!(stage.middle_tier.calls(), 1);
+    }
+    let done = browser.fetch(Method::POST, &run, "").await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    assert_eq!(stage.middle_tier.calls(), 2);
+    let again = browser.fetch(Method::POST, &run, "").await;
+    assert_eq!(again.error(), "operation_sent");
+    assert_eq!(stage.middle_tier.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_name_that_is_no_text_meets_the_guard_first_and_then_a_problem() {
+    let stage = Stage::new().await;
+    let router = stage.instance(|config| config.flow_events = true);
+    let mut browser = stage.signed_in_at(&router, "alice").await;
+    for (method, path, status, error) in [
+        (
+            Method::POST,
+            "/api/ops/%ff",
+            StatusCode::GONE,
+            "operation_unknown",
+        ),
+        (
+            Method::GET,
+            "/flows/%ff",
+            StatusCode::NOT_FOUND,
+            "flow_unknown",
+        ),
+    ] {
+        let page = browser.send(method.clone(), path, &[], "").await;
+        assert_eq!(
+            (page.status, page.error().as_str()),
+            (StatusCode::FORBIDDEN, "cross_site")
+        );
+        let page = browser.fetch(method, path, "").await;
+        assert_eq!((page.status, page.error().as_str()), (status, error));
+        assert_eq!(page.headers[CONTENT_TYPE], "application/problem+json");
     }
 }

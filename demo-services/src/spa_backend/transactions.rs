@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use tower_bearer::clock::{Clock, SystemClock};
@@ -19,8 +20,8 @@ pub(super) const LIFETIME: Duration = Duration::from_secs(10 * 60);
 /// Sign-ins under way in one browser: each has a cookie, and requests must not grow too long for a server.
 const PER_BROWSER: usize = 8;
 
-/// So many cookies of sign-ins are looked at in one request; what a browser holds beyond is somebody else's doing.
-const LOOKED_AT: usize = 32;
+/// So many cookies of sign-ins are looked at in one request: ours, and some that somebody planted. Others come the next time.
+const LOOKED_AT: usize = PER_BROWSER + 4;
 
 /// Longest code, issuer and error that an authority is expected to answer with, in bytes.
 const CODE: usize = 4096;
@@ -187,8 +188,7 @@ impl Transactions {
             if !transaction.is_of(browser) || transaction.answer.is_some() {
                 return None;
             }
-            let age = Duration::from_secs(now.saturating_sub(transaction.begun.0));
-            let rest = LIFETIME.checked_sub(age)?;
+            let rest = transaction.rest(now)?;
             transaction.answer = Some(answer.clone());
             Some((transaction, rest))
         };
@@ -201,32 +201,48 @@ impl Transactions {
         &self,
         held: impl Iterator<Item = (&'c str, &'c str)>,
     ) -> Result<Vec<&'c str>, StoreError> {
+        let looks = held.take(LOOKED_AT).map(async |(id, browser)| {
+            let found = self.find(id, browser).await?;
+            Ok((id, found.map(|transaction| transaction.begun)))
+        });
         let (mut under_way, mut useless) = (Vec::new(), Vec::new());
-        for (id, browser) in held.take(LOOKED_AT) {
-            match self.find(id, browser).await? {
-                Some(transaction) => under_way.push((transaction.begun, id)),
-                None => useless.push(id),
+        for look in join_all(looks).await {
+            match look? {
+                (id, Some(begun)) => under_way.push((begun, id)),
+                (id, None) => useless.push(id),
             }
         }
         under_way.sort();
         let surplus = (under_way.len() + 1).saturating_sub(PER_BROWSER);
-        for (_, id) in under_way.into_iter().take(surplus) {
+        let surplus = under_way.into_iter().take(surplus).map(async |(_, id)| {
             self.records.remove(Kind::Transaction.key(id)).await?;
-            useless.push(id);
+            Ok(id)
+        });
+        for ended in join_all(surplus).await {
+            useless.push(ended?);
         }
         Ok(useless)
     }
 
-    /// The transaction, if this browser began it.
+    /// The transaction, if this browser began it and its time has not passed.
     async fn find(&self, id: &str, browser: &str) -> Result<Option<Transaction>, StoreError> {
         let found = self.records.get(Kind::Transaction.key(id), None).await?;
-        Ok(found.filter(|transaction: &Transaction| transaction.is_of(browser)))
+        let now = self.clock.now();
+        Ok(found.filter(|transaction: &Transaction| {
+            transaction.is_of(browser) && transaction.rest(now).is_some()
+        }))
     }
 }
 
 impl Transaction {
     fn is_of(&self, browser: &str) -> bool {
         random::equal(&self.browser, &random::sha256(browser))
+    }
+
+    /// What is left of its time. A store that was put back to an older state may have it for longer.
+    fn rest(&self, now: u64) -> Option<Duration> {
+        let age = Duration::from_secs(now.saturating_sub(self.begun.0));
+        LIFETIME.checked_sub(age).filter(|rest| !rest.is_zero())
     }
 }
 
@@ -239,6 +255,7 @@ pub(super) fn id(state: &str) -> String {
 mod tests {
     use super::*;
     use crate::spa_backend::store::MemoryStore;
+    use crate::spa_backend::store::unsteady::{Ask, Unsteady};
 
     fn transactions() -> Transactions {
         Transactions::new(Records::new(MemoryStore::new()))
@@ -323,6 +340,32 @@ mod tests {
         let begun = begin(&transactions).await;
         tokio::time::advance(LIFETIME).await;
         assert!(!ends(&transactions, &begun.id, &begun.browser).await);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_was_put_back_brings_no_old_sign_in_back() {
+        let clock = tower_bearer::clock::ManualClock::new(1_000_000);
+        let mut transactions = transactions();
+        transactions.clock = Arc::new(clock.clone());
+        let (one, two) = (begin(&transactions).await, begin(&transactions).await);
+        clock.advance(LIFETIME.as_secs() - 1);
+        assert!(ends(&transactions, &one.id, &one.browser).await);
+        clock.advance(1);
+        assert!(!ends(&transactions, &two.id, &two.browser).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn invented_cookies_cost_a_few_looks_at_one_time() {
+        let late = Duration::from_millis(100);
+        let store = Unsteady::new(late);
+        let transactions = Transactions::new(Records::new(store.clone()));
+        let invented: Vec<_> = (0..100).map(|number| id(&number.to_string())).collect();
+        let held = invented.iter().map(|id| (id.as_str(), "x"));
+        let began = tokio::time::Instant::now();
+        let useless = transactions.make_room(held).await.unwrap();
+        assert_eq!(useless.len(), LOOKED_AT);
+        assert_eq!(store.asked(Ask::Get, Kind::Transaction), LOOKED_AT);
+        assert!(began.elapsed() < late * 2, "{:?}", began.elapsed());
     }
 
     fn answer(query: &str) -> Answer {

@@ -31,7 +31,8 @@ pub(super) const ABSOLUTE: Duration = Duration::from_secs(8 * 60 * 60);
 const MARGIN: u64 = 60;
 /// How long a token request may take; the right to make it lasts longer, so that nobody takes over while it goes on.
 const REQUEST_TIME: Duration = Duration::from_secs(12);
-const RENEWAL_TIME: Duration = Duration::from_secs(15);
+/// What a busy machine may add to all that a renewal waits for.
+const DELAY: Duration = Duration::from_secs(1);
 /// Between two looks for what another instance is about to put there; it doubles.
 const FIRST_LOOK: Duration = Duration::from_millis(25);
 const LONGEST_LOOK: Duration = Duration::from_millis(200);
@@ -152,9 +153,20 @@ impl Vault {
 
     /// The seat of this id, if its time has not passed; it is in use, so its idle time begins anew.
     pub(super) async fn find(&self, id: &str) -> Result<Option<Arc<Seat>>, StoreError> {
-        let found = self.records.get(Kind::Seat.key(id), Some(IDLE)).await?;
-        let found = found.filter(|record: &Record| record.ends > self.clock.now());
-        Ok(found.map(|record| Arc::new(self.seated(id.to_owned(), record))))
+        let key = Kind::Seat.key(id);
+        let found: Option<Record> = self.records.get(key, Some(IDLE)).await?;
+        let Some(record) = found else {
+            return Ok(None);
+        };
+        let Some(stay) = record.stay(self.clock.now()) else {
+            self.clear(id).await?;
+            return Ok(None);
+        };
+        if stay < IDLE {
+            // Only in a seat's last hour, so that otherwise one look is enough.
+            let _: Option<Record> = self.records.get(key, Some(stay)).await?;
+        }
+        Ok(Some(Arc::new(self.seated(id.to_owned(), record))))
     }
 
     /// Takes a seat and what waits in it away.
@@ -175,7 +187,19 @@ impl Vault {
     }
 
     fn operations(&self, seat: &str) -> Operations {
-        Operations::new(self.records.clone(), seat)
+        Operations::new(self.records.clone(), Arc::clone(&self.clock), seat)
+    }
+
+    /// How long the right to renew lasts: to get it, to read the record, to ask the authority and to note its answer.
+    fn renewal_time(&self) -> Duration {
+        self.records.longest() * 2 + REQUEST_TIME + self.settling_time() + DELAY
+    }
+
+    /// How long the answer of the authority may take to be noted.
+    fn settling_time(&self) -> Duration {
+        let once = self.records.longest();
+        let again = PATIENCE.iter().map(|pause| *pause + once);
+        once + again.sum::<Duration>()
     }
 
     fn flights(&self) -> MutexGuard<'_, HashMap<String, Flight>> {
@@ -194,8 +218,9 @@ impl Seat {
         let (now, keeps) = (self.vault.clock.now(), self.vault.keeps_id_tokens);
         let put = |record: Option<Record>| {
             let mut record = record?;
+            let stay = record.stay(now)?;
             record.put(scope, tokens.clone(), keeps, now);
-            Some((record, IDLE))
+            Some((record, stay))
         };
         if self.vault.records.change(self.key(), put).await? {
             Ok(())
@@ -250,14 +275,13 @@ impl Seat {
         }
         let (seat, authority) = (Arc::clone(self), Arc::clone(authority));
         let (scope, claims) = (scope.to_owned(), claims.to_owned());
-        let landing = Landing {
-            flights: Arc::clone(&self.vault.flights),
-            seat: self.id.clone(),
-        };
         let renewal = async move {
-            let outcome = seat.renew_in_turn(&authority, seen, &scope, &claims).await;
-            drop(landing);
-            outcome
+            // Made here and not before: a runtime that shuts down drops the task at once, while the list is locked.
+            let _landing = Landing {
+                flights: Arc::clone(&seat.vault.flights),
+                seat: seat.id.clone(),
+            };
+            seat.renew_in_turn(&authority, seen, &scope, &claims).await
         };
         // What is logged and shown of it belongs to the request that began it.
         let task = tokio::spawn(Trail::current().within(renewal).in_current_span());
@@ -276,11 +300,14 @@ impl Seat {
         claims: &str,
     ) -> Result<(), NoToken> {
         let turn = Kind::Renewal.key(&self.id);
-        let deadline = Instant::now() + RENEWAL_TIME + LONGEST_LOOK;
+        let time = self.vault.renewal_time();
+        let deadline = Instant::now() + time + LONGEST_LOOK;
         let mut look = FIRST_LOOK;
-        let claimed = loop {
-            if let Some(claimed) = self.vault.records.claim(turn, RENEWAL_TIME).await? {
-                break claimed;
+        let (claimed, until) = loop {
+            // From before it is asked for: when the store hears of it is not known.
+            let until = Instant::now() + time;
+            if let Some(claimed) = self.vault.records.claim(turn, time).await? {
+                break (claimed, until);
             }
             if Instant::now() >= deadline {
                 return Err(AuthorityError::Unavailable.into());
@@ -291,17 +318,19 @@ impl Seat {
                 return Ok(());
             }
         };
-        let outcome = self.renew_now(authority, seen, scope, claims).await;
+        let outcome = self.renew_now(authority, seen, scope, claims, until).await;
         self.vault.records.give_back(turn, claimed).await;
         outcome
     }
 
+    /// Renews, if the right to do so, which is held `until` then, lasts long enough.
     async fn renew_now(
         &self,
         authority: &Arc<Authority>,
         seen: u64,
         scope: &str,
         claims: &str,
+        until: Instant,
     ) -> Result<(), NoToken> {
         // Between the look and the claim another instance may have renewed: its refresh token is not to be sent.
         let record = self.record().await?;
@@ -312,9 +341,22 @@ impl Seat {
         else {
             return Ok(());
         };
+        if Instant::now() + REQUEST_TIME + self.vault.settling_time() > until {
+            // The process stood still meanwhile, or the store was late.
+            return Err(StoreError::Away.into());
+        }
         let request = authority.refresh(refresh_token, scope, claims);
         let answer = timeout(REQUEST_TIME, request).await;
         let answer = answer.unwrap_or(Err(AuthorityError::Unavailable));
+        self.settle_patiently(seen, scope, answer).await
+    }
+
+    async fn settle_patiently(
+        &self,
+        seen: u64,
+        scope: &str,
+        answer: Result<Tokens, AuthorityError>,
+    ) -> Result<(), NoToken> {
         let mut settled = self.settle(seen, scope, answer.clone()).await;
         for pause in PATIENCE {
             if !matches!(settled, Err(NoToken::Store(_))) {
@@ -343,12 +385,13 @@ impl Seat {
             if is_overtaken {
                 return None;
             }
+            let stay = record.stay(now)?;
             match &answer {
                 Ok(tokens) => record.put(scope, tokens.clone(), keeps, now),
                 Err(_) if is_dead => record.refresh_token = None,
                 Err(_) => return None,
             }
-            Some((record, IDLE))
+            Some((record, stay))
         };
         self.vault.records.change(self.key(), put).await?;
         if is_overtaken {
@@ -358,7 +401,9 @@ impl Seat {
     }
 
     async fn record(&self) -> Result<Record, NoToken> {
-        let record = self.vault.records.get(self.key(), None).await?;
+        let record: Option<Record> = self.vault.records.get(self.key(), None).await?;
+        let now = self.vault.clock.now();
+        let record = record.filter(|record| record.stay(now).is_some());
         record.ok_or(NoToken::Ended)
     }
 
@@ -386,6 +431,12 @@ impl Record {
         if keeps_id_token && tokens.id_token.is_some() {
             self.id_token = tokens.id_token;
         }
+    }
+
+    /// How long it is kept if nobody uses it again. `None` when its time is over.
+    fn stay(&self, now: u64) -> Option<Duration> {
+        let rest = self.ends.checked_sub(now).filter(|rest| *rest > 0)?;
+        Some(IDLE.min(Duration::from_secs(rest)))
     }
 
     /// The token, if it is not refused and good until then.
@@ -436,6 +487,7 @@ mod tests {
     use crate::spa_backend::id_token::account;
     use crate::spa_backend::settings::Settings;
     use crate::spa_backend::store::MemoryStore;
+    use crate::spa_backend::store::unsteady::{Ask, Unsteady};
 
     const SCOPE: &str = "api://middle/user_impersonation";
 
@@ -628,7 +680,8 @@ mod tests {
         let (stage, authority) = authority().await;
         let seat = seat("first", 0).await;
         let turn = Kind::Renewal.key(&seat.id);
-        let dead = seat.vault.records.claim(turn, RENEWAL_TIME).await.unwrap();
+        let time = seat.vault.renewal_time();
+        let dead = seat.vault.records.claim(turn, time).await.unwrap();
         assert!(dead.is_some());
         let mut access = std::pin::pin!(seat.access(&authority, SCOPE, "{}", None));
         for _ in 0..10 {
@@ -637,7 +690,7 @@ mod tests {
         }
         assert_eq!(stage.authority.token_requests("refresh_token"), 0);
         tokio::time::pause();
-        tokio::time::advance(RENEWAL_TIME).await;
+        tokio::time::advance(time).await;
         tokio::time::resume();
         let access = access.await.unwrap();
         assert_eq!(
@@ -645,5 +698,116 @@ mod tests {
             "access-token-1"
         );
         assert_eq!(stage.authority.token_requests("refresh_token"), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_right_to_renew_lasts_as_long_as_its_holder_may_need_it() {
+        for late in [Duration::ZERO, Duration::from_secs(5)] {
+            let store = Unsteady::new(late);
+            let vault = Vault::new(Records::new(store.clone()), false);
+            let seat = vault.seat(person(), SCOPE, tokens("first", 3600));
+            let seat = seat.await.unwrap();
+            let began = Instant::now();
+            let turn = Kind::Renewal.key(&seat.id);
+            let claimed = vault.records.claim(turn, vault.renewal_time()).await;
+            assert!(claimed.unwrap().is_some());
+            let seen = seat.record().await.unwrap().generation;
+            tokio::time::advance(REQUEST_TIME).await;
+            store.refuse(&[(Ask::Put, Kind::Seat)]);
+            let settling = Instant::now();
+            let lost = seat.settle_patiently(seen, SCOPE, Ok(tokens("second", 3600)));
+            assert_eq!(lost.await, Err(StoreError::Away.into()));
+            assert_eq!(store.asked(Ask::Put, Kind::Seat), 2 + PATIENCE.len());
+            // Timers are late by up to a millisecond each.
+            let took = settling.elapsed().saturating_sub(Duration::from_millis(50));
+            assert!(took <= vault.settling_time(), "{late:?}");
+            assert!(began.elapsed() <= vault.renewal_time(), "{late:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_asked_of_the_authority_when_too_little_of_the_right_is_left() {
+        let (stage, authority) = authority().await;
+        let seat = seat("first", 0).await;
+        let seen = seat.record().await.unwrap().generation;
+        let needed = REQUEST_TIME + seat.vault.settling_time();
+        let renewed = async |left: Duration| {
+            let until = Instant::now() + left;
+            seat.renew_now(&authority, seen, SCOPE, "{}", until).await
+        };
+        let too_little = needed - Duration::from_millis(1);
+        assert_eq!(renewed(too_little).await, Err(StoreError::Away.into()));
+        assert_eq!(stage.authority.token_requests("refresh_token"), 0);
+        let enough = seat.vault.renewal_time();
+        assert_eq!(renewed(enough).await, Ok(()));
+        assert_eq!(stage.authority.token_requests("refresh_token"), 1);
+    }
+
+    #[test]
+    fn a_runtime_that_shuts_down_meets_no_deadlock() {
+        let (told, outcome) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let make = || tokio::runtime::Builder::new_current_thread().build();
+            let (here, gone) = (make().unwrap(), make().unwrap());
+            let seat = here.block_on(seat("first", 0));
+            let config = doubles::config("http://127.0.0.1:1", "http://127.0.0.1:1");
+            let authority = Authority::new(&Settings::new(&config).unwrap()).unwrap();
+            let handle = gone.handle().clone();
+            drop(gone);
+            let within = handle.enter();
+            let flight = seat.renew(&Arc::new(authority), 1, SCOPE, "{}");
+            drop(within);
+            told.send(here.block_on(flight)).unwrap();
+        });
+        let outcome = outcome.recv_timeout(Duration::from_secs(60));
+        assert_eq!(outcome, Ok(Err(AuthorityError::Unavailable.into())));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_seat_is_kept_no_longer_than_it_may_last() {
+        for way in ["found", "settled", "replaced"] {
+            let store = Unsteady::new(Duration::ZERO);
+            let mut vault = Vault::new(Records::new(store.clone()), false);
+            let clock = tower_bearer::clock::ManualClock::new(1_000_000);
+            vault.clock = Arc::new(clock.clone());
+            let seat = vault.seat(person(), SCOPE, tokens("first", 3600));
+            let seat = seat.await.unwrap();
+            clock.advance(ABSOLUTE.as_secs() - 60);
+            match way {
+                "found" => assert!(vault.find(&seat.id).await.unwrap().is_some()),
+                "settled" => {
+                    let settled = seat.settle(1, SCOPE, Ok(tokens("second", 3600)));
+                    assert_eq!(settled.await, Ok(()));
+                }
+                _ => {
+                    let replaced = seat.replace(SCOPE, tokens("second", 3600));
+                    assert_eq!(replaced.await, Ok(()));
+                }
+            }
+            let there = async || {
+                let there: Option<Record> = vault.records.get(seat.key(), None).await.unwrap();
+                there.is_some()
+            };
+            tokio::time::advance(Duration::from_secs(59)).await;
+            assert!(there().await, "{way}");
+            tokio::time::advance(Duration::from_secs(1)).await;
+            assert!(!there().await, "{way}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_seat_that_is_over_is_cleared_and_takes_no_tokens() {
+        let store = Unsteady::new(Duration::ZERO);
+        let mut vault = Vault::new(Records::new(store.clone()), false);
+        let clock = tower_bearer::clock::ManualClock::new(1_000_000);
+        vault.clock = Arc::new(clock.clone());
+        let seat = vault.seat(person(), SCOPE, tokens("first", 3600));
+        let seat = seat.await.unwrap();
+        clock.advance(ABSOLUTE.as_secs());
+        let replaced = seat.replace(SCOPE, tokens("second", 3600));
+        assert_eq!(replaced.await, Err(NoToken::Ended));
+        assert_eq!(store.count(Kind::Seat), 1);
+        assert!(vault.find(&seat.id).await.unwrap().is_none());
+        assert_eq!(store.count(Kind::Seat), 0);
     }
 }

@@ -44,8 +44,8 @@ struct Entry {
     text: SecretSlice<u8>,
     version: u64,
     until: Mutex<Instant>,
-    /// Its part of the room, given back with it.
-    _room: Option<OwnedSemaphorePermit>,
+    /// Its part of the room. Given back when it leaves, which may be long before the cache gets rid of the entry.
+    room: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl MemoryStore {
@@ -93,7 +93,7 @@ impl MemoryStore {
             text,
             version: self.versions.fetch_add(1, Ordering::Relaxed),
             until: Mutex::new(Instant::now() + stay),
-            _room: room,
+            room: Mutex::new(room),
         }))
     }
 
@@ -135,6 +135,11 @@ impl MemoryStore {
 impl Entry {
     fn is_alive(&self) -> bool {
         *self.until() > Instant::now()
+    }
+
+    fn leave(&self) {
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(room.take());
     }
 
     fn until(&self) -> MutexGuard<'_, Instant> {
@@ -242,6 +247,10 @@ impl Store for MemoryStore {
     async fn answers(&self) -> Option<bool> {
         None
     }
+
+    fn longest(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 fn shelf(capacity: u64) -> Shelf {
@@ -249,6 +258,7 @@ fn shelf(capacity: u64) -> Shelf {
         .max_capacity(capacity)
         .eviction_policy(EvictionPolicy::lru())
         .time_to_live(LONGEST)
+        .eviction_listener(|_, entry: Arc<Entry>, _| entry.leave())
         .build()
 }
 

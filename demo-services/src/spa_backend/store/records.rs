@@ -119,6 +119,11 @@ impl Records {
     pub(in crate::spa_backend) async fn answers(&self) -> Option<bool> {
         self.0.answers().await
     }
+
+    /// The longest that one look or one change may take, if nobody else changes the record meanwhile.
+    pub(in crate::spa_backend) fn longest(&self) -> Duration {
+        self.0.longest() * 2
+    }
 }
 
 fn read<T: DeserializeOwned>(key: Key<'_>, text: &SecretSlice<u8>) -> Option<T> {

@@ -3,6 +3,7 @@
 //! There is one connection, made when it is first needed and again when it broke. A command whose connection broke while it was
 //! idle is sent once more; each of them may be obeyed twice without harm: what was taken is gone, and whoever claimed has it.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,18 +16,20 @@ use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{
     AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, IntoConnectionInfo as _, Pipeline,
-    RedisError, RedisResult, pipe,
+    RedisError, RedisResult, cmd, pipe,
 };
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
-use tokio::time::timeout;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout_at};
 use tower_bearer::SealingKeys;
 
-use super::{Found, Key, MAX_RECORD, Store, StoreError, Version};
+use super::super::random;
+use super::{Found, Key, Kind, MAX_RECORD, Store, StoreError, Version};
 
 /// What stands before each key.
 const PREFIX: &str = "spa-backend:";
 /// The first part of each name: tokens that are shared under the same secret have names of another family.
-const FAMILY: &[u8] = b"spa-backend sessions";
+const FAMILY: &str = "spa-backend sessions";
 /// More is not read, whoever put it there.
 const MAX_SEALED: usize = MAX_RECORD + SealingKeys::OVERHEAD;
 const LAST_OF_MARK: usize = SealingKeys::MARK_LEN - 1;
@@ -56,11 +59,10 @@ struct Slot {
 /// A connection, or one that a task is making and all who need it wait for.
 type Connecting = Shared<Pin<Box<dyn Future<Output = RedisResult<MultiplexedConnection>> + Send>>>;
 
-/// A command on a connection. Unless it ends well, the connection is not used again: what answers late may be a host that is gone.
-struct InUse<'a> {
-    store: &'a RedisStore,
-    number: u64,
-    good: bool,
+/// Why a command was not obeyed.
+enum Failure {
+    Redis(RedisError),
+    Late,
 }
 
 impl RedisStore {
@@ -88,9 +90,31 @@ impl RedisStore {
         })
     }
 
+    /// Warns, in a task, if this Redis has no bound: anybody can begin sign-ins. One that does not tell is believed.
+    pub(in crate::spa_backend) fn warn_if_unbounded(&self) {
+        let (client, deadline) = (self.client.clone(), self.timeout);
+        let look = async move {
+            if is_unbounded(&client, deadline).await == Some(true) {
+                tracing::warn!(
+                    "Redis has no bound: set maxmemory and maxmemory-policy volatile-ttl, or a flood of sign-ins fills it"
+                );
+            }
+        };
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(look);
+        }
+    }
+
     /// The places of a record: under the key that seals, then under the previous one.
+    ///
+    /// A right has one place, which is the same for all instances while they change from one secret to the next: they must exclude
+    /// each other. Its name is as secret as a seat's id, so a digest of it tells nothing.
     fn places(&self, key: Key<'_>) -> Vec<String> {
-        let parts = [FAMILY, key.kind.name().as_bytes(), key.name.as_bytes()];
+        let kind = key.kind.name();
+        if key.kind == Kind::Renewal {
+            return vec![random::sha256(&format!("{FAMILY}\0{kind}\0{}", key.name))];
+        }
+        let parts = [FAMILY, kind, key.name].map(str::as_bytes);
         self.keys.names(&parts).collect()
     }
 
@@ -117,40 +141,51 @@ impl RedisStore {
     }
 
     async fn run<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, StoreError> {
-        let outcome = timeout(self.timeout, async {
-            let (first, is_new) = self.attempt(commands).await;
-            match first {
-                Err(error) if !is_new && breaks(&error) => self.attempt(commands).await.0,
-                outcome => outcome,
+        let deadline = Instant::now() + self.timeout;
+        let (first, is_new) = self.attempt(commands, deadline).await;
+        let outcome = match first {
+            Err(Failure::Redis(error)) if !is_new && breaks(&error) => {
+                self.attempt(commands, deadline).await.0
             }
-        });
-        match outcome.await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => {
-                tracing::warn!(code = error.code(), kind = ?error.kind(), "Redis does not do what it was asked to");
-                Err(StoreError::Away)
+            outcome => outcome,
+        };
+        outcome.map_err(|failure| {
+            match failure {
+                Failure::Redis(error) => {
+                    tracing::warn!(code = error.code(), kind = ?error.kind(), "Redis does not do what it was asked to");
+                }
+                Failure::Late => tracing::warn!("Redis does not answer in time"),
             }
-            Err(_) => {
-                tracing::warn!("Redis does not answer in time");
-                Err(StoreError::Away)
-            }
-        }
+            StoreError::Away
+        })
     }
 
     /// Once, and whether on a connection made for it.
-    async fn attempt<T: FromRedisValue>(&self, commands: &Pipeline) -> (RedisResult<T>, bool) {
+    ///
+    /// A connection that broke or was late is not used again: what answers late may be a host that is gone. That somebody gives up
+    /// waiting, as when a browser has gone, says nothing of it.
+    async fn attempt<T: FromRedisValue>(
+        &self,
+        commands: &Pipeline,
+        deadline: Instant,
+    ) -> (Result<T, Failure>, bool) {
         let (connecting, number, is_new) = self.connection();
-        let mut in_use = InUse {
-            store: self,
-            number,
-            good: false,
+        let Ok(connected) = timeout_at(deadline, connecting).await else {
+            self.forget(number);
+            return (Err(Failure::Late), is_new);
         };
-        let mut connection = match connecting.await {
+        let mut connection = match connected {
             Ok(connection) => connection,
-            Err(error) => return (Err(error), is_new),
+            Err(error) => {
+                self.forget(number);
+                return (Err(Failure::Redis(error)), is_new);
+            }
         };
-        let outcome = commands.query_async(&mut connection).await;
-        in_use.good = !outcome.as_ref().is_err_and(breaks);
+        let outcome = timeout_at(deadline, commands.query_async(&mut connection)).await;
+        let outcome = outcome.map_or(Err(Failure::Late), |done| done.map_err(Failure::Redis));
+        if outcome.as_ref().is_err_and(Failure::breaks) {
+            self.forget(number);
+        }
         (outcome, is_new)
     }
 
@@ -165,6 +200,13 @@ impl RedisStore {
         (connecting, slot.number, true)
     }
 
+    fn forget(&self, number: u64) {
+        let mut slot = self.slot();
+        if slot.number == number {
+            slot.connection = None;
+        }
+    }
+
     fn slot(&self) -> MutexGuard<'_, Slot> {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -175,11 +217,11 @@ struct Sealed {
     mark: Vec<u8>,
 }
 
-impl Drop for InUse<'_> {
-    fn drop(&mut self) {
-        let mut slot = self.store.slot();
-        if !self.good && slot.number == self.number {
-            slot.connection = None;
+impl Failure {
+    fn breaks(&self) -> bool {
+        match self {
+            Self::Redis(error) => breaks(error),
+            Self::Late => true,
         }
     }
 }
@@ -297,6 +339,11 @@ impl Store for RedisStore {
         ping.cmd("PING").ignore();
         Some(self.run::<()>(&ping).await.is_ok())
     }
+
+    fn longest(&self) -> Duration {
+        // A record may be looked for in both of its places.
+        self.timeout * 2
+    }
 }
 
 fn at(place: &str) -> String {
@@ -306,11 +353,8 @@ fn at(place: &str) -> String {
 /// In a task of its own: that all who wait give up does not end it.
 fn connect(client: Client, deadline: Duration) -> Connecting {
     let making = tokio::spawn(async move {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(deadline))
-            .set_response_timeout(Some(deadline));
         client
-            .get_multiplexed_async_connection_with_config(&config)
+            .get_multiplexed_async_connection_with_config(&within(deadline))
             .await
     });
     let lost = || RedisError::from((ErrorKind::Io, "the connection was given up"));
@@ -320,6 +364,23 @@ fn connect(client: Client, deadline: Duration) -> Connecting {
         .shared()
 }
 
+fn within(deadline: Duration) -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(deadline))
+        .set_response_timeout(Some(deadline))
+}
+
+/// Whether `maxmemory` is 0. `None` if it cannot be had or may not be asked for.
+async fn is_unbounded(client: &Client, deadline: Duration) -> Option<bool> {
+    let config = within(deadline);
+    let connection = client.get_multiplexed_async_connection_with_config(&config);
+    let mut connection = connection.await.ok()?;
+    let mut ask = cmd("CONFIG");
+    let answer = ask.arg("GET").arg("maxmemory").query_async(&mut connection);
+    let answer: HashMap<String, String> = answer.await.ok()?;
+    Some(answer.get("maxmemory")? == "0")
+}
+
 /// Will the connection serve no more? A server that became a replica refuses to write for as long as it is asked.
 fn breaks(error: &RedisError) -> bool {
     error.is_unrecoverable_error() || error.is_io_error() || error.code() == Some("READONLY")
@@ -327,4 +388,99 @@ fn breaks(error: &RedisError) -> bool {
 
 fn millis(stay: Duration) -> u64 {
     u64::try_from(stay.as_millis().max(1)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::poll;
+
+    use super::super::Records;
+    use super::super::server::{FORGETFUL, NO_CONFIG, Server, with_redis};
+    use super::*;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+    const NEWER: &str = "fedcba9876543210fedcba9876543210";
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn store(server: &Server, secret: &str, previous: Option<&str>) -> RedisStore {
+        let config = server.sessions(secret, previous).unwrap();
+        let keys = config.keys().unwrap();
+        RedisStore::new(&config.redis, keys, config.timeout()).unwrap()
+    }
+
+    fn number(store: &RedisStore) -> u64 {
+        store.slot().number
+    }
+
+    #[tokio::test]
+    async fn instances_with_swapped_secrets_hold_a_right_once() {
+        with_redis("swapped", FORGETFUL, async |server| {
+            let old = Records::new(store(server, SECRET, Some(NEWER)));
+            let new = Records::new(store(server, NEWER, Some(SECRET)));
+            let key = Kind::Renewal.key("a-seat");
+            let held = old.claim(key, MINUTE).await.unwrap().unwrap();
+            assert!(new.claim(key, MINUTE).await.unwrap().is_none());
+            let another = Kind::Renewal.key("another-seat");
+            assert!(new.claim(another, MINUTE).await.unwrap().is_some());
+            assert!(old.claim(another, MINUTE).await.unwrap().is_none());
+            old.give_back(key, held).await;
+            assert!(new.claim(key, MINUTE).await.unwrap().is_some());
+            for (name, _) in server.dump().await {
+                assert!(!name.contains("seat"), "{name}");
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_request_that_goes_away_leaves_the_connection() {
+        with_redis("left", FORGETFUL, async |server| {
+            let store = store(server, SECRET, None);
+            let key = Kind::Seat.key("a");
+            for _ in 0..2 {
+                // The first while the connection is being made, the second on it.
+                {
+                    let mut gone = std::pin::pin!(store.get(key, None));
+                    assert!(poll!(&mut gone).is_pending());
+                }
+                assert!(store.get(key, None).await.unwrap().is_none());
+                assert_eq!(number(&store), 1);
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_late_is_not_used_again() {
+        with_redis("late", FORGETFUL, async |server| {
+            let mut store = store(server, SECRET, None);
+            let key = Kind::Seat.key("a");
+            assert!(store.get(key, None).await.is_ok());
+            server.stop().await;
+            let patience = std::mem::replace(&mut store.timeout, Duration::from_millis(50));
+            assert!(store.get(key, None).await.is_err());
+            server.resume().await;
+            store.timeout = patience;
+            assert!(store.get(key, None).await.is_ok());
+            assert_eq!(number(&store), 2);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_redis_without_a_bound_is_noticed_if_it_tells() {
+        let cases: [(&'static [&'static str], Option<bool>); 3] = [
+            (FORGETFUL, Some(true)),
+            (&["--maxmemory", "100mb"], Some(false)),
+            (NO_CONFIG, None),
+        ];
+        for (arguments, expected) in cases {
+            with_redis("bound", arguments, async |server| {
+                let store = store(server, SECRET, None);
+                let unbounded = is_unbounded(&store.client, store.timeout).await;
+                assert_eq!(unbounded, expected, "{arguments:?}");
+            })
+            .await;
+        }
+    }
 }

@@ -26,6 +26,8 @@ pub(in crate::spa_backend) const DURABLE: &[&str] =
     &["--appendonly", "yes", "--appendfsync", "always"];
 /// Is empty after a restart.
 pub(in crate::spa_backend) const FORGETFUL: &[&str] = &["--appendonly", "no"];
+/// Tells nobody how it is configured.
+pub(in crate::spa_backend) const NO_CONFIG: &[&str] = &["--rename-command", "CONFIG", ""];
 
 /// Runs a story with a server. Without Redis the story is skipped with a line that says so; under `CI=true` that is a failure.
 pub(in crate::spa_backend) async fn with_redis(
