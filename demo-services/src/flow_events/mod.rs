@@ -21,6 +21,7 @@ pub use self::event::{
     Card, Challenge, Event, Grant, Kind, Lane, Protocol, Reason, Refusal, SignInReason, Source,
 };
 pub(crate) use self::event::{claims_of, demanded};
+pub(crate) use self::ring::{EVENTS, FLOWS, LIFETIME};
 pub use self::ring::{Ring, Seq};
 pub use self::serve::FlowLayer;
 pub use self::trail::{FlowEvents, Trail};

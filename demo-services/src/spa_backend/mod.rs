@@ -36,7 +36,7 @@
 //! |---|---|---|---|
 //! | sign-ins under way | 10 000, the oldest go first | as Redis is bounded | 10 minutes; 8 in one browser |
 //! | sessions with their tokens | 10 000, the least recently used go first | as Redis is bounded | 1 hour idle, 8 hours in all |
-//! | flows, with their events | 50 a session, of 2 000 sessions; events of 500 flows | no, in memory | 15 minutes |
+//! | flows, with their events | 50 a session, of 2 000 sessions; events of 500 flows, a session's oldest go first | no, in memory | 15 minutes |
 //! | kept operations | 64 MiB in all, beyond which none is kept | as Redis is bounded | 10 minutes; 5 a session, 64 KiB a body |
 //!
 //! A Redis of its own with `maxmemory` and `volatile-ttl` drops sign-ins under way before sessions. When Redis cannot be reached,
