@@ -133,8 +133,12 @@ fn authority() -> AuthorityConfig {
 }
 
 fn spa(base_url: &str, trusted_proxies: TrustedProxies) -> Router {
+    spa_at("localhost:3000", base_url, trusted_proxies)
+}
+
+fn spa_at(listen: &str, base_url: &str, trusted_proxies: TrustedProxies) -> Router {
     let config = SpaBackendConfig {
-        listen: "0.0.0.0:3000".into(),
+        listen: listen.into(),
         base_url: base_url.parse().unwrap(),
         authority: authority(),
         client_id: CLIENT.into(),
@@ -352,26 +356,28 @@ async fn the_proxy_says_for_which_host_it_was_asked_and_nobody_else_does() {
     let said = |value| ("x-forwarded-host", value);
     let (ok, wrong) = (StatusCode::OK, StatusCode::MISDIRECTED_REQUEST);
     type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], [StatusCode; 2]);
-    let rows: [Row<'_>; 12] = [
+    let rows: [Row<'_>; 13] = [
         // From the proxy, from anybody else.
         ("host kept", &[own], [ok, ok]),
         ("host lost", &[internal], [wrong, wrong]),
-        ("host told", &[internal, said("shop.example")], [ok, wrong]),
+        // A rebound page can add this header; most proxies pass it on unless they are told to set it.
         (
-            "its port told",
-            &[internal, said("shop.example:443")],
-            [ok, wrong],
+            "host told instead",
+            &[internal, said("shop.example")],
+            [wrong, wrong],
         ),
+        ("host told as well", &[own, said("shop.example")], [ok, ok]),
+        ("its port told", &[own, said("shop.example:443")], [ok, ok]),
         (
             "another port",
-            &[internal, said("shop.example:3000")],
-            [wrong, wrong],
+            &[own, said("shop.example:3000")],
+            [wrong, ok],
         ),
         ("rebound name", &[own, said("evil.example")], [wrong, ok]),
         (
             "two proxies",
-            &[internal, said("shop.example, shop.example")],
-            [ok, wrong],
+            &[own, said("shop.example, shop.example")],
+            [ok, ok],
         ),
         (
             "list, other last",
@@ -404,6 +410,27 @@ async fn the_proxy_says_for_which_host_it_was_asked_and_nobody_else_does() {
                 "max-age=31536000",
                 "{what}"
             );
+        }
+    }
+}
+
+#[tokio::test]
+async fn beyond_this_machine_plain_http_is_for_the_proxy_alone() {
+    let headers = [(HOST.as_str(), "shop.example")];
+    let proxies = || proxies(&["192.0.2.7"]);
+    let shop = "https://shop.example";
+    let (ok, foreign) = (StatusCode::OK, StatusCode::FORBIDDEN);
+    for (listen, expected) in [
+        ("0.0.0.0:3000", [ok, ok, foreign]),
+        ("[::]:3000", [ok, ok, foreign]),
+        ("localhost:3000", [ok, ok, ok]),
+    ] {
+        let router = spa_at(listen, shop, proxies());
+        for (peer, expected) in [PROXY, [127, 0, 0, 1], STRANGER].into_iter().zip(expected) {
+            let page = ask(&router, peer, Method::GET, "/", &headers).await;
+            assert_eq!(page.status(), expected, "{listen} from {peer:?}");
+            let probe = ask(&router, peer, Method::GET, "/healthz", &headers).await;
+            assert_eq!(probe.status(), ok, "{listen} from {peer:?}");
         }
     }
 }
@@ -469,11 +496,8 @@ async fn nothing_of_these_headers_is_written_anywhere() {
 #[tokio::test]
 async fn over_the_wire_the_peer_decides() {
     for (entries, expected) in [
-        (["127.0.0.0/8", "::1"], StatusCode::OK),
-        (
-            ["192.0.2.0/24", "2001:db8::/32"],
-            StatusCode::MISDIRECTED_REQUEST,
-        ),
+        (["127.0.0.0/8", "::1"], StatusCode::MISDIRECTED_REQUEST),
+        (["192.0.2.0/24", "2001:db8::/32"], StatusCode::OK),
     ] {
         let listeners = Listeners::bind("localhost:0", Reach::Loopback)
             .await
@@ -482,7 +506,8 @@ async fn over_the_wire_the_peer_decides() {
         let router = spa("https://shop.example", proxies(&entries));
         let server = tokio::spawn(serve(listeners, router, std::future::pending()));
         let answer = client().build().unwrap().get(url);
-        let answer = answer.header("x-forwarded-host", "shop.example").send();
+        let answer = answer.header(HOST, "shop.example");
+        let answer = answer.header("x-forwarded-host", "evil.example").send();
         assert_eq!(answer.await.unwrap().status(), expected, "{entries:?}");
         server.abort();
     }
@@ -497,7 +522,7 @@ async fn an_api_answers_under_its_public_name_and_probes_under_any() {
         (None, "api.example", [wrong, wrong]),
         (public, "api.example", [challenged, wrong]),
         (public, "evil.example", [wrong, wrong]),
-        (public, "10.0.0.5", [wrong, challenged]),
+        (public, "10.0.0.5", [wrong, wrong]),
     ];
     for (public_url, host, expected) in rows {
         // Without a proxy, and behind one that tells another host.
