@@ -319,6 +319,7 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         Demo {
             users: users.collect(),
             controls: Some(Arc::new(controls)),
+            ca_file: options.https.as_ref().and_then(|https| https.file.clone()),
         },
     )
     .map_err(setup("SPA backend"))?;

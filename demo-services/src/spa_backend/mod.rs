@@ -87,6 +87,7 @@ mod tokens;
 mod transactions;
 mod vault;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -126,6 +127,8 @@ pub struct Demo {
     pub users: Vec<DemoUser>,
     /// What the page may change; without it the page has no switches.
     pub controls: Option<Arc<dyn Controls>>,
+    /// The file of the CA that vouches for the services, named in the command lines that the page shows.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Everything that the handlers share.
@@ -139,6 +142,7 @@ struct App {
     records: Records,
     demo_users: Vec<DemoUser>,
     controls: Option<Arc<dyn Controls>>,
+    ca_file: Option<String>,
     /// Whether the page of the public client in the browser is served.
     msal: bool,
 }
@@ -173,6 +177,7 @@ pub fn router_for_demo(config: &SpaBackendConfig, demo: Demo) -> Result<Router, 
         records,
         demo_users: demo.users,
         controls: demo.controls,
+        ca_file: demo.ca_file.map(|file| file.display().to_string()),
         msal: config.msal.is_some(),
         settings,
     });

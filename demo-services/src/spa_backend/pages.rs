@@ -37,6 +37,7 @@ struct Start<'a> {
     notice: Option<&'static str>,
     operation: Option<Pending>,
     demo: Option<DemoState>,
+    ca_file: Option<&'a str>,
 }
 
 /// An operation that the page is to run now.
@@ -86,6 +87,7 @@ pub(super) async fn start(
         notice: query.one("notice").and_then(notice),
         operation,
         demo: app.controls.as_ref().map(|controls| controls.state()),
+        ca_file: app.ca_file.as_deref(),
     };
     draw(StatusCode::OK, &page)
 }

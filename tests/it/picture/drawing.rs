@@ -380,6 +380,19 @@ async fn a_line_for_the_terminal_is_that_of_its_call() {
             browser.click(&format!("#picture li:nth-child({step}) button")).await;
             assert_eq!(browser.text("#hop [data-kind=curl]").await, *expected);
         }
+        // The demo says where the CA of its https is.
+        let told = "document.getElementById('picture').dataset.caFile = \"/it's/ca.pem\"";
+        browser.execute(told, &[]).await;
+        for (step, expected) in [
+            (1, "curl -i --cacert '/it'\\''s/ca.pem' -X PATCH 'https:"),
+            (2, "curl -i -X POST 'http:"),
+            (4, "grpcurl -plaintext -import-path"),
+            (5, "grpcurl -cacert '/it'\\''s/ca.pem' -import-path"),
+        ] {
+            browser.click(&format!("#picture li:nth-child({step}) button")).await;
+            let shown = browser.text("#hop [data-kind=curl]").await;
+            assert!(shown.starts_with(expected), "{shown}");
+        }
         world.stop().await;
     })
     .await;

@@ -2,8 +2,8 @@
 
 import { OPERATION, label, name, sentence, source } from "./sentences.js";
 
-/** The contents of the panel for a step. */
-export function details(step) {
+/** The contents of the panel for a step; `caFile` is what a command must trust besides the system, if that is known. */
+export function details(step, caFile) {
   const { event } = step;
   const parts = [heading(step), paragraph(sentence(step))];
   if (event.kind === "call") parts.push(facts(callFacts(event)));
@@ -15,7 +15,7 @@ export function details(step) {
   if (event.kind === "answer" && event.challenge) parts.push(...challenge(event.challenge));
   else if (event.claims) parts.push(titled("Claims that are demanded", code(pretty(event.claims), "claims", "Claims that are demanded")));
   if (step.card) parts.push(titled("The token that was accepted", card(step.card)));
-  if (event.kind === "call") parts.push(titled("The same from a terminal", ...line(command(event, step.from))));
+  if (event.kind === "call") parts.push(titled("The same from a terminal", ...line(command(event, step.from, caFile))));
   return parts;
 }
 
@@ -64,17 +64,18 @@ function card({ card: token }) {
 const WITH_BODY = ["PATCH", "POST", "PUT"];
 
 /** A call of an API needs its token; a call of this page needs its cookie and header token. */
-function command({ method = "GET", url = "", protocol }, from) {
+function command({ method = "GET", url = "", protocol }, from, caFile) {
   if (protocol === "grpc" && URL.canParse(url)) {
     const { host, pathname, protocol: scheme } = new URL(url);
-    const plain = scheme === "http:" ? " -plaintext" : "";
-    return `grpcurl${plain} -import-path demo-services/proto -proto downstream.proto -H "Authorization: Bearer $TOKEN" ${host} ${pathname.slice(1)}`;
+    const trust = scheme === "http:" ? " -plaintext" : caFile ? ` -cacert ${quoted(caFile)}` : "";
+    return `grpcurl${trust} -import-path demo-services/proto -proto downstream.proto -H "Authorization: Bearer $TOKEN" ${host} ${pathname.slice(1)}`;
   }
+  const trust = caFile && url.startsWith("https:") ? ` --cacert ${quoted(caFile)}` : "";
   const address = quoted(url.replace(OPERATION, "OPERATION_ID"));
   const credentials = from === "browser" ? '-H "Cookie: $COOKIE" -H "X-Session-Token: $SESSION_TOKEN" -H "Sec-Fetch-Site: same-origin"' : '-H "Authorization: Bearer $TOKEN"';
   // What a kept operation sends is kept with it.
   const body = WITH_BODY.includes(method) && !url.includes(OPERATION) ? ' -H "Content-Type: application/json" -d @body.json' : "";
-  return `curl -i -X ${/^[A-Z]+$/.test(method) ? method : quoted(method)} ${address} ${credentials}${body}`;
+  return `curl -i${trust} -X ${/^[A-Z]+$/.test(method) ? method : quoted(method)} ${address} ${credentials}${body}`;
 }
 
 /** As one word of the shell. */

@@ -215,7 +215,7 @@ export class Picture {
 
   #fillPanel() {
     const inside = this.#parts.hop.contains(document.activeElement);
-    this.#parts.hop.replaceChildren(...details(this.#opened.step));
+    this.#parts.hop.replaceChildren(...details(this.#opened.step, this.#root.dataset.caFile));
     if (inside) this.#enterPanel();
   }
 
