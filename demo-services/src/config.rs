@@ -3,10 +3,12 @@
 mod allowed_origins;
 mod load;
 pub(crate) mod network;
+mod setup;
 
 pub use allowed_origins::{AllowedOrigins, OriginError};
 pub use load::{ConfigError, ServiceConfig, load};
 pub use network::{Network, NetworkError, TlsConfig};
+pub use setup::SetupError;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use tower_bearer::{
 use url::Url;
 
 use crate::forwarded::TrustedProxies;
+use crate::lists;
 use crate::trust::Trust;
 
 /// Who issues the tokens: `instance` + `tenant`, as in Microsoft Entra ID's own URLs.
@@ -63,29 +66,32 @@ pub struct SpaBackendConfig {
     pub insecure_cookies: bool,
     /// The service's own certificate, for https without a proxy; plain http if it is absent.
     pub tls: Option<TlsConfig>,
-    /// The proxies whose `X-Forwarded-Host` and `X-Forwarded-Proto` count; none by default.
+    /// The proxies in front, which alone may connect over plain http from other machines and whose `X-Forwarded-Host` and
+    /// `X-Forwarded-Proto` count; none by default.
     #[serde(default)]
     pub trusted_proxies: TrustedProxies,
     /// The page of the browser's own client; there is none without it.
     pub msal: Option<MsalConfig>,
     /// A file of certificates (PEM) that are trusted besides the system's when this service calls others: those of a private CA.
+    /// Relative to the configuration file.
     #[serde(default, rename = "ca_file")]
     pub trust: Trust,
-    /// Keep the events of the last flows, and show each session its own; only on a loopback address.
+    /// Keep the events of the last flows, and show each session its own; only where this machine alone reaches the service.
     #[serde(default)]
     pub flow_events: bool,
     /// Base URLs of the services whose events are joined with ours.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lists::urls")]
     pub flow_sources: Vec<Url>,
     /// Where several instances share their sessions; each has its own, in memory, without it.
-    pub sessions: Option<SessionsConfig>,
+    pub sessions: Option<SealedRedisConfig>,
 }
 
 /// The page `/msal`: MSAL.js in the browser as a public client that calls the middle tier itself.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MsalConfig {
-    /// Where `npm install @azure/msal-browser@5.30.0` was run, its `node_modules`, or the package's own directory.
+    /// Where `npm install @azure/msal-browser@5.30.0` was run, its `node_modules`, or the package's own directory. Relative to the
+    /// configuration file.
     pub bundle: PathBuf,
     /// Application (client) id of the public client, with the redirect URIs `<base_url>/msal` and `<base_url>/msal/redirect` of
     /// platform "Single-page application".
@@ -96,8 +102,8 @@ pub struct MsalConfig {
     pub middle_tier: Url,
 }
 
-/// A certificate that is registered with the authority, and its private key (RSA), as PEM files. Relative paths begin where the
-/// process was started.
+/// A certificate that is registered with the authority, and its private key (RSA), as PEM files. In a file, relative paths begin where
+/// that file is.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientCertificateConfig {
@@ -118,18 +124,19 @@ pub enum ResponseMode {
     FormPost,
 }
 
-/// A Redis in which sessions are kept, sealed.
+/// A Redis in which something is kept, sealed.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SessionsConfig {
+pub struct SealedRedisConfig {
     /// `redis://`, `rediss://` (TLS) or `redis+unix://`; may hold a password.
     pub redis: SecretString,
-    /// Seals the sessions, the same for all instances: `openssl rand -base64 32`.
+    /// Seals what is kept, the same for all processes: `openssl rand -base64 32`.
     pub sealing_secret: SecretString,
-    /// Another one that still opens what it sealed. To replace the secret without signing anybody out: give all instances the new one
-    /// here, then exchange the two, and leave the old one out eight hours later.
+    /// Another one that still opens what it sealed. To replace the secret without losing anything: give all processes the new one
+    /// here, then exchange the two, and leave the old one out when what it sealed has ended: sessions after eight hours, tokens after 28.
     pub previous_sealing_secret: Option<SecretString>,
-    /// How long a request waits for each answer of Redis, in milliseconds; 1000 by default, 10 to 5000.
+    /// How long a request waits for each answer of Redis, in milliseconds, 10 to 5000. By default 1000 for sessions, without which
+    /// nothing goes on, and 200 for tokens, which can be had elsewhere.
     pub timeout_ms: Option<u64>,
 }
 
@@ -158,24 +165,27 @@ pub struct MiddleTierConfig {
     /// The scope of the downstream API that is asked for On-Behalf-Of.
     pub downstream_scope: String,
     /// Where several processes of the middle tier share their tokens; each has its own without it.
-    pub shared_tokens: Option<SharedTokensConfig>,
+    pub shared_tokens: Option<SealedRedisConfig>,
     /// The caller's own profile, viewed and edited in a Graph-like API; without it `/profile` is not there (404).
     pub profile: Option<ProfileConfig>,
     /// The service's own certificate, for https without a proxy; plain http if it is absent.
     pub tls: Option<TlsConfig>,
-    /// The proxies whose `X-Forwarded-Host` counts; none by default.
+    /// The proxies in front, which alone may connect over plain http from other machines and whose `X-Forwarded-Host` counts; none by
+    /// default.
     #[serde(default)]
     pub trusted_proxies: TrustedProxies,
     /// Origins of pages that may call this service from a browser (CORS); none by default.
     #[serde(default)]
     pub allowed_origins: AllowedOrigins,
     /// A file of certificates (PEM) that are trusted besides the system's when this service calls others: those of a private CA.
+    /// Relative to the configuration file.
     #[serde(default, rename = "ca_file")]
     pub trust: Trust,
     /// Serve `GET /samples/api`, which shows how a demand gets lost.
     #[serde(default)]
     pub samples_way: bool,
-    /// Keep the events of the last flows and serve them to whoever knows a flow's id; only on a loopback address.
+    /// Keep the events of the last flows and serve them to whoever knows a flow's id; only where this machine alone reaches
+    /// the service.
     #[serde(default)]
     pub flow_events: bool,
 }
@@ -193,20 +203,6 @@ pub struct ProfileConfig {
     /// The scope that the authority must grant before an edit, `api://.../User.MFA`: a policy guards the application that carries
     /// it, and its tokens are sent nowhere.
     pub gate_scope: String,
-}
-
-/// A Redis in which tokens are kept, sealed.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SharedTokensConfig {
-    /// `redis://`, `rediss://` (TLS) or `redis+unix://`; may hold a password.
-    pub redis: SecretString,
-    /// Seals the tokens, the same for all processes: `openssl rand -base64 32`.
-    pub sealing_secret: SecretString,
-    /// The one before, while tokens that it sealed are still there.
-    pub previous_sealing_secret: Option<SecretString>,
-    /// How long a request waits for Redis, in milliseconds; 200 by default, 10 to 5000.
-    pub timeout_ms: Option<u64>,
 }
 
 /// Configuration of the downstream API.
@@ -233,38 +229,32 @@ pub struct DownstreamApiConfig {
     pub secure_context: String,
     /// The service's own certificate, for https without a proxy; plain http if it is absent.
     pub tls: Option<TlsConfig>,
-    /// The proxies whose `X-Forwarded-Host` counts; none by default.
+    /// The proxies in front, which alone may connect over plain http from other machines and whose `X-Forwarded-Host` counts; none by
+    /// default.
     #[serde(default)]
     pub trusted_proxies: TrustedProxies,
     /// A file of certificates (PEM) that are trusted besides the system's when this service calls others: those of a private CA.
+    /// Relative to the configuration file.
     #[serde(default, rename = "ca_file")]
     pub trust: Trust,
-    /// Keep the events of the last flows and serve them to whoever knows a flow's id; only on a loopback address.
+    /// Keep the events of the last flows and serve them to whoever knows a flow's id; only where this machine alone reaches
+    /// the service.
     #[serde(default)]
     pub flow_events: bool,
 }
 
-impl SharedTokensConfig {
-    /// The store, which need not be there yet.
+impl SealedRedisConfig {
+    /// The store of the middle tier's tokens, which need not be there yet.
     ///
     /// # Errors
     ///
-    /// A URL that is not of Redis, or a secret that is too short.
-    pub fn shared_tokens(&self) -> Result<SharedTokens, tower_bearer::ConfigError> {
-        let mut keys = SealingKeys::new(self.sealing_secret.expose_secret().as_bytes())?;
-        if let Some(previous) = &self.previous_sealing_secret {
-            keys = keys.and_previous(previous.expose_secret().as_bytes())?;
-        }
+    /// A URL that is not of Redis, a secret that is too short, or a time out of its range.
+    pub fn shared_tokens(&self) -> Result<SharedTokens, SetupError> {
+        let timeout = self.timeout("shared_tokens.timeout_ms", 200)?;
         let store = RedisStore::connect(self.redis.expose_secret())?;
-        let tokens = SharedTokens::new(store, keys);
-        Ok(match self.timeout_ms {
-            Some(timeout) => tokens.timeout(Duration::from_millis(timeout)),
-            None => tokens,
-        })
+        Ok(SharedTokens::new(store, self.keys()?).timeout(timeout))
     }
-}
 
-impl SessionsConfig {
     /// The keys that seal and open.
     pub(crate) fn keys(&self) -> Result<SealingKeys, tower_bearer::ConfigError> {
         let keys = SealingKeys::new(self.sealing_secret.expose_secret().as_bytes())?;
@@ -274,9 +264,12 @@ impl SessionsConfig {
         }
     }
 
-    /// The longest wait for an answer.
-    pub(crate) fn timeout(&self) -> Duration {
-        Duration::from_millis(self.timeout_ms.unwrap_or(1000).clamp(10, 5000))
+    /// The longest wait for an answer, `default` milliseconds if nothing is said; `key` is how the file calls it.
+    pub(crate) fn timeout(&self, key: &'static str, default: u64) -> Result<Duration, SetupError> {
+        match self.timeout_ms.unwrap_or(default) {
+            millis @ 10..=5000 => Ok(Duration::from_millis(millis)),
+            _ => Err(SetupError::Timeout(key)),
+        }
     }
 }
 

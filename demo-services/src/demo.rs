@@ -203,6 +203,7 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
     let middle_tier_url = local_url(&middle_listeners)?;
     let downstream_url = local_url(&downstream_listeners)?;
     let spa_origin = spa.origin().ascii_serialization();
+    let listen = |listeners: &Listeners| format!("localhost:{}", listeners.port());
 
     let mut directory = options.directory;
     let spa_app = directory.app_mut(SPA).ok_or_else(|| no_app(SPA))?;
@@ -242,7 +243,7 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
 
     let revocations = Revocations::new();
     let downstream_config = DownstreamApiConfig {
-        listen: String::new(),
+        listen: listen(&downstream_listeners),
         authority: config.clone(),
         client_id: downstream_app.client_id.to_string(),
         app_id_uri: app_id_uri(downstream_app)?.to_owned(),
@@ -272,7 +273,7 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
     let allowed_origins = AllowedOrigins::new(allowed_origins).map_err(setup("middle tier"))?;
     let with_msal = msal.is_some();
     let middle_tier = middle_tier::service(&MiddleTierConfig {
-        listen: String::new(),
+        listen: listen(&middle_listeners),
         authority: config.clone(),
         client_id: middle_app.client_id.to_string(),
         app_id_uri: app_id_uri(middle_app)?.to_owned(),
@@ -299,7 +300,7 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
     let controls = DemoControls::new(Arc::downgrade(&authority), revocations);
     let spa_backend = spa_backend::router_for_demo(
         &SpaBackendConfig {
-            listen: String::new(),
+            listen: listen(&spa_listeners),
             base_url: spa.clone(),
             authority: config,
             client_id: spa_app.client_id.to_string(),
@@ -321,6 +322,7 @@ pub async fn start(options: DemoOptions) -> Result<Running, DemoError> {
         Demo {
             users: users.collect(),
             controls: Some(Arc::new(controls)),
+            ca_file: options.https.as_ref().and_then(|https| https.file.clone()),
         },
     )
     .map_err(setup("SPA backend"))?;

@@ -11,12 +11,10 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tonic::body::Body;
 use tower::{ServiceBuilder, ServiceExt};
-use tower_bearer::{
-    ConfigError, Principal, PropagateChallengeLayer, RequireScopeLayer, ValidateBearerLayer,
-};
+use tower_bearer::{Principal, PropagateChallengeLayer, RequireScopeLayer, ValidateBearerLayer};
 
 use crate::{
-    config::{DownstreamApiConfig, described, host_of},
+    config::{DownstreamApiConfig, ServiceConfig as _, SetupError, described, host_of},
     downstream_rpc::{Caller, DownstreamServer},
     flow_events::{AcceptedLayer, FlowEvents, FlowLayer, Lane},
     health::HealthLayer,
@@ -32,7 +30,7 @@ use crate::{
 /// # Errors
 ///
 /// A configuration that no service can be built from.
-pub fn service(config: &DownstreamApiConfig) -> Result<WebService, ConfigError> {
+pub fn service(config: &DownstreamApiConfig) -> Result<WebService, SetupError> {
     build(config, None)
 }
 
@@ -44,14 +42,15 @@ pub fn service(config: &DownstreamApiConfig) -> Result<WebService, ConfigError> 
 pub fn service_with_revocations(
     config: &DownstreamApiConfig,
     revocations: Revocations,
-) -> Result<WebService, ConfigError> {
+) -> Result<WebService, SetupError> {
     build(config, Some(revocations))
 }
 
 fn build(
     config: &DownstreamApiConfig,
     revocations: Option<Revocations>,
-) -> Result<WebService, ConfigError> {
+) -> Result<WebService, SetupError> {
+    config.network().check_flow_events(config.flow_events)?;
     let authority = config.authority.authority(&config.trust)?;
     let resource = authority
         .resource(&config.client_id)?
@@ -105,7 +104,8 @@ fn build(
         // Before anything else answers: a page that rebinds its name to this address gets nothing.
         .layer(
             HostGuardLayer::new(host_of(config.public_url.as_ref()))
-                .behind(config.trusted_proxies.clone()),
+                .behind(config.trusted_proxies.clone())
+                .peers(config.network().peers()),
         )
         // As well: who looks for the authority of this API has no token yet.
         .option_layer(metadata.map(|metadata| metadata.body(|text| Body::new(Full::new(text)))))

@@ -2,8 +2,12 @@
 //!
 //! | header | what it is good for |
 //! |---|---|
-//! | `X-Forwarded-Host` | takes the place of `Host` when it is checked whether the request is for this service |
+//! | `X-Forwarded-Host` | each host in it must be this service's as well, when that of `Host` is checked |
 //! | `X-Forwarded-Proto` | `http` leads a browser that opens a page to the https address |
+//!
+//! `X-Forwarded-Host` makes the check stricter and never takes the place of `Host`: a page that rebinds its own name to the proxy's
+//! address cannot change its `Host`, but it can add any other header, which most proxies pass on unless they are told to set it. So
+//! the proxy must keep `Host`.
 //!
 //! Nothing that a service writes (redirect URIs, cookies, challenges) is made of them. `Forwarded` (RFC 7239) and
 //! `X-Forwarded-For` are not read.
@@ -16,6 +20,8 @@ use http::{Extensions, HeaderMap};
 use ipnet::IpNet;
 use listening::ConnectedFrom;
 use serde::{Deserialize, Deserializer, de::Error as _};
+
+use crate::lists;
 
 const X_FORWARDED_HOST: &str = "x-forwarded-host";
 const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
@@ -121,7 +127,7 @@ impl TrustedProxies {
         }
     }
 
-    fn trusts(&self, peer: IpAddr) -> bool {
+    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
         // A socket for both families shows IPv4 peers as ::ffff:a.b.c.d.
         let peer = peer.to_canonical();
         self.networks.iter().any(|network| network.contains(&peer))
@@ -130,20 +136,8 @@ impl TrustedProxies {
 
 impl<'de> Deserialize<'de> for TrustedProxies {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(
-            untagged,
-            expecting = "a list of IP addresses and networks, or one text with commas"
-        )]
-        enum Written {
-            List(Vec<String>),
-            Text(String),
-        }
-        match Written::deserialize(deserializer)? {
-            Written::List(entries) => Self::new(entries.iter().map(String::as_str)),
-            Written::Text(text) => Self::new(text.split(',')),
-        }
-        .map_err(D::Error::custom)
+        let entries = lists::texts(deserializer)?;
+        Self::new(entries.iter().map(String::as_str)).map_err(D::Error::custom)
     }
 }
 

@@ -1,4 +1,5 @@
-//! Refuses requests for a host that is not this service: a web page that rebinds its own name to 127.0.0.1 gets nothing.
+//! Refuses requests for a host that is not this service: a web page that rebinds its own name to 127.0.0.1 gets nothing. And those of
+//! peers that are to come through a proxy.
 
 use std::{
     collections::HashSet,
@@ -13,17 +14,19 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::forwarded::TrustedProxies;
+use crate::peers::Peers;
 
 /// Answers 421 to requests whose `:authority` or `Host` is neither a loopback name nor one of the names given, and
-/// 400 to those that name no host or two different ones.
+/// 400 to those that name no host or two different ones; 403 to [peers](Self::peers) that may not connect.
 ///
 /// Ports are not compared: rebinding changes the address behind a name, never the name. Behind a [trusted proxy](Self::behind) the
-/// hosts that it was asked for count in place of its own request's.
+/// hosts that it was asked for must be among the names as well.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct HostGuardLayer {
     names: Arc<HashSet<String>>,
     proxies: TrustedProxies,
+    peers: Peers,
 }
 
 impl HostGuardLayer {
@@ -39,6 +42,7 @@ impl HostGuardLayer {
                     .collect(),
             ),
             proxies: TrustedProxies::default(),
+            peers: Peers::default(),
         }
     }
 
@@ -48,13 +52,23 @@ impl HostGuardLayer {
         self
     }
 
+    /// Answers these peers alone.
+    pub fn peers(mut self, peers: Peers) -> Self {
+        self.peers = peers;
+        self
+    }
+
     fn check<B>(&self, request: &Request<B>) -> Result<(), StatusCode> {
+        if !self.peers.admit(request.extensions()) {
+            return Err(StatusCode::FORBIDDEN);
+        }
         let forwarded = self
             .proxies
             .forwarded(request.extensions(), request.headers());
-        if !forwarded.hosts.is_empty() {
-            return forwarded.hosts.iter().try_for_each(|host| self.admit(host));
-        }
+        forwarded
+            .hosts
+            .iter()
+            .try_for_each(|host| self.admit(host))?;
         let mut hosts = request.headers().get_all(HOST).iter();
         let header = hosts
             .next()
@@ -124,7 +138,7 @@ where
             Err(refused) => {
                 tracing::warn!(
                     status = refused.as_u16(),
-                    "refused a request for another host"
+                    "refused a request for another host, or of a foreign peer"
                 );
                 ResponseFuture {
                     state: State::Refused { status: refused },
@@ -240,28 +254,29 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_trusted_proxy_all_hosts_that_it_was_asked_for_must_be_names_of_the_service() {
+    fn behind_a_trusted_proxy_all_hosts_that_it_was_asked_for_must_be_names_of_the_service_as_well()
+    {
         let proxies = TrustedProxies::new(["192.0.2.7"]).unwrap();
         let guard = HostGuardLayer::new(["api.example"]).behind(proxies);
         let misdirected = Err(StatusCode::MISDIRECTED_REQUEST);
         let internal = "backend.internal:5000";
         // Host, X-Forwarded-Host; from the proxy, from anybody else.
         type Row<'a> = (&'a str, &'a [&'a str], [Result<(), StatusCode>; 2]);
-        let rows: [Row<'_>; 7] = [
+        let rows: [Row<'_>; 6] = [
             ("api.example", &[], [Ok(()), Ok(())]),
             (internal, &[], [misdirected, misdirected]),
-            (internal, &["api.example"], [Ok(()), misdirected]),
+            // A rebound page can add this header to its requests; its `Host` tells.
+            (internal, &["api.example"], [misdirected, misdirected]),
             (
-                internal,
+                "api.example",
                 &["api.example, api.example"],
-                [Ok(()), misdirected],
+                [Ok(()), Ok(())],
             ),
             (
-                internal,
+                "api.example",
                 &["api.example", "attacker.example"],
-                [misdirected, misdirected],
+                [misdirected, Ok(())],
             ),
-            ("api.example", &["attacker.example"], [misdirected, Ok(())]),
             ("api.example", &["a b"], [misdirected, Ok(())]),
         ];
         for (host, forwarded, expected) in rows {
@@ -278,6 +293,25 @@ mod tests {
                     "{host}, {forwarded:?}, {peer:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn only_peers_that_may_connect_are_answered() {
+        let proxies = TrustedProxies::new(["192.0.2.7"]).unwrap();
+        let guard = HostGuardLayer::new(["api.example"]).peers(Peers::near(proxies));
+        for (peer, expected) in [
+            ([192, 0, 2, 7], Ok(())),
+            ([127, 0, 0, 1], Ok(())),
+            ([192, 0, 2, 8], Err(StatusCode::FORBIDDEN)),
+        ] {
+            let request = Request::builder().uri("/x").header(HOST, "api.example");
+            let request = request.extension(ConnectedFrom((peer, 40_000).into()));
+            assert_eq!(
+                guard.check(&request.body(()).unwrap()),
+                expected,
+                "{peer:?}"
+            );
         }
     }
 }

@@ -380,8 +380,7 @@ fn read<T: ServiceConfig>(file: &Path) -> Result<T, Failure> {
 }
 
 async fn listen(config: &impl ServiceConfig, args: &ServiceArgs) -> Result<Listeners, Failure> {
-    let directory = args.config.parent().unwrap_or(Path::new(""));
-    let listeners = config.network().listeners(directory).await;
+    let listeners = config.network().listeners().await;
     listeners.map_err(|error| wrong(args, error))
 }
 

@@ -23,7 +23,7 @@ use tower_bearer::{
 use url::Url;
 
 use crate::{
-    config::{MiddleTierConfig, described, host_of},
+    config::{MiddleTierConfig, ServiceConfig as _, SetupError, described, host_of},
     downstream_rpc,
     flow_events::{AcceptedLayer, FlowEvents, FlowLayer, Inside, Lane, Outside},
     health::HealthLayer,
@@ -57,7 +57,8 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// # Errors
 ///
 /// A configuration that no service can be built from.
-pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
+pub fn service(config: &MiddleTierConfig) -> Result<WebService, SetupError> {
+    config.network().check_flow_events(config.flow_events)?;
     let authority = config.authority.authority(&config.trust)?;
     let resource = authority
         .resource(&config.client_id)?
@@ -134,7 +135,8 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
         // Before anything else answers: a page that rebinds its name to this address gets nothing.
         .layer(
             HostGuardLayer::new(host_of(config.public_url.as_ref()))
-                .behind(config.trusted_proxies.clone()),
+                .behind(config.trusted_proxies.clone())
+                .peers(config.network().peers()),
         )
         // Outside of the validation: a preflight carries no token, and a page must be able to read a refusal.
         .option_layer(cross_origin::layer(&config.allowed_origins))

@@ -13,8 +13,8 @@ use std::{fs, path::PathBuf, process::Stdio};
 use axum::{Router, body::Body};
 use demo_services::{
     config::{
-        AuthorityConfig, DownstreamApiConfig, MiddleTierConfig, ServiceConfig, SpaBackendConfig,
-        load,
+        AuthorityConfig, DownstreamApiConfig, MiddleTierConfig, SealedRedisConfig, ServiceConfig,
+        SpaBackendConfig, load,
     },
     downstream_api,
     forwarded::TrustedProxies,
@@ -26,6 +26,7 @@ use http::{
     Method, Request, StatusCode,
     header::{HOST, LOCATION, STRICT_TRANSPORT_SECURITY},
 };
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use listening::{ConnectedFrom, Listeners, LocalCa, Reach, serve};
 use local_authority::{Clock as _, Directory, SystemClock};
 use secrecy::ExposeSecret as _;
@@ -133,8 +134,12 @@ fn authority() -> AuthorityConfig {
 }
 
 fn spa(base_url: &str, trusted_proxies: TrustedProxies) -> Router {
+    spa_at("localhost:3000", base_url, trusted_proxies)
+}
+
+fn spa_at(listen: &str, base_url: &str, trusted_proxies: TrustedProxies) -> Router {
     let config = SpaBackendConfig {
-        listen: "0.0.0.0:3000".into(),
+        listen: listen.into(),
         base_url: base_url.parse().unwrap(),
         authority: authority(),
         client_id: CLIENT.into(),
@@ -158,9 +163,17 @@ fn spa(base_url: &str, trusted_proxies: TrustedProxies) -> Router {
 
 /// The middle tier and the downstream API under this URL.
 fn apis(public_url: Option<&str>, trusted_proxies: &TrustedProxies) -> [WebService; 2] {
+    apis_at("localhost:5000", public_url, trusted_proxies)
+}
+
+fn apis_at(
+    listen: &str,
+    public_url: Option<&str>,
+    trusted_proxies: &TrustedProxies,
+) -> [WebService; 2] {
     let public_url = public_url.map(|url| url.parse().unwrap());
     let middle_tier = middle_tier::service(&MiddleTierConfig {
-        listen: String::new(),
+        listen: listen.into(),
         authority: authority(),
         client_id: CLIENT.into(),
         app_id_uri: "api://m".into(),
@@ -179,7 +192,7 @@ fn apis(public_url: Option<&str>, trusted_proxies: &TrustedProxies) -> [WebServi
         samples_way: false,
     });
     let downstream = downstream_api::service(&DownstreamApiConfig {
-        listen: String::new(),
+        listen: listen.into(),
         authority: authority(),
         client_id: CLIENT.into(),
         app_id_uri: "api://d".into(),
@@ -352,26 +365,28 @@ async fn the_proxy_says_for_which_host_it_was_asked_and_nobody_else_does() {
     let said = |value| ("x-forwarded-host", value);
     let (ok, wrong) = (StatusCode::OK, StatusCode::MISDIRECTED_REQUEST);
     type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], [StatusCode; 2]);
-    let rows: [Row<'_>; 12] = [
+    let rows: [Row<'_>; 13] = [
         // From the proxy, from anybody else.
         ("host kept", &[own], [ok, ok]),
         ("host lost", &[internal], [wrong, wrong]),
-        ("host told", &[internal, said("shop.example")], [ok, wrong]),
+        // A rebound page can add this header; most proxies pass it on unless they are told to set it.
         (
-            "its port told",
-            &[internal, said("shop.example:443")],
-            [ok, wrong],
+            "host told instead",
+            &[internal, said("shop.example")],
+            [wrong, wrong],
         ),
+        ("host told as well", &[own, said("shop.example")], [ok, ok]),
+        ("its port told", &[own, said("shop.example:443")], [ok, ok]),
         (
             "another port",
-            &[internal, said("shop.example:3000")],
-            [wrong, wrong],
+            &[own, said("shop.example:3000")],
+            [wrong, ok],
         ),
         ("rebound name", &[own, said("evil.example")], [wrong, ok]),
         (
             "two proxies",
-            &[internal, said("shop.example, shop.example")],
-            [ok, wrong],
+            &[own, said("shop.example, shop.example")],
+            [ok, ok],
         ),
         (
             "list, other last",
@@ -404,6 +419,55 @@ async fn the_proxy_says_for_which_host_it_was_asked_and_nobody_else_does() {
                 "max-age=31536000",
                 "{what}"
             );
+        }
+    }
+}
+
+#[tokio::test]
+async fn beyond_this_machine_plain_http_is_for_the_proxy_alone() {
+    let headers = [(HOST.as_str(), "shop.example")];
+    let proxies = || proxies(&["192.0.2.7"]);
+    let shop = "https://shop.example";
+    let (ok, foreign) = (StatusCode::OK, StatusCode::FORBIDDEN);
+    for (listen, expected) in [
+        ("0.0.0.0:3000", [ok, ok, foreign]),
+        ("[::]:3000", [ok, ok, foreign]),
+        ("localhost:3000", [ok, ok, ok]),
+    ] {
+        let router = spa_at(listen, shop, proxies());
+        for (peer, expected) in [PROXY, [127, 0, 0, 1], STRANGER].into_iter().zip(expected) {
+            let page = ask(&router, peer, Method::GET, "/", &headers).await;
+            assert_eq!(page.status(), expected, "{listen} from {peer:?}");
+            let probe = ask(&router, peer, Method::GET, "/healthz", &headers).await;
+            assert_eq!(probe.status(), ok, "{listen} from {peer:?}");
+        }
+    }
+}
+
+/// Asks an API over a connection that does not say where it comes from.
+async fn ask_from_nowhere(api: WebService, path: &str) -> StatusCode {
+    let (near, far) = tokio::io::duplex(4096);
+    let api = TowerToHyperService::new(api);
+    let server = hyper::server::conn::http1::Builder::new();
+    tokio::spawn(server.serve_connection(TokioIo::new(far), api));
+    let client = hyper::client::conn::http1::handshake(TokioIo::new(near));
+    let (mut client, connection) = client.await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get(path).header(HOST, "localhost");
+    let request = request.body(Body::empty()).unwrap();
+    client.send_request(request).await.unwrap().status()
+}
+
+#[tokio::test]
+async fn an_api_beyond_this_machine_is_for_the_proxy_alone_as_well() {
+    for (listen, expected) in [
+        ("0.0.0.0:5000", StatusCode::FORBIDDEN),
+        ("localhost:5000", StatusCode::UNAUTHORIZED),
+    ] {
+        for api in apis_at(listen, None, &proxies(&["192.0.2.7"])) {
+            let called = ask_from_nowhere(api.clone(), "/api").await;
+            assert_eq!(called, expected, "{listen}");
+            assert_eq!(ask_from_nowhere(api, "/healthz").await, StatusCode::OK);
         }
     }
 }
@@ -469,11 +533,8 @@ async fn nothing_of_these_headers_is_written_anywhere() {
 #[tokio::test]
 async fn over_the_wire_the_peer_decides() {
     for (entries, expected) in [
-        (["127.0.0.0/8", "::1"], StatusCode::OK),
-        (
-            ["192.0.2.0/24", "2001:db8::/32"],
-            StatusCode::MISDIRECTED_REQUEST,
-        ),
+        (["127.0.0.0/8", "::1"], StatusCode::MISDIRECTED_REQUEST),
+        (["192.0.2.0/24", "2001:db8::/32"], StatusCode::OK),
     ] {
         let listeners = Listeners::bind("localhost:0", Reach::Loopback)
             .await
@@ -482,7 +543,8 @@ async fn over_the_wire_the_peer_decides() {
         let router = spa("https://shop.example", proxies(&entries));
         let server = tokio::spawn(serve(listeners, router, std::future::pending()));
         let answer = client().build().unwrap().get(url);
-        let answer = answer.header("x-forwarded-host", "shop.example").send();
+        let answer = answer.header(HOST, "shop.example");
+        let answer = answer.header("x-forwarded-host", "evil.example").send();
         assert_eq!(answer.await.unwrap().status(), expected, "{entries:?}");
         server.abort();
     }
@@ -497,7 +559,7 @@ async fn an_api_answers_under_its_public_name_and_probes_under_any() {
         (None, "api.example", [wrong, wrong]),
         (public, "api.example", [challenged, wrong]),
         (public, "evil.example", [wrong, wrong]),
-        (public, "10.0.0.5", [wrong, challenged]),
+        (public, "10.0.0.5", [wrong, wrong]),
     ];
     for (public_url, host, expected) in rows {
         // Without a proxy, and behind one that tells another host.
@@ -534,6 +596,56 @@ async fn an_api_answers_under_its_public_name_and_probes_under_any() {
             }
         }
     }
+}
+
+#[test]
+fn an_api_made_without_a_file_keeps_the_rules() {
+    let file = |name| {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("config/local")
+            .join(name)
+    };
+    let middle = load::<MiddleTierConfig>(&file("middle-tier.toml"), []).unwrap();
+    let downstream = load::<DownstreamApiConfig>(&file("downstream-api.toml"), []).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _within = runtime.enter();
+    let refused = |change: fn(&mut MiddleTierConfig)| {
+        let mut config = middle.clone();
+        change(&mut config);
+        middle_tier::service(&config)
+            .err()
+            .map(|error| error.to_string())
+    };
+    let shared = |timeout_ms| SealedRedisConfig {
+        redis: "redis://localhost".into(),
+        sealing_secret: "0123456789abcdefghijklmnopqrstuv".into(),
+        previous_sealing_secret: None,
+        timeout_ms: Some(timeout_ms),
+    };
+    assert_eq!(refused(|_| ()), None);
+    assert_eq!(refused(|config| config.flow_events = true), None);
+    let beyond = refused(|config| (config.flow_events, config.listen) = (true, "0.0.0.0:1".into()));
+    assert!(beyond.unwrap().starts_with("flow_events"));
+    for (timeout_ms, expected) in [(9, false), (10, true), (5000, true), (5001, false)] {
+        let mut config = middle.clone();
+        config.shared_tokens = Some(shared(timeout_ms));
+        let built = middle_tier::service(&config)
+            .err()
+            .map(|error| error.to_string());
+        match expected {
+            true => assert_eq!(built, None, "{timeout_ms}"),
+            false => assert!(
+                built.unwrap().starts_with("shared_tokens.timeout_ms"),
+                "{timeout_ms}"
+            ),
+        }
+    }
+    let mut watched = downstream.clone();
+    watched.flow_events = true;
+    assert!(downstream_api::service(&watched).is_ok());
+    watched.public_url = Some("https://api.example".parse().unwrap());
+    let refused = downstream_api::service(&watched).err().unwrap().to_string();
+    assert!(refused.starts_with("flow_events"), "{refused}");
 }
 
 /// The file's own settings, as the guide has a reader use them.

@@ -6,6 +6,7 @@ use integration_tests::{
     world::World,
 };
 use local_authority::{Endpoint, Fault};
+use serde_json::{Value, json};
 
 async fn sign_in(browser: &Browser, world: &World) {
     browser.goto(world.demo.spa().as_str()).await;
@@ -143,6 +144,77 @@ async fn a_call_that_failed_for_a_while_can_be_made_anew() {
         browser.click("#again").await;
         browser.wait_for_text("#status", "Stronger sign-in").await;
         assert_eq!(browser.text("#again").await, "", "not offered any more");
+        world.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_sign_out_that_fails_is_no_success_on_any_page() {
+    with_browser("sign-out-fails", async |browser| {
+        let world = World::start().await;
+        sign_in(browser, &world).await;
+        // The answer of the sign-out; `null` breaks the connection, and without one the backend itself is asked.
+        let script = "const real = window.fetch;\
+            window.fetch = (path, options) => {\
+              if (path !== '/auth/sign-out' || window.answer === undefined) return real(path, options);\
+              if (window.answer === null) return Promise.reject(new TypeError('broken'));\
+              const [status, body] = window.answer;\
+              return Promise.resolve(new Response(JSON.stringify(body), { status }));\
+            };";
+        browser
+            .devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script }))
+            .await;
+        let answering = async |answer: Value| {
+            let set = "window.answer = arguments[0]";
+            browser.execute(set, &[answer]).await;
+            browser.click("#sign-out").await;
+        };
+        let draft = async || {
+            let read = "return sessionStorage.getItem('profile-draft')";
+            browser.execute(read, &[]).await
+        };
+        let keep = "sessionStorage.setItem('profile-draft', '{}')";
+        let failures = [
+            (Value::Null, "There was no answer"),
+            (json!([500, {}]), "status 500"),
+            (json!([503, { "error": "sessions_unavailable", "detail": "Come again." }]), "Come again."),
+            (json!([200, "a portal's own page"]), "There was no answer"),
+            (json!([403, { "error": "page_out_of_date", "detail": "Out of date.", "go": "/" }]), "Load this page again"),
+        ];
+        for page in ["/", "/id-token", "/profile"] {
+            let url = world.demo.spa().join(page).unwrap();
+            browser.goto(url.as_str()).await;
+            if page == "/profile" {
+                browser.wait_for_text("#profile", "Alice Liddell").await;
+            }
+            browser.execute(keep, &[]).await;
+            for (answer, said) in &failures {
+                answering(answer.clone()).await;
+                let notice = browser.wait_for_text("#sign-out-notice", said).await;
+                assert!(notice.contains("Signing out did not succeed."), "{page}: {notice}");
+                assert_eq!(browser.url().await, url.as_str());
+                let focused = "return document.activeElement.id";
+                assert_eq!(browser.execute(focused, &[]).await, "sign-out", "{page}");
+                assert_eq!(draft().await, "{}", "{page}");
+            }
+            if page == "/" {
+                browser.screenshot("sign-out-failed").await;
+            }
+            // The session has ended before.
+            answering(json!([401, { "error": "sign_in_required" }])).await;
+            browser.wait_for("#call-api").await;
+            browser
+                .wait_until("the draft is gone", async || draft().await.is_null().then_some(()))
+                .await;
+        }
+
+        // It succeeds, and what was typed goes with it from any page.
+        browser.goto(world.demo.spa().join("/id-token").unwrap().as_str()).await;
+        browser.execute(keep, &[]).await;
+        browser.click("#sign-out").await;
+        browser.wait_for("#sign-in").await;
+        assert_eq!(draft().await, Value::Null);
         world.stop().await;
     })
     .await;

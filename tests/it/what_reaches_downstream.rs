@@ -15,7 +15,7 @@ pub(crate) async fn middle_tier_before(world: &World, downstream: &str) -> Url {
     let directory = world.demo.authority().directory();
     let app = directory.app("middle-tier").unwrap();
     let service = middle_tier::service(&MiddleTierConfig {
-        listen: String::new(),
+        listen: "localhost:0".into(),
         authority: AuthorityConfig {
             instance: world.demo.authority().url().parse().unwrap(),
             tenant: world.demo.authority().tenant().to_string(),

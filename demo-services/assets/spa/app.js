@@ -3,6 +3,8 @@
 import { send } from "./backend.js";
 import { Switches } from "./controls.js";
 import { Picture } from "./picture/picture.js";
+import { facts as factsOf, reloadOutOfHistory, table } from "./shown.js";
+import "./sign-out.js";
 import { explain } from "./words.js";
 
 const byId = id => document.getElementById(id);
@@ -11,7 +13,6 @@ const buttons = [...document.querySelectorAll(".actions .button")];
 const outcome = document.querySelector(".outcome");
 const picture = byId("picture") && new Picture(byId("picture"));
 const switches = new Switches((title, answer) => show(answer, explain(answer, title)));
-const FIRST = ["name", "issued-by", "issued-for", "scope"];
 
 let busy = false;
 
@@ -20,14 +21,7 @@ for (const button of buttons.filter(button => button.dataset.call)) {
 }
 byId("revoke")?.addEventListener("click", () => busy || revoke());
 
-byId("sign-out")?.addEventListener("click", async event => {
-  event.target.disabled = true;
-  const answer = await send("/auth/sign-out", "POST");
-  location.assign(answer.ok ? answer.body.go : "/");
-});
-
-// A page out of the browser's history may have been drawn for somebody else.
-addEventListener("pageshow", event => event.persisted && location.reload());
+reloadOutOfHistory();
 
 if (outcome?.dataset.operation) {
   const { operation, path, flow } = outcome.dataset;
@@ -110,8 +104,7 @@ function show(answer, { state, title, text, way, go }) {
     result.replaceChildren(table(answer.body));
     result.hidden = false;
   }
-  const lines = [answer.status && `Status ${answer.status}`, `${answer.elapsed} ms`, answer.correlationId && `correlation id ${answer.correlationId}`];
-  facts.textContent = lines.filter(Boolean).join(" · ");
+  facts.textContent = factsOf(answer);
   facts.hidden = false;
 }
 
@@ -126,23 +119,4 @@ function say(state, title, text) {
   strong.textContent = title;
   status.dataset.state = state;
   status.replaceChildren(strong, " ", text);
-}
-
-/** A definition table for an object, its text for everything else. */
-function table(body) {
-  if (typeof body !== "object" || body === null || Array.isArray(body)) {
-    const text = document.createElement("pre");
-    text.textContent = typeof body === "string" ? body : JSON.stringify(body, null, 2);
-    return text;
-  }
-  const list = document.createElement("dl");
-  const names = [...FIRST.filter(name => name in body), ...Object.keys(body).filter(name => !FIRST.includes(name))];
-  for (const name of names) {
-    const [term, value] = [document.createElement("dt"), document.createElement("dd")];
-    term.textContent = name;
-    value.textContent = typeof body[name] === "string" ? body[name] : JSON.stringify(body[name]);
-    value.dataset.name = name;
-    list.append(term, value);
-  }
-  return list;
 }

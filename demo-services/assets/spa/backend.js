@@ -2,8 +2,11 @@
 
 const drawn = name => document.querySelector(`meta[name="${name}"]`)?.content ?? "";
 
-/** One call, perhaps with a body of JSON and more headers: `{ok, status, body, elapsed, correlationId}`; status 0 when there was no answer. */
-export async function send(path, method = "GET", json, headers = {}) {
+/**
+ * One call, perhaps with a body of JSON, more headers and another deadline (milliseconds): `{ok, status, body, elapsed, correlationId}`;
+ * status 0 when there was no answer.
+ */
+export async function send(path, method = "GET", json, headers = {}, deadline = 70_000) {
   const started = performance.now();
   const answer = (status, body, correlationId = null) => ({
     ok: status >= 200 && status < 300,
@@ -25,7 +28,7 @@ export async function send(path, method = "GET", json, headers = {}) {
       body: json && JSON.stringify(json),
       cache: "no-store",
       redirect: "error",
-      signal: AbortSignal.timeout(70_000),
+      signal: AbortSignal.timeout(deadline),
     });
     return answer(response.status, parse(await response.text()), response.headers.get("x-correlation-id"));
   } catch {

@@ -1,6 +1,9 @@
 // The profile page: shows the profile, opens the form behind a second factor, sends the change, and says what came of it.
 
 import { send } from "./backend.js";
+import { dropDraft, keepDraft, readDraft } from "./draft.js";
+import { facts as factsOf, reloadOutOfHistory } from "./shown.js";
+import "./sign-out.js";
 import { explain } from "./words.js";
 
 const byId = id => document.getElementById(id);
@@ -30,32 +33,7 @@ form.addEventListener("submit", event => {
 });
 for (const field of fields) field.addEventListener("input", () => wrong(field, ""));
 
-byId("sign-out").addEventListener("click", async event => {
-  event.target.disabled = true;
-  draft.drop();
-  const answer = await send("/auth/sign-out", "POST");
-  location.assign(answer.ok ? answer.body.go : "/");
-});
-
-// A page out of the browser's history may have been drawn for somebody else.
-addEventListener("pageshow", event => event.persisted && location.reload());
-
-/** What was typed and sent, over the way to the sign-in and back, in this tab and for this account only. */
-const draft = {
-  keep: values => sessionStorage.setItem("profile-draft", JSON.stringify({ account, values })),
-  drop: () => sessionStorage.removeItem("profile-draft"),
-  /** `{displayName, ...}` with the values that were to be changed, or null. */
-  read() {
-    try {
-      const kept = JSON.parse(sessionStorage.getItem("profile-draft"));
-      if (kept?.account === account) return kept.values;
-    } catch {
-      // Not ours: as good as nothing.
-    }
-    draft.drop();
-    return null;
-  },
-};
+reloadOutOfHistory();
 
 const { operation, kind } = byId("outcome").dataset;
 if (operation) {
@@ -74,7 +52,7 @@ async function load() {
     return;
   }
   show(answer.body);
-  const typed = draft.read();
+  const typed = readDraft(account);
   say("idle", "", typed ? `This is your profile as it is now. ${KEPT}` : "This is your profile as it is now.");
 }
 
@@ -93,7 +71,7 @@ async function openForm() {
 /** The form with the profile in it, and with what was typed before where that did not get through. */
 function fill(body, text = "") {
   show(body);
-  const typed = draft.read();
+  const typed = readDraft(account);
   for (const field of fields) {
     field.value = typed?.[field.name] ?? body[field.name] ?? "";
     wrong(field, "");
@@ -105,7 +83,7 @@ function fill(body, text = "") {
 }
 
 function closeForm() {
-  draft.drop();
+  dropDraft();
   [view.hidden, form.hidden] = [false, true];
   say("idle", "", "Nothing was changed.");
   edit.focus();
@@ -125,7 +103,7 @@ async function saveForm() {
     closeForm();
     return;
   }
-  draft.keep(changes);
+  keepDraft(account, changes);
   const answer = await call("Saving", () => send("/api/profile", "PATCH", changes));
   if (answer.ok) {
     await saved("Your profile was changed.");
@@ -141,13 +119,13 @@ async function saveForm() {
 /** What waited for the second factor: to see the profile, to open the form, or to save. */
 async function runKept() {
   // Of an operation that is not kept any more the page knows only by what is left of it.
-  const what = kind || (draft.read() ? "save" : "view");
+  const what = kind || (readDraft(account) ? "save" : "view");
   const words = { edit: "Opening the form", save: "Saving", view: "Loading your profile" }[what];
   const answer = await call("Welcome back", () => send(`/api/ops/${operation}`, "POST"), `${words} goes on by itself …`);
   if (answer.ok && what === "save") {
     await saved("Your second factor was accepted, and your profile was changed once.");
   } else if (answer.ok && what === "edit") {
-    fill(answer.body, draft.read() ? "" : "Your second factor was accepted. Change what you like, then save.");
+    fill(answer.body, readDraft(account) ? "" : "Your second factor was accepted. Change what you like, then save.");
   } else if (answer.ok) {
     show(answer.body);
     say("done", "", "This is your profile as it is now.");
@@ -161,7 +139,7 @@ async function runKept() {
 }
 
 async function saved(text) {
-  draft.drop();
+  dropDraft();
   [view.hidden, form.hidden] = [false, true];
   const answer = await call("Saved", () => send("/api/profile"), "Reading your profile anew …");
   if (answer.ok) show(answer.body);
@@ -172,7 +150,7 @@ async function saved(text) {
 
 /** Nobody said whether the change was made: looks, and says what is there. */
 async function compare(answer) {
-  const sent = draft.read();
+  const sent = readDraft(account);
   const now = await call("Looking", () => send("/api/profile"), "Reading your profile, to see what is there …");
   const detail = answer.body?.detail ?? "There was no answer.";
   if (!now.ok) {
@@ -183,7 +161,7 @@ async function compare(answer) {
   show(now.body);
   const made = sent && Object.entries(sent).every(([name, value]) => (now.body[name] ?? "") === value);
   if (made) {
-    draft.drop();
+    dropDraft();
     [view.hidden, form.hidden] = [false, true];
     say("done", "Your profile has the values that you sent.", "The answer got lost, but the change is there.");
     edit.focus();
@@ -223,8 +201,7 @@ function tell(answer, what, { factor, repeated = false, retry: anew, after = "" 
   } else if (anew) {
     retry(anew, anew === openForm && what === "Saving" ? "Open the form" : "Try again");
   }
-  const lines = [answer.status && `Status ${answer.status}`, `${answer.elapsed} ms`, answer.correlationId && `correlation id ${answer.correlationId}`];
-  facts.textContent = lines.filter(Boolean).join(" · ");
+  facts.textContent = factsOf(answer);
   facts.hidden = false;
   if (meaning.onward) location.assign(onward.href);
 }

@@ -1,15 +1,14 @@
 //! Which pages may call an API from a browser: an allow-list of origins.
 
-use std::fmt;
-
 use http::HeaderValue;
-use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _};
 use url::Url;
 
+use crate::lists;
 use crate::loopback::is_loopback;
 
 /// Origins as browsers write them in `Origin`, `https://app.example` or `https://localhost:3000`; none by default. In a configuration
-/// they are a list, or one text with spaces between them.
+/// they are a list, or one text with commas between them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowedOrigins(Vec<HeaderValue>);
 
@@ -42,27 +41,8 @@ impl AllowedOrigins {
 
 impl<'de> Deserialize<'de> for AllowedOrigins {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Origins;
-        impl<'de> Visitor<'de> for Origins {
-            type Value = AllowedOrigins;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of origins")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<AllowedOrigins, E> {
-                AllowedOrigins::new(text.split_whitespace()).map_err(E::custom)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<AllowedOrigins, A::Error> {
-                let mut origins = Vec::new();
-                while let Some(text) = list.next_element::<String>()? {
-                    origins.push(origin(&text).map_err(de::Error::custom)?);
-                }
-                Ok(AllowedOrigins(origins))
-            }
-        }
-        deserializer.deserialize_any(Origins)
+        let origins = lists::texts(deserializer)?;
+        Self::new(origins.iter().map(String::as_str)).map_err(D::Error::custom)
     }
 }
 
@@ -126,10 +106,23 @@ mod tests {
         let read = |text: &str| toml::from_str::<Config>(text).map(|config| config.origins);
         let two = AllowedOrigins::new(["https://a.example", "https://b.example"]).unwrap();
         let list = read("origins = ['https://a.example', 'https://b.example']").unwrap();
-        let text = read("origins = 'https://a.example https://b.example'").unwrap();
-        assert_eq!((&list, &text), (&two, &two));
+        assert_eq!(list, two);
+        for text in [
+            "https://a.example,https://b.example",
+            " https://a.example , https://b.example ",
+        ] {
+            assert_eq!(read(&format!("origins = '{text}'")).unwrap(), two, "{text}");
+        }
         assert!(read("origins = []").unwrap().is_empty());
-        for bad in ["'*'", "['*']", "['https://a.example', 'null']", "3"] {
+        for bad in [
+            "'*'",
+            "['*']",
+            "['https://a.example', 'null']",
+            "'https://a.example https://b.example'",
+            "'https://a.example,'",
+            "''",
+            "3",
+        ] {
             assert!(read(&format!("origins = {bad}")).is_err(), "{bad}");
         }
     }

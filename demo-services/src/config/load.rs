@@ -2,7 +2,7 @@
 //!
 //! A variable overrides the key of its name: `SPA_BACKEND__CLIENT_SECRET` is `client_secret` of the SPA backend,
 //! `MIDDLE_TIER__AUTHORITY__TENANT` is `authority.tenant` of the middle tier. A list is written with commas:
-//! `SPA_BACKEND__TRUSTED_PROXIES=10.0.0.0/8,::1`.
+//! `SPA_BACKEND__TRUSTED_PROXIES=10.0.0.0/8,::1`. A relative path, of the file or of a variable, begins in the file's directory.
 
 use std::{
     ffi::OsString,
@@ -14,7 +14,6 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 use url::Url;
 
-use super::network::is_loopback_only;
 use super::{DownstreamApiConfig, MiddleTierConfig, Network, SpaBackendConfig};
 use crate::loopback::is_loopback;
 
@@ -92,18 +91,29 @@ pub trait ServiceConfig: DeserializeOwned {
     /// The first part of the names of the environment variables that override keys.
     const PREFIX: &str;
 
+    /// The keys whose values are paths, dotted.
+    const PATHS: &[&str];
+
     /// The URLs, by dotted key.
     fn urls(&self) -> Vec<(&'static str, &Url)>;
 
     /// How the service is reached.
     fn network(&self) -> Network<'_>;
 
-    /// Where flow events are served, if they are.
-    fn flow_events_at(&self) -> Option<&str>;
+    /// Whether flow events are kept and served.
+    fn flow_events(&self) -> bool;
 }
 
 impl ServiceConfig for SpaBackendConfig {
     const PREFIX: &str = "SPA_BACKEND";
+    const PATHS: &[&str] = &[
+        "ca_file",
+        "client_certificate.certificate",
+        "client_certificate.private_key",
+        "msal.bundle",
+        "tls.certificate",
+        "tls.private_key",
+    ];
 
     fn urls(&self) -> Vec<(&'static str, &Url)> {
         let mut urls = vec![
@@ -125,16 +135,18 @@ impl ServiceConfig for SpaBackendConfig {
             listen: &self.listen,
             tls: self.tls.as_ref(),
             trusted_proxies: &self.trusted_proxies,
+            public_url: Some(&self.base_url),
         }
     }
 
-    fn flow_events_at(&self) -> Option<&str> {
-        self.flow_events.then_some(&*self.listen)
+    fn flow_events(&self) -> bool {
+        self.flow_events
     }
 }
 
 impl ServiceConfig for MiddleTierConfig {
     const PREFIX: &str = "MIDDLE_TIER";
+    const PATHS: &[&str] = &["ca_file", "tls.certificate", "tls.private_key"];
 
     fn urls(&self) -> Vec<(&'static str, &Url)> {
         let mut urls = vec![
@@ -154,16 +166,18 @@ impl ServiceConfig for MiddleTierConfig {
             listen: &self.listen,
             tls: self.tls.as_ref(),
             trusted_proxies: &self.trusted_proxies,
+            public_url: self.public_url.as_ref(),
         }
     }
 
-    fn flow_events_at(&self) -> Option<&str> {
-        self.flow_events.then_some(&*self.listen)
+    fn flow_events(&self) -> bool {
+        self.flow_events
     }
 }
 
 impl ServiceConfig for DownstreamApiConfig {
     const PREFIX: &str = "DOWNSTREAM_API";
+    const PATHS: &[&str] = &["ca_file", "tls.certificate", "tls.private_key"];
 
     fn urls(&self) -> Vec<(&'static str, &Url)> {
         vec![("authority.instance", &self.authority.instance)]
@@ -174,11 +188,12 @@ impl ServiceConfig for DownstreamApiConfig {
             listen: &self.listen,
             tls: self.tls.as_ref(),
             trusted_proxies: &self.trusted_proxies,
+            public_url: self.public_url.as_ref(),
         }
     }
 
-    fn flow_events_at(&self) -> Option<&str> {
-        self.flow_events.then_some(&*self.listen)
+    fn flow_events(&self) -> bool {
+        self.flow_events
     }
 }
 
@@ -213,9 +228,14 @@ fn parse<T: ServiceConfig>(
             problem: error.message().trim().replace('\n', ", "),
         }
     })?;
-    let of_file = table.clone();
+    let mut of_file = table.clone();
     let variables = override_with(&mut table, T::PREFIX, environment)?;
     check_values(path, "", &table)?;
+    for key in T::PATHS {
+        for table in [&mut table, &mut of_file] {
+            resolve(table, key, path.parent().unwrap_or(Path::new("")));
+        }
+    }
 
     let config = T::deserialize(table).map_err(|error| {
         let problem = error.to_string().trim().replace('\n', " ");
@@ -244,13 +264,12 @@ fn parse<T: ServiceConfig>(
             problem,
         })?;
     }
-    let watched = config.flow_events_at();
-    if watched.is_some_and(|listen| !is_loopback_only(listen)) {
-        return Err(ConfigError::Key {
-            path: path.into(),
-            problem: "`flow_events` is for services that `listen` on this machine only".into(),
-        });
-    }
+    let network = config.network();
+    let checked = network.check_flow_events(config.flow_events());
+    checked.map_err(|error| ConfigError::Key {
+        path: path.into(),
+        problem: error.to_string(),
+    })?;
     Ok(config)
 }
 
@@ -295,6 +314,25 @@ fn override_with(
         variables.push(name.to_owned());
     }
     Ok(variables)
+}
+
+/// Makes a path begin where the configuration file is, unless it is absolute.
+fn resolve(table: &mut Table, key: &str, directory: &Path) {
+    let place = match key.split_once('.') {
+        Some((part, key)) => {
+            let inner = table.get_mut(part).and_then(Value::as_table_mut);
+            return inner
+                .into_iter()
+                .for_each(|inner| resolve(inner, key, directory));
+        }
+        None => table.get_mut(key),
+    };
+    // A path that is no UTF-8 cannot stand in TOML, so that of the file has to be.
+    if let Some(Value::String(text)) = place
+        && let Some(joined) = directory.join(&*text).to_str()
+    {
+        *text = joined.to_owned();
+    }
 }
 
 fn check_values(path: &Path, prefix: &str, table: &Table) -> Result<(), ConfigError> {
@@ -642,6 +680,97 @@ mod tests {
             let text = GOOD.replace("localhost:5000", listen);
             assert!(!middle_tier(&text, &[]).unwrap().flow_events, "{listen}");
         }
+    }
+
+    #[test]
+    fn flow_events_stay_on_this_machine_behind_a_proxy_as_well() {
+        let on = [("MIDDLE_TIER__FLOW_EVENTS", "true")];
+        for (variable, value, expected) in [
+            ("MIDDLE_TIER__TRUSTED_PROXIES", "127.0.0.1", false),
+            ("MIDDLE_TIER__PUBLIC_URL", "https://api.example", false),
+            ("MIDDLE_TIER__PUBLIC_URL", "http://localhost:5000", true),
+        ] {
+            let off = middle_tier(GOOD, &[(variable, value)]);
+            assert!(off.is_ok(), "{variable}={value}");
+            let watched = middle_tier(GOOD, &[on[0], (variable, value)]);
+            assert_eq!(watched.is_ok(), expected, "{variable}={value}");
+            if let Err(error) = watched {
+                assert!(error.to_string().contains("flow_events"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn lists_stand_in_the_environment_with_commas() {
+        let config = middle_tier(
+            GOOD,
+            &[
+                ("MIDDLE_TIER__TRUSTED_PROXIES", "10.0.0.0/8 , ::1"),
+                (
+                    "MIDDLE_TIER__ALLOWED_ORIGINS",
+                    "https://a.example, https://b.example",
+                ),
+            ],
+        )
+        .unwrap();
+        assert!(!config.trusted_proxies.is_empty());
+        assert_eq!(config.allowed_origins.to_headers().len(), 2);
+        let sources = "http://localhost:5000, http://localhost:7000";
+        let config = spa_backend(&[("SPA_BACKEND__FLOW_SOURCES", sources)]).unwrap();
+        assert_eq!(config.flow_sources.len(), 2);
+    }
+
+    fn spa_backend(environment: &[(&str, &str)]) -> Result<SpaBackendConfig, ConfigError> {
+        let text = r#"
+            listen = "localhost:3000"
+            base_url = "http://localhost:3000"
+            client_id = "c"
+            client_certificate = { certificate = "own.pem", private_key = "../own-key.pem" }
+            scope = "api://middle-tier/user_impersonation"
+            middle_tier = "http://localhost:5000"
+            tls = { certificate = "/etc/chain.pem", private_key = "tls/key.pem" }
+
+            [authority]
+            instance = "https://login.example"
+            tenant = "t"
+
+            [msal]
+            bundle = "node_modules"
+            client_id = "p"
+            scope = "api://middle-tier/user_impersonation"
+            middle_tier = "https://localhost:5000"
+        "#;
+        let environment = environment.iter().map(|(k, v)| (k.into(), v.into()));
+        parse(Path::new("conf/spa-backend.toml"), text, environment)
+    }
+
+    #[test]
+    fn relative_paths_begin_where_the_file_is() {
+        let config = spa_backend(&[]).unwrap();
+        let own = config.client_certificate.unwrap();
+        assert_eq!(own.certificate, Path::new("conf/own.pem"));
+        assert_eq!(own.private_key, Path::new("conf/../own-key.pem"));
+        let tls = config.tls.unwrap();
+        assert_eq!(tls.certificate, Path::new("/etc/chain.pem"));
+        assert_eq!(tls.private_key, Path::new("conf/tls/key.pem"));
+        assert_eq!(config.msal.unwrap().bundle, Path::new("conf/node_modules"));
+        let config = spa_backend(&[("SPA_BACKEND__MSAL__BUNDLE", "elsewhere")]).unwrap();
+        assert_eq!(config.msal.unwrap().bundle, Path::new("conf/elsewhere"));
+    }
+
+    #[test]
+    fn the_certificates_of_a_private_ca_are_beside_the_file() {
+        let directory = std::env::temp_dir().join(format!("load-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let file = directory.join("middle-tier.toml");
+        fs::write(&file, format!("ca_file = \"ca.pem\"\n{GOOD}")).unwrap();
+        let missing = load::<MiddleTierConfig>(&file, []).unwrap_err().to_string();
+        assert!(missing.contains("ca_file cannot be read"), "{missing}");
+        let ca = listening::LocalCa::in_memory(1_795_319_366).unwrap();
+        fs::write(directory.join("ca.pem"), ca.pem()).unwrap();
+        let config = load::<MiddleTierConfig>(&file, []);
+        fs::remove_dir_all(directory).unwrap();
+        assert!(config.is_ok());
     }
 
     #[test]

@@ -9,11 +9,11 @@ use uuid::Uuid;
 use super::event::{Event, Kind};
 
 /// How long a flow is kept after its first event.
-const LIFETIME: Duration = Duration::from_secs(15 * 60);
+pub(crate) const LIFETIME: Duration = Duration::from_secs(15 * 60);
 /// Flows at one time; beyond it the oldest goes.
-const FLOWS: usize = 500;
+pub(crate) const FLOWS: usize = 500;
 /// Events of one flow; what happens after them is not recorded.
-const EVENTS: usize = 200;
+pub(crate) const EVENTS: usize = 200;
 /// Text of one flow's events, in bytes; an event that does not fit is not recorded.
 const BYTES: usize = 96 * 1024;
 
@@ -98,6 +98,13 @@ impl Ring {
         kept.map_or_else(Vec::new, |kept| {
             kept.events.iter().map(|(_, event)| event.clone()).collect()
         })
+    }
+
+    /// Keeps nothing more of a flow.
+    pub fn forget(&mut self, flow: Uuid) {
+        if self.flows.remove(&flow).is_some() {
+            self.order.retain(|id| *id != flow);
+        }
     }
 
     fn drop_expired(&mut self, now: Instant) {
@@ -207,6 +214,20 @@ mod tests {
         ring.settle(Uuid::new_v4(), first, None);
         assert_eq!(ring.events(id), [event(challenged(5)), event(lost())]);
         assert_eq!(ring.flows[&id].bytes, 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_forgotten_makes_room() {
+        let mut ring = Ring::new();
+        let [first, second] = [Uuid::new_v4(), Uuid::new_v4()];
+        for id in [first, second] {
+            ring.record(id, event(lost()));
+        }
+        ring.forget(first);
+        ring.forget(first);
+        assert!(ring.events(first).is_empty());
+        assert_eq!(ring.events(second).len(), 1);
+        assert_eq!((ring.flows.len(), ring.order.len()), (1, 1));
     }
 
     #[tokio::test(start_paused = true)]

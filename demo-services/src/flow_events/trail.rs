@@ -50,6 +50,13 @@ impl FlowEvents {
         Trail(self.0.clone().map(|inner| (inner, flow)))
     }
 
+    /// Keeps nothing more of a flow.
+    pub fn forget(&self, flow: Uuid) {
+        if let Some(inner) = &self.0 {
+            inner.ring().forget(flow);
+        }
+    }
+
     /// The events of a flow, in order.
     #[must_use]
     pub fn of(&self, flow: Uuid) -> Vec<Event> {

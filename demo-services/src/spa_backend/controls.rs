@@ -153,6 +153,7 @@ mod tests {
         let demo = Demo {
             users: Vec::new(),
             controls: Some(Arc::clone(noted) as Arc<dyn Controls>),
+            ca_file: Some("/certificates/ca.pem".into()),
         };
         let mut browser = stage.browser_of(router_for_demo(&config, demo).unwrap());
         browser.sign_in("/auth/sign-in", user).await;
@@ -293,6 +294,9 @@ mod tests {
         assert!(!browser.get("/").await.text.contains("id=\"revoke\""));
         let noted = Arc::<Noted>::default();
         let mut browser = signed_in(&stage, &noted, "alice").await;
-        assert!(browser.get("/").await.text.contains("id=\"revoke\""));
+        let page = browser.get("/").await.text;
+        for part in ["id=\"revoke\"", "data-ca-file=\"/certificates/ca.pem\""] {
+            assert!(page.contains(part), "{part} in {page}");
+        }
     }
 }

@@ -28,20 +28,18 @@ use super::outbound;
 use super::problem::Problem;
 use super::settings::{ConfigError, Settings};
 use crate::flow_events::{
-    Event, FlowEvents, Kind, Lane, Protocol, SignInReason, Trail, claims_of, now,
+    EVENTS, Event, FLOWS, FlowEvents, Kind, LIFETIME, Lane, Protocol, SignInReason, Trail,
+    claims_of, now,
 };
 
-/// How long a session has a flow.
-const LIFETIME: Duration = Duration::from_secs(15 * 60);
-/// Flows of one session; beyond it the oldest is no longer its own.
-const OF_SESSION: usize = 50;
+/// Flows of one session; beyond it the oldest is no longer its own, and its events are dropped, so that no session takes the place of
+/// many others' events here.
+const OF_SESSION: usize = FLOWS / 10;
 /// Sessions that have flows; beyond it the one that began none for longest has none.
 const SESSIONS: u64 = 2_000;
 /// The longest that another tier is waited for: the picture shows what the others have.
 const TIMEOUT: Duration = Duration::from_secs(1);
 const ANSWER_LIMIT: usize = 1024 * 1024;
-/// More events than this no tier of ours keeps of one flow.
-const EVENTS: usize = 500;
 
 /// Which session has which flows, and where their events are.
 pub(super) struct Flows {
@@ -206,8 +204,10 @@ impl Flows {
         if self.is_on() {
             let owned = self.owned.get_with_by_ref(seat, Arc::default);
             let mut owned = lock(&owned);
-            if owned.len() >= OF_SESSION {
-                owned.pop_front();
+            if owned.len() >= OF_SESSION
+                && let Some(oldest) = owned.pop_front()
+            {
+                self.events.forget(oldest.flow.uuid());
             }
             owned.push_back(Owned {
                 flow,
@@ -351,6 +351,23 @@ mod tests {
         assert!(flows.find("alice", second.uuid()).is_some());
         tokio::time::advance(LIFETIME).await;
         assert!(flows.find("alice", second.uuid()).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_calls_of_one_session_leave_the_events_of_others() {
+        let flows = flows(true);
+        let alices = flows.own("alice", Flow::new());
+        flows.sign_in(Some(alices.uuid()), &Demand::SignIn);
+        let bobs: Vec<_> = (0..2 * FLOWS)
+            .map(|_| {
+                let flow = flows.own("bob", Flow::new());
+                flows.sign_in(Some(flow.uuid()), &Demand::SignIn);
+                flow.uuid()
+            })
+            .collect();
+        assert_eq!(flows.events.of(alices.uuid()).len(), 1);
+        let kept = bobs.iter().filter(|id| !flows.events.of(**id).is_empty());
+        assert_eq!(kept.count(), OF_SESSION);
     }
 
     #[tokio::test(start_paused = true)]

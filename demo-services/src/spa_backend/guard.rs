@@ -122,21 +122,27 @@ impl<S: Sync> FromRequestParts<S> for Navigation {
     }
 }
 
-/// Refuses requests to foreign names, and sends browsers from aliases to the configured name, where their cookies are, and from plain
-/// http to https. What a trusted proxy was asked for counts in place of its own request.
+/// Refuses requests of foreign peers and to foreign names, and sends browsers from aliases to the configured name, where their cookies
+/// are, and from plain http to https. What a trusted proxy was asked for must be ours as well as what it asks for itself.
 pub(super) async fn host(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     if matches!(path, "/healthz" | "/readyz") {
         return next.run(request).await;
     }
+    if !app.settings.peers.admit(request.extensions()) {
+        return Problem::new(
+            StatusCode::FORBIDDEN,
+            "foreign_peer",
+            "This service is reached through its proxy only; nothing was done.",
+        )
+        .into_response();
+    }
     let proxies = &app.settings.trusted_proxies;
     let forwarded = proxies.forwarded(request.extensions(), request.headers());
     let plain_http = forwarded.plain_http && app.settings.base_url.scheme() == "https";
     let mut asked = forwarded.hosts;
-    if asked.is_empty() {
-        asked.extend(request.uri().authority().cloned());
-        asked.extend(host_header(request.headers()));
-    }
+    asked.extend(request.uri().authority().cloned());
+    asked.extend(host_header(request.headers()));
     let names = asked
         .into_iter()
         .map(|authority| name(&app.settings.base_url, &authority));

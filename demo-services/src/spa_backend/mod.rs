@@ -36,7 +36,7 @@
 //! |---|---|---|---|
 //! | sign-ins under way | 10 000, the least recently touched go first | as Redis is bounded | 10 minutes; 8 in one browser |
 //! | sessions with their tokens | 10 000, the least recently used go first | as Redis is bounded | 1 hour idle, 8 hours in all |
-//! | flows, with their events | 50 a session, of 2 000 sessions; events of 500 flows | no, in memory | 15 minutes |
+//! | flows, with their events | 50 a session, of 2 000 sessions; events of 500 flows, a session's oldest go first | no, in memory | 15 minutes |
 //! | kept operations | 64 MiB, then none is kept; 50 000, then the least recently used go | as Redis is bounded | 10 minutes; 5 a session, 64 KiB a body |
 //!
 //! A Redis of its own with `maxmemory` and `volatile-ttl` drops first what ends soonest, as far as it samples that: sign-ins under
@@ -88,6 +88,7 @@ mod tokens;
 mod transactions;
 mod vault;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -127,6 +128,8 @@ pub struct Demo {
     pub users: Vec<DemoUser>,
     /// What the page may change; without it the page has no switches.
     pub controls: Option<Arc<dyn Controls>>,
+    /// The file of the CA that vouches for the services, named in the command lines that the page shows.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Everything that the handlers share.
@@ -140,6 +143,7 @@ struct App {
     records: Records,
     demo_users: Vec<DemoUser>,
     controls: Option<Arc<dyn Controls>>,
+    ca_file: Option<String>,
     /// Whether the page of the public client in the browser is served.
     msal: bool,
 }
@@ -174,6 +178,7 @@ pub fn router_for_demo(config: &SpaBackendConfig, demo: Demo) -> Result<Router, 
         records,
         demo_users: demo.users,
         controls: demo.controls,
+        ca_file: demo.ca_file.map(|file| file.display().to_string()),
         msal: config.msal.is_some(),
         settings,
     });

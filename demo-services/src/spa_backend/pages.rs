@@ -39,6 +39,7 @@ struct Start<'a> {
     demo: Option<DemoState>,
     /// Whether events are kept of which a picture could be drawn.
     picture: bool,
+    ca_file: Option<&'a str>,
 }
 
 /// An operation that the page is to run now.
@@ -89,6 +90,7 @@ pub(super) async fn start(
         operation,
         demo: app.controls.as_ref().map(|controls| controls.state()),
         picture: app.flows.is_on(),
+        ca_file: app.ca_file.as_deref(),
     };
     draw(StatusCode::OK, &page)
 }

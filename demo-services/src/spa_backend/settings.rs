@@ -9,9 +9,10 @@ use url::Url;
 use super::id_token;
 use super::msal::MsalError;
 use super::store::{MemoryStore, Records, RedisStore};
-use crate::config::{ResponseMode, SpaBackendConfig, network};
+use crate::config::{ResponseMode, ServiceConfig as _, SetupError, SpaBackendConfig, network};
 use crate::forwarded::TrustedProxies;
 use crate::loopback::is_loopback;
+use crate::peers::Peers;
 use crate::trust::Trust;
 
 /// What the SPA backend was told, in checked form.
@@ -39,6 +40,8 @@ pub(super) struct Settings {
     /// Browsers are told to keep to https: at a public name that is served so.
     pub(super) strict_transport: bool,
     pub(super) trusted_proxies: TrustedProxies,
+    /// Who may connect.
+    pub(super) peers: Peers,
     /// Whose certificates are taken from authority and middle tier.
     pub(super) trust: Trust,
     /// Keep flow events.
@@ -93,6 +96,9 @@ pub enum ConfigError {
     /// The HTTP client could not be made.
     #[error("the HTTP client cannot be made")]
     HttpClient(#[from] reqwest::Error),
+    /// Flow events beyond this machine, or a time out of its range.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
     /// The page of MSAL.js cannot be served.
     #[error(transparent)]
     Msal(#[from] MsalError),
@@ -108,10 +114,11 @@ impl Settings {
         if config.tls.is_some() && base_url.scheme() != "https" {
             return Err(ConfigError::NotTheTlsUrl);
         }
-        let local = base_url.scheme() == "http" && !network::is_beyond_loopback(&config.listen);
+        let local = base_url.scheme() == "http" && network::is_loopback_only(&config.listen);
         if config.insecure_cookies && !local {
             return Err(ConfigError::InsecureCookies);
         }
+        config.network().check_flow_events(config.flow_events)?;
         let instance = service_url("authority.instance", &config.authority.instance)?;
         let tenant = text("authority.tenant", &config.authority.tenant)?;
         if tenant.contains(['/', '?', '#', '\\']) {
@@ -127,6 +134,7 @@ impl Settings {
         Ok(Self {
             strict_transport: base_url.scheme() == "https" && !is_loopback(&base_url),
             trusted_proxies: config.trusted_proxies.clone(),
+            peers: config.network().peers(),
             origin: base_url.origin().ascii_serialization(),
             base_url,
             issuer: format!("{}/{tenant}/v2.0", instance.as_str().trim_end_matches('/')),
@@ -193,7 +201,8 @@ pub(super) fn records(config: &SpaBackendConfig) -> Result<Records, ConfigError>
         return Ok(Records::new(MemoryStore::new()));
     };
     let keys = shared.keys().map_err(|_| ConfigError::SealingSecret)?;
-    let store = RedisStore::new(&shared.redis, keys, shared.timeout());
+    let timeout = shared.timeout("sessions.timeout_ms", 1000)?;
+    let store = RedisStore::new(&shared.redis, keys, timeout);
     let store = store.map_err(|_| ConfigError::Redis)?;
     store.warn_if_unbounded();
     Ok(Records::new(store))
@@ -226,7 +235,7 @@ pub(super) fn text<'a>(key: &'static str, value: &'a str) -> Result<&'a str, Con
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ClientCertificateConfig, SessionsConfig, TlsConfig};
+    use crate::config::{ClientCertificateConfig, SealedRedisConfig, TlsConfig};
     use crate::spa_backend::doubles::config;
 
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -238,8 +247,8 @@ mod tests {
         }
     }
 
-    fn sessions(redis: &str, secret: &str) -> SessionsConfig {
-        SessionsConfig {
+    fn sessions(redis: &str, secret: &str) -> SealedRedisConfig {
+        SealedRedisConfig {
             redis: redis.into(),
             sealing_secret: secret.into(),
             previous_sealing_secret: None,
@@ -279,6 +288,8 @@ mod tests {
             ("https://localhost:3000", "localhost:3000", false),
             ("https://shop.example", "localhost:3000", false),
             ("http://localhost:3000", "0.0.0.0:3000", false),
+            ("http://localhost:3000", "localhost", false),
+            ("http://localhost:3000", "", false),
         ] {
             let mut config = config("http://localhost:8080", "http://localhost:5000");
             config.base_url = base_url.parse().unwrap();
@@ -309,7 +320,7 @@ mod tests {
     #[test]
     fn each_unusable_value_is_named() {
         type Spoil = fn(&mut SpaBackendConfig);
-        let cases: [(&str, Spoil); 17] = [
+        let cases: [(&str, Spoil); 21] = [
             ("base_url", |c| {
                 c.base_url = "http://localhost:3000/app".parse().unwrap()
             }),
@@ -347,6 +358,23 @@ mod tests {
                 "response_mode \"form_post\" does not go with insecure_cookies",
                 |c| (c.response_mode, c.insecure_cookies) = (ResponseMode::FormPost, true),
             ),
+            ("flow_events", |c| {
+                (c.flow_events, c.listen) = (true, "0.0.0.0:3000".into())
+            }),
+            ("flow_events", |c| {
+                c.flow_events = true;
+                c.base_url = "https://shop.example".parse().unwrap();
+            }),
+            ("sessions.timeout_ms", |c| {
+                let mut sessions = sessions("redis://r", SECRET);
+                sessions.timeout_ms = Some(9);
+                c.sessions = Some(sessions)
+            }),
+            ("sessions.timeout_ms", |c| {
+                let mut sessions = sessions("redis://r", SECRET);
+                sessions.timeout_ms = Some(5001);
+                c.sessions = Some(sessions)
+            }),
             ("sessions.redis", |c| {
                 c.sessions = Some(sessions("http://r", SECRET))
             }),

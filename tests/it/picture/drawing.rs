@@ -185,14 +185,22 @@ async fn a_step_opens_by_keyboard() {
             .keys("#picture li:nth-child(1) button", &[TAB, TAB, TAB, TAB, ENTER].concat())
             .await;
         browser.wait_for_text("#hop", "WWW-Authenticate").await;
-        let expanded = "return document.activeElement.getAttribute('aria-expanded')";
+        let expanded = "return document.querySelector('#picture li:nth-child(5) button').getAttribute('aria-expanded')";
         assert_eq!(browser.execute(expanded, &[]).await, "true");
-        browser.keys("#picture li:nth-child(5) button", ESCAPE).await;
+        // Into the panel, which stands behind the whole list.
+        let inside = "const e = document.activeElement; return [e.localName, e.closest('#hop') !== null]";
+        assert_eq!(browser.execute(inside, &[]).await, json!(["h3", true]));
+        let scrolled = "return [...document.querySelectorAll('#hop pre')].map(pre => [pre.tabIndex, pre.getAttribute('role'), pre.getAttribute('aria-label')])";
+        assert_eq!(
+            browser.execute(scrolled, &[]).await,
+            json!([[0, "region", "The header as it was sent"], [0, "region", "Its claims, decoded"]])
+        );
+        browser.keys("#hop pre", ESCAPE).await;
         assert!(!browser.has("#hop:not([hidden])").await);
         assert_eq!(
             browser.execute(focused, &[]).await,
             json!(["answer", "solid"]),
-            "the focus stays where it was"
+            "the focus is back at its step"
         );
         // Every step says in words what the drawing shows.
         let names = "return [...document.querySelectorAll('#picture li button')].map(button => button.textContent.trim())";
@@ -283,6 +291,108 @@ async fn without_events_a_call_goes_on_without_a_picture() {
         browser.wait_for_text("#status", "Stronger sign-in").await;
         assert!(steps(browser).await.is_empty());
         browser.wait_for("#picture[data-state=idle]").await;
+        world.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn events_are_asked_for_one_after_another() {
+    with_browser("picture-slow", async |browser| {
+        let world = World::start().await;
+        sign_in(browser, &world, "alice", "alice-in-wonderland").await;
+        // Neither the call nor the questions are answered; these are given up after a while, and only then comes the next.
+        let script = "const real = window.fetch;\
+            Object.assign(window, { asked: 0, open: 0, most: 0 });\
+            window.fetch = (path, options) => {\
+              if (path === '/flows') return Promise.resolve(new Response('{\"flow\":\"slow\"}', { status: 201 }));\
+              if (path.startsWith('/api/')) return new Promise(() => {});\
+              if (path !== '/flows/slow') return real(path, options);\
+              window.asked += 1;\
+              window.open += 1;\
+              window.most = Math.max(window.most, window.open);\
+              return new Promise((_, reject) => options.signal.addEventListener('abort', () => {\
+                window.open -= 1;\
+                reject(options.signal.reason);\
+              }));\
+            };";
+        browser
+            .devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script }))
+            .await;
+        browser.goto(world.demo.spa().as_str()).await;
+        browser.click("#call-api").await;
+        let asked = browser
+            .wait_until("it is asked again", async || {
+                let asked = browser.execute("return [window.asked, window.most]", &[]).await;
+                (asked[0].as_u64()? > 2).then_some(asked)
+            })
+            .await;
+        assert_eq!(asked[1], 1, "{asked}");
+        world.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_line_for_the_terminal_is_that_of_its_call() {
+    with_browser("picture-terminal", async |browser| {
+        let world = World::start().await;
+        sign_in(browser, &world, "alice", "alice-in-wonderland").await;
+        media(browser, "reduce", "light").await;
+        let call = |at: u64, from: &str, to: &str, method: &str, url: &str, protocol: &str| {
+            json!({ "at": at, "tier": from.replace("browser", "spa-backend"), "kind": "call", "from": from, "to": to, "method": method,
+                    "url": url, "protocol": protocol, "attempt": 1 })
+        };
+        let rpc = "/demo.downstream.v1.Downstream/Api";
+        let rows = [
+            (
+                call(0, "browser", "spa-backend", "PATCH", "https://localhost:3000/api/profile", "http"),
+                "curl -i -X PATCH 'https://localhost:3000/api/profile' -H \"Cookie: $COOKIE\" -H \"X-Session-Token: $SESSION_TOKEN\" \
+                 -H \"Sec-Fetch-Site: same-origin\" -H \"Content-Type: application/json\" -d @body.json",
+            ),
+            (
+                call(1, "browser", "spa-backend", "POST", "http://localhost:3000/api/ops/%7Bid%7D", "http"),
+                "curl -i -X POST 'http://localhost:3000/api/ops/OPERATION_ID' -H \"Cookie: $COOKIE\" \
+                 -H \"X-Session-Token: $SESSION_TOKEN\" -H \"Sec-Fetch-Site: same-origin\"",
+            ),
+            (
+                call(2, "middle-tier", "graph", "PATCH", "http://localhost:8080/v1.0/me", "http"),
+                "curl -i -X PATCH 'http://localhost:8080/v1.0/me' -H \"Authorization: Bearer $TOKEN\" \
+                 -H \"Content-Type: application/json\" -d @body.json",
+            ),
+            (
+                call(3, "middle-tier", "downstream-api", "POST", &format!("http://localhost:7000{rpc}"), "grpc"),
+                "grpcurl -plaintext -import-path demo-services/proto -proto downstream.proto -H \"Authorization: Bearer $TOKEN\" \
+                 localhost:7000 demo.downstream.v1.Downstream/Api",
+            ),
+            (
+                call(4, "middle-tier", "downstream-api", "POST", &format!("https://localhost:7000{rpc}"), "grpc"),
+                "grpcurl -import-path demo-services/proto -proto downstream.proto -H \"Authorization: Bearer $TOKEN\" \
+                 localhost:7000 demo.downstream.v1.Downstream/Api",
+            ),
+        ];
+        let events: Vec<_> = rows.iter().map(|(event, _)| event).collect();
+        let flow = json!({ "flow": "made-by-hand", "started": 0, "token_requests": 0, "events": events });
+        draw(browser, &world, &flow, &json!({ "status": 200, "body": {} })).await;
+        browser.click("#call-api").await;
+        done(browser).await;
+        for (step, (_, expected)) in (1..).zip(&rows) {
+            browser.click(&format!("#picture li:nth-child({step}) button")).await;
+            assert_eq!(browser.text("#hop [data-kind=curl]").await, *expected);
+        }
+        // The demo says where the CA of its https is.
+        let told = "document.getElementById('picture').dataset.caFile = \"/it's/ca.pem\"";
+        browser.execute(told, &[]).await;
+        for (step, expected) in [
+            (1, "curl -i --cacert '/it'\\''s/ca.pem' -X PATCH 'https:"),
+            (2, "curl -i -X POST 'http:"),
+            (4, "grpcurl -plaintext -import-path"),
+            (5, "grpcurl -cacert '/it'\\''s/ca.pem' -import-path"),
+        ] {
+            browser.click(&format!("#picture li:nth-child({step}) button")).await;
+            let shown = browser.text("#hop [data-kind=curl]").await;
+            assert!(shown.starts_with(expected), "{shown}");
+        }
         world.stop().await;
     })
     .await;

@@ -1,6 +1,7 @@
 // A public client in the browser: signs in with MSAL.js, calls the middle tier itself, and answers its challenges.
 /* global msal */
 
+import { reloadOutOfHistory } from "/assets/shown.js";
 import { explainAnswer, explainError, isBlocked } from "./answers.js";
 import { demand, isRevocation } from "./challenge.js";
 import { clear, drawAccounts, hold, offer, parts, say, showChallenge, showFacts, showResult, tell } from "./screen.js";
@@ -43,8 +44,7 @@ async function start() {
   for (const button of document.querySelectorAll("[data-call]")) {
     button.addEventListener("click", () => once(() => call(button.dataset.call)));
   }
-  // A page out of the browser's history knows nothing of what happened since.
-  addEventListener("pageshow", event => event.persisted && location.reload());
+  reloadOutOfHistory();
 
   await once(async () => {
     await client.initialize();
@@ -144,8 +144,8 @@ async function call(name, round = 0, last = null) {
     signal: AbortSignal.timeout(DEADLINE),
   });
   const body = parsed(await response.text());
-  const correlation = response.headers.get("x-correlation-id");
-  showFacts([`Status ${response.status}`, `${Math.round(performance.now() - started)} ms`, correlation && `correlation id ${correlation}`]);
+  const elapsed = Math.round(performance.now() - started);
+  showFacts({ status: response.status, elapsed, correlationId: response.headers.get("x-correlation-id") });
   if (response.ok) {
     say("done", `${what} succeeded.`, last ? "It completed by itself after your sign-in." : "");
     return showResult(body);

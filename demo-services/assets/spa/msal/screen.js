@@ -1,7 +1,8 @@
 // What is seen: texts only, nothing of it as markup.
 
+import { facts, table } from "/assets/shown.js";
+
 const byId = id => document.getElementById(id);
-const FIRST = ["name", "issued-by", "issued-for", "scope"];
 
 export const parts = Object.fromEntries(
   ["account", "another", "calls", "challenge", "choice", "client", "continue", "facts", "look", "popup", "progress", "result", "sign-in", "sign-out", "status", "user"]
@@ -47,20 +48,12 @@ export function showChallenge(header, claims, answered = false) {
 }
 
 export function showResult(body) {
-  const list = document.createElement("dl");
-  const object = typeof body === "object" && body !== null && !Array.isArray(body) ? body : { answer: body };
-  for (const name of [...FIRST.filter(name => name in object), ...Object.keys(object).filter(name => !FIRST.includes(name))]) {
-    const [term, value] = [document.createElement("dt"), document.createElement("dd")];
-    term.textContent = name;
-    value.textContent = typeof object[name] === "string" ? object[name] : JSON.stringify(object[name]);
-    list.append(term, value);
-  }
-  parts.result.replaceChildren(list);
+  parts.result.replaceChildren(table(body));
   parts.result.hidden = false;
 }
 
-export function showFacts(lines) {
-  parts.facts.textContent = lines.filter(Boolean).join(" · ");
+export function showFacts(answer) {
+  parts.facts.textContent = facts(answer);
   parts.facts.hidden = false;
 }
 

@@ -2,8 +2,8 @@
 
 import { OPERATION, label, name, sentence, source } from "./sentences.js";
 
-/** The contents of the panel for a step. */
-export function details(step) {
+/** The contents of the panel for a step; `caFile` is what a command must trust besides the system, if that is known. */
+export function details(step, caFile) {
   const { event } = step;
   const parts = [heading(step), paragraph(sentence(step))];
   if (event.kind === "call") parts.push(facts(callFacts(event)));
@@ -13,14 +13,16 @@ export function details(step) {
     parts.push(facts([["Grant", event.grant?.replaceAll("_", " ")], ["Scopes", event.scopes?.join(" ")], ["Error", event.error], ["Token", source(event.source)]]));
   }
   if (event.kind === "answer" && event.challenge) parts.push(...challenge(event.challenge));
-  else if (event.claims) parts.push(titled("Claims that are demanded", code(pretty(event.claims), "claims")));
+  else if (event.claims) parts.push(titled("Claims that are demanded", code(pretty(event.claims), "claims", "Claims that are demanded")));
   if (step.card) parts.push(titled("The token that was accepted", card(step.card)));
-  if (event.kind === "call") parts.push(titled("The same from a terminal", ...line(command(event, step.from))));
+  if (event.kind === "call") parts.push(titled("The same from a terminal", ...line(command(event, step.from, caFile))));
   return parts;
 }
 
 function heading(step) {
   const title = document.createElement("h3");
+  // Whoever opens a step by keyboard is led here.
+  title.tabIndex = -1;
   title.textContent = step.from === step.to ? name(step.to) : `${name(step.from)} → ${name(step.to)}: ${label(step)}`;
   return title;
 }
@@ -34,9 +36,9 @@ const took = ({ took_ms }) => (Number.isFinite(took_ms) ? `${took_ms} ms` : null
 
 /** The header as it was sent, and what its `claims` parameter says. */
 function challenge({ header, claims }) {
-  const sent = titled("The header as it was sent", code(`WWW-Authenticate: ${header}`, "header"));
+  const sent = titled("The header as it was sent", code(`WWW-Authenticate: ${header}`, "header", "The header as it was sent"));
   const decoded = claims
-    ? titled("Its claims, decoded", code(pretty(claims), "claims"))
+    ? titled("Its claims, decoded", code(pretty(claims), "claims", "Its claims, decoded"))
     : titled("Its claims", paragraph("None: it names what is missing without them."));
   const pair = document.createElement("div");
   pair.className = "pair";
@@ -58,23 +60,33 @@ function card({ card: token }) {
   return list;
 }
 
+/** What is sent with a body. */
+const WITH_BODY = ["PATCH", "POST", "PUT"];
+
 /** A call of an API needs its token; a call of this page needs its cookie and header token. */
-function command({ method = "GET", url = "", protocol }, from) {
+function command({ method = "GET", url = "", protocol }, from, caFile) {
   if (protocol === "grpc" && URL.canParse(url)) {
-    const { host, pathname } = new URL(url);
-    return `grpcurl -plaintext -import-path demo-services/proto -proto downstream.proto -H "Authorization: Bearer $TOKEN" ${host} ${pathname.slice(1)}`;
+    const { host, pathname, protocol: scheme } = new URL(url);
+    const trust = scheme === "http:" ? " -plaintext" : caFile ? ` -cacert ${quoted(caFile)}` : "";
+    return `grpcurl${trust} -import-path demo-services/proto -proto downstream.proto -H "Authorization: Bearer $TOKEN" ${host} ${pathname.slice(1)}`;
   }
-  const address = `'${url.replace(OPERATION, "OPERATION_ID").replaceAll("'", "'\\''")}'`;
+  const trust = caFile && url.startsWith("https:") ? ` --cacert ${quoted(caFile)}` : "";
+  const address = quoted(url.replace(OPERATION, "OPERATION_ID"));
   const credentials = from === "browser" ? '-H "Cookie: $COOKIE" -H "X-Session-Token: $SESSION_TOKEN" -H "Sec-Fetch-Site: same-origin"' : '-H "Authorization: Bearer $TOKEN"';
-  return `curl -i -X ${method} ${address} ${credentials}`;
+  // What a kept operation sends is kept with it.
+  const body = WITH_BODY.includes(method) && !url.includes(OPERATION) ? ' -H "Content-Type: application/json" -d @body.json' : "";
+  return `curl -i${trust} -X ${/^[A-Z]+$/.test(method) ? method : quoted(method)} ${address} ${credentials}${body}`;
 }
+
+/** As one word of the shell. */
+const quoted = text => `'${text.replaceAll("'", "'\\''")}'`;
 
 function line(text) {
   const copy = document.createElement("button");
   copy.type = "button";
   copy.className = "button quiet copy";
   copy.textContent = "Copy";
-  const shown = code(text, "curl");
+  const shown = code(text, "curl", "Command line");
   copy.addEventListener("click", async () => {
     try {
       await navigator.clipboard.writeText(text);
@@ -102,10 +114,13 @@ function paragraph(text) {
   return element;
 }
 
-function code(text, kind) {
+/** Text that may have to be scrolled, also by keyboard. */
+function code(text, kind, name) {
   const element = document.createElement("pre");
   element.dataset.kind = kind;
   element.tabIndex = 0;
+  element.setAttribute("role", "region");
+  element.setAttribute("aria-label", name);
   element.textContent = text;
   return element;
 }

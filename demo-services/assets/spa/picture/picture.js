@@ -5,8 +5,8 @@ import { details } from "./details.js";
 import { heads, row, words } from "./draw.js";
 import { LANES, layout } from "./layout.js";
 
-/** Between two questions for events, and between two steps, in milliseconds. */
-const [ASK, STEP] = [250, 250];
+/** Between an answer and the next question for events, between two steps, and the longest wait for events, in milliseconds. */
+const [ASK, STEP, WAIT] = [250, 250, 2000];
 /** The last events may be noted a moment after the answer; asked for so often before it is taken as it is. */
 const LAST = 4;
 
@@ -18,7 +18,8 @@ export class Picture {
   #root;
   #parts;
   #flow = null;
-  #asking = 0;
+  /** Of the questions that go on by themselves; another or none ends them. */
+  #asking = null;
   #timer = 0;
   #settled = true;
   #drawing = layout();
@@ -59,14 +60,22 @@ export class Picture {
     this.#settled = false;
     this.#root.dataset.state = "running";
     this.#parts.again.hidden = true;
-    clearInterval(this.#asking);
-    this.#asking = setInterval(() => this.#ask(), ASK);
-    this.#ask();
+    this.#keepAsking();
+  }
+
+  /** One question after the other's answer: a slow backend is not asked more and more. */
+  async #keepAsking() {
+    const asking = Symbol("asking");
+    this.#asking = asking;
+    while (this.#asking === asking) {
+      await this.#ask();
+      await new Promise(resolve => { setTimeout(resolve, ASK); });
+    }
   }
 
   /** The call has ended; `id` is the flow that its answer named. */
   async settle(id) {
-    clearInterval(this.#asking);
+    this.#asking = null;
     const flow = id ?? this.#flow;
     this.#flow = flow;
     for (let times = 0; flow && times < LAST; times++) {
@@ -80,7 +89,7 @@ export class Picture {
   }
 
   #forget() {
-    clearInterval(this.#asking);
+    this.#asking = null;
     clearTimeout(this.#timer);
     this.#close();
     this.#flow = null;
@@ -99,7 +108,7 @@ export class Picture {
   async #ask() {
     const flow = this.#flow;
     if (!flow) return false;
-    const answer = await send(`/flows/${encodeURIComponent(flow)}`);
+    const answer = await send(`/flows/${encodeURIComponent(flow)}`, "GET", undefined, {}, WAIT);
     if (!answer.ok || flow !== this.#flow || !Array.isArray(answer.body?.events)) return false;
     // An answer that was overtaken by a later one knows less.
     if (answer.body.events.length < this.#events) return true;
@@ -166,7 +175,8 @@ export class Picture {
     entry.button.type = "button";
     entry.button.setAttribute("aria-expanded", "false");
     entry.button.setAttribute("aria-controls", this.#parts.hop.id);
-    entry.button.addEventListener("click", () => (this.#opened === entry ? this.#close() : this.#open(entry)));
+    // No click of a pointer has the detail 0: whoever opens by keyboard goes into the panel, and back by Escape.
+    entry.button.addEventListener("click", ({ detail }) => (this.#opened === entry ? this.#close() : this.#open(entry, detail === 0)));
     entry.item.append(entry.button);
     return entry;
   }
@@ -180,7 +190,7 @@ export class Picture {
     this.#reveal();
   }
 
-  #open(entry) {
+  #open(entry, enter) {
     this.#close();
     this.#opened = entry;
     entry.button.setAttribute("aria-expanded", "true");
@@ -188,6 +198,7 @@ export class Picture {
     this.#parts.hint.hidden = true;
     this.#fillPanel();
     this.#placePanel();
+    if (enter) this.#enterPanel();
   }
 
   #close() {
@@ -203,7 +214,13 @@ export class Picture {
   }
 
   #fillPanel() {
-    this.#parts.hop.replaceChildren(...details(this.#opened.step));
+    const inside = this.#parts.hop.contains(document.activeElement);
+    this.#parts.hop.replaceChildren(...details(this.#opened.step, this.#root.dataset.caFile));
+    if (inside) this.#enterPanel();
+  }
+
+  #enterPanel() {
+    this.#parts.hop.querySelector("h3").focus();
   }
 
   /** Beside the picture where there is room, else under the step that it belongs to. */

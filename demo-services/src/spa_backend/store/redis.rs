@@ -405,7 +405,12 @@ mod tests {
     fn store(server: &Server, secret: &str, previous: Option<&str>) -> RedisStore {
         let config = server.sessions(secret, previous).unwrap();
         let keys = config.keys().unwrap();
-        RedisStore::new(&config.redis, keys, config.timeout()).unwrap()
+        RedisStore::new(
+            &config.redis,
+            keys,
+            config.timeout("sessions.timeout_ms", 1000).unwrap(),
+        )
+        .unwrap()
     }
 
     fn number(store: &RedisStore) -> u64 {

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::interval;
 
-use crate::config::SessionsConfig;
+use crate::config::SealedRedisConfig;
 
 const PROGRAM: &str = "redis-server";
 
@@ -67,8 +67,8 @@ impl Server {
         &self,
         secret: &str,
         previous: Option<&str>,
-    ) -> Option<SessionsConfig> {
-        Some(SessionsConfig {
+    ) -> Option<SealedRedisConfig> {
+        Some(SealedRedisConfig {
             redis: self.url().into(),
             sealing_secret: secret.into(),
             previous_sealing_secret: previous.map(Into::into),
