@@ -1,7 +1,7 @@
 // What an answer means, in words, and the way on.
 
 const INTERACTION = {
-  step_up_required: ["Stronger sign-in is needed", "The API wants to be surer that it is you. Your call is kept; confirm who you are and it completes by itself.", "Continue"],
+  step_up_required: ["Stronger sign-in is needed", "The API wants to be surer that it is you. Your call is kept; confirm who you are, if you are asked, and it completes by itself.", "Continue"],
   consent_required: ["Your consent is needed", "The API needs your agreement before it may act for you. Your call is kept; agree and it completes by itself.", "Continue"],
   revoked: ["A new sign-in is needed", "What was issued to you before is refused, although it has not ended. Your call is kept; sign in again and it completes by itself.", "Sign in again"],
   sign_in_required: ["You need to sign in again", "", "Sign in"],

@@ -97,7 +97,10 @@ function line(text) {
       copy.textContent = "Selected: copy it with the keyboard";
     }
   });
-  return [shown, copy];
+  const note = document.createElement("p");
+  note.className = "facts";
+  note.textContent = "What begins with $ is yours to fill in: tokens and cookies of this call stay where they are.";
+  return [shown, copy, note];
 }
 
 function titled(title, ...parts) {
