@@ -1,5 +1,7 @@
 //! The demo in a tenant of Microsoft Entra: what is created there through Microsoft Graph, and how it is removed again.
 
+pub mod graph;
 pub mod local;
 pub mod plan;
+pub mod progress;
 pub mod record;
