@@ -2,6 +2,10 @@
 
 pub mod graph;
 pub mod local;
+mod merge;
 pub mod plan;
 pub mod progress;
 pub mod record;
+pub mod register;
+pub mod report;
+pub mod unregister;
