@@ -252,18 +252,15 @@ mod tests {
             ("api.version: graph.apiApplication has no", |b| {
                 b["api"]["version"] = json!(2)
             }),
-            (
-                "api.requestedAccessTokenVersion: is not Edm.Int32",
-                |b| b["api"]["requestedAccessTokenVersion"] = json!("2"),
-            ),
-            (
-                "api.requestedAccessTokenVersion: is not Edm.Int32",
-                |b| b["api"]["requestedAccessTokenVersion"] = json!(4_000_000_000_u64),
-            ),
-            (
-                "api.oauth2PermissionScopes[].id: cannot be null",
-                |b| b["api"]["oauth2PermissionScopes"][0]["id"] = Value::Null,
-            ),
+            ("api.requestedAccessTokenVersion: is not Edm.Int32", |b| {
+                b["api"]["requestedAccessTokenVersion"] = json!("2")
+            }),
+            ("api.requestedAccessTokenVersion: is not Edm.Int32", |b| {
+                b["api"]["requestedAccessTokenVersion"] = json!(4_000_000_000_u64)
+            }),
+            ("api.oauth2PermissionScopes[].id: cannot be null", |b| {
+                b["api"]["oauth2PermissionScopes"][0]["id"] = Value::Null
+            }),
             ("api.oauth2PermissionScopes[].id: is not Edm.Guid", |b| {
                 b["api"]["oauth2PermissionScopes"][0]["id"] = json!("7")
             }),
@@ -298,7 +295,11 @@ mod tests {
     fn members_of_enums_are_known() {
         let state = |state: &str| {
             let body = json!({ "state": state });
-            check("PATCH", &format!("identity/conditionalAccess/policies/{ID}"), &body)
+            check(
+                "PATCH",
+                &format!("identity/conditionalAccess/policies/{ID}"),
+                &body,
+            )
         };
         assert!(state("enabled").is_ok());
         assert!(state("reportOnly").is_err());
