@@ -10,7 +10,6 @@ use super::interaction::{Answer, is_own_form, receive};
 use super::{Origin, page, proceed};
 use crate::authority::{Authority, Shared};
 use crate::client;
-use crate::cookies;
 use crate::devices::NotEntered;
 use crate::directory::Directory;
 use crate::errors::{Refusal, Trace};
@@ -80,12 +79,10 @@ pub(crate) async fn device_code(
         requests::note(|noted| noted.refused(&refusal, request.trace));
         return pages::refused(StatusCode::BAD_REQUEST, &refusal, request.trace, now);
     }
-    let session = cookies::session(&headers)
-        .and_then(|cookie| authority.stores().session(&cookie, now).cloned());
     let flow = Flow {
         request,
         to: To::Device(code),
-        authentication: session,
+        authentication: None,
         failures: 0,
         waiting: Waiting::SignIn,
         consented: false,
@@ -148,18 +145,12 @@ pub(super) fn granted(
     )
 }
 
-/// The device hears of a refusal when it asks, and the person here.
-pub(super) fn refused(
-    authority: &Authority,
-    flow: &Flow,
-    code: &str,
-    refusal: &Refusal,
-) -> Response {
-    let (now, trace) = (authority.now(), flow.request.trace);
-    tracing::info!(error = refusal.error, code = refusal.code, trace_id = %trace.trace_id, "device refused");
+/// The device goes on waiting: for another account, for another policy, or for the end of its codes.
+pub(super) fn refused(authority: &Authority, flow: &Flow, refusal: &Refusal) -> Response {
+    let trace = flow.request.trace;
+    tracing::info!(error = refusal.error, code = refusal.code, trace_id = %trace.trace_id, "sign-in for a device refused");
     requests::note(|request| request.refused(refusal, trace));
-    authority.stores().decide(code, None, now);
-    pages::refused(StatusCode::OK, refusal, trace, now)
+    pages::refused(StatusCode::OK, refusal, trace, authority.now())
 }
 
 /// Nobody waits any more for what this sign-in was begun for.

@@ -212,6 +212,9 @@ pub(super) fn receive(
             65_004,
             "The user cancelled the sign-in or declined to consent to access the app.",
         );
+        if let To::Device(code) = &flow.to {
+            authority.stores().decide(code, None, now);
+        }
         return Err(refuse(authority, &flow, &refusal, &Method::POST).into());
     }
     Ok(Answer {

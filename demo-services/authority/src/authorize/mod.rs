@@ -346,7 +346,7 @@ fn refuse(authority: &Authority, flow: &Flow, refusal: &Refusal, method: &Method
             let (trace, now) = (flow.request.trace, authority.now());
             redirect.reply.refuse(refusal, trace, now, method)
         }
-        To::Device(code) => device::refused(authority, flow, code, refusal),
+        To::Device(_) => device::refused(authority, flow, refusal),
     }
 }
 

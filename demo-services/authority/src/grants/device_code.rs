@@ -49,7 +49,8 @@ fn codes(
     let request = AuthorizeRequest {
         client: client.clone(),
         requested: Requested::parse(directory, form.get("scope"))?,
-        prompt: Prompt::WhenNeeded,
+        // Who is signed in at this browser need not be who the device is to act as.
+        prompt: Prompt::SelectAccount,
         login_hint: None,
         max_age: None,
         demands: Demands::parse(form.get("claims")).map_err(|_| {
@@ -109,7 +110,7 @@ pub(super) fn redeem(request: &TokenRequest<'_>) -> Result<Value, Refusal> {
             return Err(Refusal::new(
                 "authorization_declined",
                 65_004,
-                "The user declined to sign in to the application, or could not.",
+                "The user declined to sign in to the application.",
             ));
         }
         Poll::Expired => {

@@ -164,19 +164,27 @@ async fn what_only_an_administrator_may_grant_no_other_user_grants() {
     let page = authority.begin(&mut browser, &codes).await;
     let page = authority.sign_in(&mut browser, &page, "alice").await;
     assert!(page.text.contains("AADSTS65001"), "{}", page.text);
+    // The code is still good for somebody who may.
     assert_eq!(
         error(&authority.poll(&codes).await),
-        is("authorization_declined", 65_004)
+        is("authorization_pending", 70_016)
     );
+    let page = authority.begin(&mut browser, &codes).await;
+    let page = authority.sign_in(&mut browser, &page, "admin").await;
+    let page = authority.say(&mut browser, &page, "continue").await;
+    authority.accept(&mut browser, &page).await;
+    assert_eq!(authority.poll(&codes).await.status, 200);
 }
 
 #[tokio::test]
-async fn a_session_that_was_there_is_asked_all_the_same() {
+async fn a_session_that_was_there_is_not_taken_for_granted() {
     let authority = plain().await;
     let mut browser = Browser::default();
     authority.code(&mut browser).await;
     let codes = authority.codes("User.Read").await;
     let page = authority.begin(&mut browser, &codes).await;
+    assert!(page.is_sign_in(), "{}", page.text);
+    let page = authority.sign_in(&mut browser, &page, "alice").await;
     assert!(page.text.contains(CONFIRM), "{}", page.text);
     assert_eq!(
         error(&authority.poll(&codes).await),
