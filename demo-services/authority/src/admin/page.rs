@@ -201,6 +201,12 @@ fn fault((endpoint, left, fault): &(Endpoint, u32, Fault)) -> FaultRow {
     if fault.delay_ms > 0 {
         words = format!("{words}, {} ms late", fault.delay_ms);
     }
+    if fault.after {
+        words.push_str(", after the request was carried out");
+    }
+    if fault.skip > 0 {
+        words = format!("{words}, {} more go through before", fault.skip);
+    }
     FaultRow {
         endpoint: name(*endpoint),
         words,
@@ -263,8 +269,16 @@ fn request(request: RecentRequest) -> RequestRow {
     }
 }
 
+/// As commands name it.
 fn name(endpoint: Endpoint) -> String {
-    format!("{endpoint:?}").to_ascii_lowercase()
+    let mut name = String::new();
+    for letter in format!("{endpoint:?}").chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_lowercase());
+    }
+    name
 }
 
 fn span(seconds: u64) -> String {

@@ -249,9 +249,9 @@ mod tests {
         let directory = Directory::demo();
         assert!(directory.validate().is_ok());
         for app in &directory.apps {
-            // A public client could not keep one.
-            let expected = app.redirect_uris.spa.is_empty().then_some(64);
-            assert_eq!(app.secret().map(str::len), expected, "{}", app.name);
+            let public = app.public_client || !app.redirect_uris.spa.is_empty();
+            let secret = app.secret().map(str::len);
+            assert_eq!(secret, (!public).then_some(64), "{}", app.name);
         }
         assert_ne!(
             directory.app("middle-tier").unwrap().secret(),

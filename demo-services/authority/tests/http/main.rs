@@ -18,11 +18,15 @@ mod consent;
 #[cfg(test)]
 mod control;
 #[cfg(test)]
+mod device;
+#[cfg(test)]
 mod discovery;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod graph;
+#[cfg(test)]
+mod graph_faults;
 #[cfg(test)]
 mod graph_guard;
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub(super) fn route(call: &Call<'_>, method: &Method, path: &[&str]) -> Answered
                 .apps
                 .iter()
                 .map(|app| object(call.directory, &apps, app));
-            let filterable = ["id", "appId", "displayName", "identifierUris"];
+            let filterable = ["id", "appId", "displayName", "identifierUris", "tags"];
             call.many("applications", "application", objects, &filterable)
         }
         (&Method::POST, []) => create(call),
