@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
 
@@ -95,7 +95,6 @@ pub(crate) struct Files {
 
 pub(crate) struct Tenant {
     pub(crate) running: Running,
-    pub(crate) directory: Directory,
     pub(crate) graph: Url,
     door: Arc<Mutex<Door>>,
     pub(crate) waits: Arc<Waits>,
@@ -172,9 +171,8 @@ impl LocalFiles for Files {
         let der = match fs::read(&path) {
             Ok(der) => der,
             Err(_) => {
-                let der = certificate();
-                fs::write(&path, &der).map_err(LocalError::new)?;
-                der
+                fs::write(&path, &*CERTIFICATE).map_err(LocalError::new)?;
+                CERTIFICATE.clone()
             }
         };
         let certificate = Certificate {
@@ -208,13 +206,14 @@ impl LocalFiles for Files {
     }
 }
 
-fn certificate() -> Vec<u8> {
+/// Making one takes seconds.
+static CERTIFICATE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
     let key: Pkcs8V1Der<'_> = key.as_der().unwrap();
     let signer = rcgen::KeyPair::try_from(key.as_ref()).unwrap();
     let certificate = rcgen::CertificateParams::default().self_signed(&signer);
     certificate.unwrap().der().to_vec()
-}
+});
 
 impl Tenant {
     /// Without policies, so that the authentication context is free.
@@ -226,9 +225,7 @@ impl Tenant {
         let mut directory = Directory::demo();
         change(&mut directory);
         let options = Options::default();
-        let running = LocalAuthority::start(directory.clone(), options)
-            .await
-            .unwrap();
+        let running = LocalAuthority::start(directory, options).await.unwrap();
         let door = Arc::new(Mutex::new(Door::default()));
         let keeper = Doorkeeper {
             to: running.url().to_string(),
@@ -241,7 +238,6 @@ impl Tenant {
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self {
             running,
-            directory,
             graph: graph.parse().unwrap(),
             door,
             waits: Arc::default(),

@@ -2,5 +2,10 @@
 
 #![cfg(test)]
 
+mod answers;
 mod harness;
+mod interrupted;
+mod refused;
+mod sent;
 mod story;
+mod undone;
