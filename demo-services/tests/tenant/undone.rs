@@ -4,6 +4,7 @@ use std::error::Error as _;
 
 use axum::http::Method;
 use demo_services::tenant::{
+    plan::Request,
     record::{Kind, StateFile},
     unregister::{Removal, UnregisterError},
 };
@@ -147,4 +148,39 @@ async fn the_token_goes_to_no_other_graph() {
         .await;
     assert!(matches!(removal, Err(UnregisterError::AnotherGraph { .. })));
     assert_eq!(tenant.writes(), []);
+}
+
+#[tokio::test]
+async fn a_context_that_others_use_by_now_stays_published() {
+    let tenant = Tenant::start().await;
+    tenant.register().await.unwrap();
+    let graph = tenant.admin();
+    let body = json!({
+        "displayName": "Theirs",
+        "state": "enabled",
+        "conditions": {
+            "applications": { "includeAuthenticationContextClassReferences": ["c1"] },
+            "users": { "includeUsers": ["a11ce000-0000-4000-8000-000000000001"] },
+        },
+        "grantControls": { "operator": "OR", "builtInControls": ["mfa"] },
+    });
+    let request = Request {
+        method: Method::POST,
+        path: "identity/conditionalAccess/policies".to_owned(),
+        body,
+    };
+    let theirs = graph.write(&request).await.unwrap();
+    let error = tenant.unregister().await.unwrap_err();
+    let why = error.source().unwrap().to_string();
+    assert!(why.contains("used by the policy \"Theirs\""), "{why}");
+    assert_eq!(tenant.waited(), [2, 4, 8]);
+    assert_eq!(tenant.record().objects.len(), 1);
+    let path = "identity/conditionalAccess/authenticationContextClassReferences/c1";
+    let context = graph.get(path, "").await.unwrap().unwrap();
+    assert_eq!(context["isAvailable"], true);
+    let theirs = theirs["id"].as_str().unwrap();
+    let theirs = format!("identity/conditionalAccess/policies/{theirs}");
+    graph.delete(&theirs).await.unwrap();
+    tenant.unregister().await.unwrap();
+    assert_eq!(graph.get(path, "").await.unwrap(), None);
 }
