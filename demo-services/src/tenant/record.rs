@@ -590,7 +590,8 @@ mod tests {
     #[test]
     fn what_is_no_record_is_refused_and_left_as_it_is() {
         let folder = Folder::new();
-        let good = serde_json::to_value(record()).unwrap();
+        let whole = record();
+        let good = serde_json::to_value(&whole).unwrap();
         let changed = |change: &dyn Fn(&mut serde_json::Value)| {
             let mut value = good.clone();
             change(&mut value);
@@ -627,7 +628,7 @@ mod tests {
             assert_eq!(fs::read_to_string(folder.file()).unwrap(), text);
         }
         fs::write(folder.file(), good.to_string()).unwrap();
-        assert_eq!(Record::read(&folder.file()).unwrap(), record());
+        assert_eq!(Record::read(&folder.file()).unwrap(), whole);
     }
 
     #[test]
