@@ -143,6 +143,16 @@ pub enum GraphError {
         /// What Graph says.
         said: String,
     },
+    /// It cannot be removed, because something of others depends on it.
+    #[error(
+        "{what} is used by the policy {by:?}, which is not of this run: take it out of that policy first"
+    )]
+    InUse {
+        /// What.
+        what: String,
+        /// Name of the policy.
+        by: String,
+    },
     /// An answer that is not Graph's.
     #[error("the answer to {doing} is not one of Microsoft Graph: {why}")]
     Unusable {

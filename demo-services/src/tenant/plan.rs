@@ -484,12 +484,6 @@ impl Plan {
             .map(|left| format!("not: {} ({})", left.what, left.why));
         steps.chain(left_out).collect()
     }
-
-    /// Permissions of Graph that the steps take, delegated or application ones alike.
-    #[must_use]
-    pub fn permissions(&self) -> Vec<&'static str> {
-        PERMISSIONS.to_vec()
-    }
 }
 
 /// Permissions of Graph that registering takes, delegated or application ones alike; unregistering takes no other.

@@ -471,3 +471,182 @@ fn read(path: &Path) -> Result<Option<Record>, RecordError> {
         None => Ok(Some(record)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder of its own, which is removed at the end.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new() -> Self {
+            let folder = std::env::temp_dir().join(format!("record-{}", Uuid::new_v4()));
+            fs::create_dir(&folder).unwrap();
+            Self(folder)
+        }
+
+        fn file(&self) -> PathBuf {
+            self.0.join("state.json")
+        }
+
+        fn names(&self) -> Vec<String> {
+            let entries = fs::read_dir(&self.0).unwrap();
+            entries
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect()
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn record() -> Record {
+        let url = |text: &str| Url::parse(text).unwrap();
+        let mut record = Record::new(
+            "t".to_owned(),
+            "global".to_owned(),
+            url("https://login.microsoftonline.com"),
+            url("https://graph.microsoft.com"),
+            "demo".to_owned(),
+        );
+        record.add(object("daemon", "1"));
+        record.add_files([WrittenFile {
+            path: "a.toml".into(),
+            replaced: Some("b".into()),
+        }]);
+        record
+    }
+
+    fn object(key: &str, id: &str) -> Object {
+        Object {
+            key: key.to_owned(),
+            kind: Kind::Application,
+            id: id.to_owned(),
+            app_id: Some("2".to_owned()),
+            parent: None,
+            name: "demo-daemon".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_is_saved_is_read_and_only_its_owner_can_read_it() {
+        let folder = Folder::new();
+        let (file, none) = StateFile::open(&folder.file()).unwrap();
+        assert_eq!(none, None);
+        file.save(&record()).unwrap();
+        let mut more = record();
+        more.finished = true;
+        file.save(&more).unwrap();
+        assert_eq!(Record::read(&folder.file()).unwrap(), more);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = fs::metadata(folder.file()).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        drop(file);
+        assert_eq!(
+            folder.names(),
+            ["state.json"],
+            "no temporary file and no lock"
+        );
+        let (file, _) = StateFile::open(&folder.file()).unwrap();
+        file.remove().unwrap();
+        assert_eq!(folder.names(), Vec::<String>::new());
+        assert!(matches!(
+            Record::read(&folder.file()),
+            Err(RecordError::Missing(_))
+        ));
+    }
+
+    #[test]
+    fn one_process_at_a_time() {
+        let folder = Folder::new();
+        let held = StateFile::open(&folder.file()).unwrap();
+        assert!(matches!(
+            StateFile::open(&folder.file()),
+            Err(RecordError::Locked(_))
+        ));
+        drop(held);
+        StateFile::open(&folder.file()).unwrap();
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_record() {
+        let folder = Folder::new();
+        let (file, _) = StateFile::open(&folder.file()).unwrap();
+        // A folder cannot be replaced by a file.
+        fs::create_dir(folder.file()).unwrap();
+        let error = file.save(&record()).unwrap_err();
+        assert!(matches!(error, RecordError::Io { .. }), "{error}");
+        drop(file);
+        assert_eq!(folder.names(), ["state.json"], "the temporary file is gone");
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused_and_left_as_it_is() {
+        let folder = Folder::new();
+        let whole = record();
+        let good = serde_json::to_value(&whole).unwrap();
+        let changed = |change: &dyn Fn(&mut serde_json::Value)| {
+            let mut value = good.clone();
+            change(&mut value);
+            value.to_string()
+        };
+        let twice = |value: &mut serde_json::Value| {
+            let object = value["objects"][0].clone();
+            value["objects"].as_array_mut().unwrap().push(object);
+        };
+        for text in [
+            String::new(),
+            "secret-hunter2".to_owned(),
+            "[]".to_owned(),
+            changed(&|value| value["version"] = 2.into()),
+            changed(&|value| value["version"] = "1".into()),
+            changed(&|value| value["hunter2"] = 1.into()),
+            changed(&|value| value["run"] = "hunter2".into()),
+            changed(&|value| value["objects"][0]["id"] = "../hunter2".into()),
+            changed(&|value| value["objects"][0]["app_id"] = "".into()),
+            changed(&|value| value["objects"][0]["kind"] = "hunter2".into()),
+            changed(&twice),
+            " ".repeat(1024 * 1024 + 1),
+        ] {
+            fs::write(folder.file(), &text).unwrap();
+            let error = StateFile::open(&folder.file()).unwrap_err();
+            assert!(
+                matches!(
+                    error,
+                    RecordError::Damaged { .. } | RecordError::Version { .. }
+                ),
+                "{error}"
+            );
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+            assert_eq!(fs::read_to_string(folder.file()).unwrap(), text);
+        }
+        fs::write(folder.file(), good.to_string()).unwrap();
+        assert_eq!(Record::read(&folder.file()).unwrap(), whole);
+    }
+
+    #[test]
+    fn an_object_stands_once_and_a_file_stays_as_it_came() {
+        let mut record = record();
+        record.add(object("daemon", "9"));
+        assert_eq!(record.objects, [object("daemon", "9")]);
+        record.add_files([
+            WrittenFile {
+                path: "a.toml".into(),
+                replaced: None,
+            },
+            WrittenFile {
+                path: "c.toml".into(),
+                replaced: None,
+            },
+        ]);
+        assert_eq!(record.files.len(), 2);
+        assert_eq!(record.files[0].replaced, Some("b".into()));
+    }
+}

@@ -710,11 +710,20 @@ impl Run<'_> {
             return Ok(Outcome::Kept);
         }
         let request = step.request(&self.record, &self.ids).map_err(whole)?;
-        match self.graph.write(&request).await {
-            Ok(_) => {}
-            // It was carried out before its answer was lost.
-            Err(GraphError::Refused { said, .. }) if said.contains("already exist") => {}
-            Err(error) => return Err(error.into()),
+        let mut attempt = 1;
+        loop {
+            match self.graph.write(&request).await {
+                Ok(_) => break,
+                // It was carried out before its answer was lost.
+                Err(GraphError::Refused { said, .. }) if said.contains("already exist") => break,
+                Err(error) if error.may_be_done() && attempt < CREATIONS => {
+                    self.graph
+                        .wait(backoff(attempt), format!("no answer ({step})"))
+                        .await;
+                    attempt += 1;
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         self.wrote();
         Ok(Outcome::Made)

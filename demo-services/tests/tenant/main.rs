@@ -1,0 +1,11 @@
+//! Registering in a tenant and undoing it, against the local authority's Graph-like API.
+
+#![cfg(test)]
+
+mod answers;
+mod harness;
+mod interrupted;
+mod refused;
+mod sent;
+mod story;
+mod undone;
