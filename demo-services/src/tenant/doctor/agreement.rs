@@ -39,7 +39,8 @@ fn authorities(configurations: &Configurations) -> Vec<Finding> {
         }
     }
     if findings.is_empty() && !others.is_empty() {
-        findings.push(Check::SameAuthority.ok(None, "all services name the same authority and tenant"));
+        findings
+            .push(Check::SameAuthority.ok(None, "all services name the same authority and tenant"));
     }
     findings
 }
@@ -51,12 +52,23 @@ fn scopes(configurations: &Configurations) -> Vec<Finding> {
     if let (Some(spa), Some(middle)) = (&configurations.spa, api(Service::MiddleTier)) {
         findings.push(scope(Service::SpaBackend, "scope", &spa.scope, middle));
         if let Some(msal) = &spa.msal {
-            findings.push(scope(Service::SpaBackend, "msal.scope", &msal.scope, middle));
+            findings.push(scope(
+                Service::SpaBackend,
+                "msal.scope",
+                &msal.scope,
+                middle,
+            ));
         }
     }
-    if let (Some(config), Some(downstream)) = (&configurations.middle, api(Service::DownstreamApi)) {
+    if let (Some(config), Some(downstream)) = (&configurations.middle, api(Service::DownstreamApi))
+    {
         let asked = &config.downstream_scope;
-        findings.push(scope(Service::MiddleTier, "downstream_scope", asked, downstream));
+        findings.push(scope(
+            Service::MiddleTier,
+            "downstream_scope",
+            asked,
+            downstream,
+        ));
     }
     findings
 }
@@ -66,13 +78,22 @@ fn scope(service: Service, key: &str, asked: &str, api: &Api<'_>) -> Finding {
     let name = asked.rsplit_once('/').map_or("", |(_, name)| name);
     let mend = format!("set `{key}` to \"{}/{}\"", api.app_id_uri, api.scope);
     if !api.is_named_by(resource) {
-        let says = format!("`{key}` is a scope of another application than the {}", api.service);
+        let says = format!(
+            "`{key}` is a scope of another application than the {}",
+            api.service
+        );
         Check::Scopes.error(service, says, mend)
     } else if name != api.scope && name != ".default" {
-        let says = format!("`{key}` is not the scope that the {} demands (`required_scope`)", api.service);
+        let says = format!(
+            "`{key}` is not the scope that the {} demands (`required_scope`)",
+            api.service
+        );
         Check::Scopes.error(service, says, mend)
     } else {
-        Check::Scopes.ok(service, format!("`{key}` is what the {} demands", api.service))
+        Check::Scopes.ok(
+            service,
+            format!("`{key}` is what the {} demands", api.service),
+        )
     }
 }
 
@@ -81,13 +102,30 @@ fn addresses(configurations: &Configurations) -> Vec<Finding> {
     let place = |service| places.iter().find(move |place| place.service == service);
     let mut findings = Vec::new();
     if let (Some(spa), Some(middle)) = (&configurations.spa, place(Service::MiddleTier)) {
-        findings.push(address(Service::SpaBackend, "middle_tier", &spa.middle_tier, middle));
+        findings.push(address(
+            Service::SpaBackend,
+            "middle_tier",
+            &spa.middle_tier,
+            middle,
+        ));
     }
-    if let (Some(config), Some(downstream)) = (&configurations.middle, place(Service::DownstreamApi)) {
-        findings.push(address(Service::MiddleTier, "downstream", &config.downstream, downstream));
+    if let (Some(config), Some(downstream)) =
+        (&configurations.middle, place(Service::DownstreamApi))
+    {
+        findings.push(address(
+            Service::MiddleTier,
+            "downstream",
+            &config.downstream,
+            downstream,
+        ));
     }
     if let Some((spa, place)) = configurations.spa.as_ref().zip(place(Service::SpaBackend)) {
-        findings.push(address(Service::SpaBackend, "base_url", &spa.base_url, place));
+        findings.push(address(
+            Service::SpaBackend,
+            "base_url",
+            &spa.base_url,
+            place,
+        ));
     }
     findings
 }
@@ -95,24 +133,40 @@ fn addresses(configurations: &Configurations) -> Vec<Finding> {
 /// Only what is on this machine can be compared: elsewhere a proxy may stand in between.
 fn address(service: Service, key: &str, called: &Url, place: &Place<'_>) -> Finding {
     let other = place.service;
-    if place.public_url.is_some_and(|url| url.origin() == called.origin()) {
+    if place
+        .public_url
+        .is_some_and(|url| url.origin() == called.origin())
+    {
         return Check::Addresses.ok(service, format!("`{key}` is where the {other} is known"));
     }
-    let port = place.network.listen.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    let port = place
+        .network
+        .listen
+        .rsplit_once(':')
+        .and_then(|(_, port)| port.parse::<u16>().ok());
     let proxied = !place.network.trusted_proxies.is_empty();
     match port {
         Some(port) if port != 0 && is_loopback(called) && !proxied => {
-            let scheme = if place.network.tls.is_some() { "https" } else { "http" };
+            let scheme = if place.network.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            };
             if called.port_or_known_default() != Some(port) {
                 Check::Addresses.error(
                     service,
-                    format!("`{key}` is another port than the one on which the {other} listens ({port})"),
+                    format!(
+                        "`{key}` is another port than the one on which the {other} listens ({port})"
+                    ),
                     format!("make `{key}` and the {other}'s `listen` agree"),
                 )
             } else if called.scheme() != scheme {
                 Check::Addresses.error(
                     service,
-                    format!("`{key}` is {}, and the {other} speaks {scheme} there", called.scheme()),
+                    format!(
+                        "`{key}` is {}, and the {other} speaks {scheme} there",
+                        called.scheme()
+                    ),
                     format!("write {scheme}:// in `{key}`, or change `[tls]` of the {other}"),
                 )
             } else {

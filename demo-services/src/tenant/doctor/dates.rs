@@ -26,12 +26,15 @@ fn seconds(year: &str, month: &str, day: &str, time: &str) -> Option<i64> {
     let (hour, minute, second) = (time.next()??, time.next()??, time.next()??);
     let (year, month, day): (i64, i64, i64) =
         (year.parse().ok()?, month.parse().ok()?, day.parse().ok()?);
-    let real = (1970..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
+    let real =
+        (1970..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
     // Days from 1970, by Howard Hinnant's `days_from_civil`.
     let year = if month <= 2 { year - 1 } else { year };
     let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
+    let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100
+        + day_of_year
+        - 719_468;
     real.then_some(days * 86_400 + hour * 3600 + minute * 60 + second)
 }
 
@@ -55,10 +58,22 @@ mod tests {
         assert_eq!(rfc3339("1994-11-06T08:49:37Z"), Some(784_111_777));
         assert_eq!(rfc3339("1994-11-06T08:49:37.1234567Z"), Some(784_111_777));
         assert_eq!(rfc3339("2000-02-29T00:00:00Z"), Some(951_782_400));
-        for wrong in ["", "Z", "1994-11-06", "1994-11-06T08:49Z", "1994-13-06T08:49:37Z", "x-y-zT1:2:3Z"] {
+        for wrong in [
+            "",
+            "Z",
+            "1994-11-06",
+            "1994-11-06T08:49Z",
+            "1994-13-06T08:49:37Z",
+            "x-y-zT1:2:3Z",
+        ] {
             assert_eq!(rfc3339(wrong), None, "{wrong}");
         }
-        for wrong in ["", "GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun, 06 Foo 1994 08:49:37 GMT"] {
+        for wrong in [
+            "",
+            "GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun, 06 Foo 1994 08:49:37 GMT",
+        ] {
             assert_eq!(http(wrong), None, "{wrong}");
         }
     }

@@ -64,7 +64,10 @@ fn metadata(service: Service, authority: &AuthorityConfig, answer: &Answer) -> F
     let error = |says: String, mend: String| Check::Discovery.error(service, says, mend);
     if let Some(number) = codes::find(&answer.text()) {
         let (meaning, mend) = codes::explain(number);
-        return error(format!("the authority gives no metadata for this tenant: {meaning}"), mend);
+        return error(
+            format!("the authority gives no metadata for this tenant: {meaning}"),
+            mend,
+        );
     }
     let document = answer.json().filter(|_| answer.status.is_success());
     let text = |name: &str| {
@@ -86,13 +89,24 @@ fn metadata(service: Service, authority: &AuthorityConfig, answer: &Answer) -> F
     }
     // Entra answers for tenants of other clouds as well, with that cloud's addresses.
     let endpoint: Option<Url> = text("token_endpoint").parse().ok();
-    let other_host = endpoint.as_ref().filter(|url| url.host_str() != authority.instance.host_str());
+    let other_host = endpoint
+        .as_ref()
+        .filter(|url| url.host_str() != authority.instance.host_str());
     let expected = format!("{}/v2.0", base(authority));
     if issuer == expected && other_host.is_none() {
-        return Check::Discovery.ok(service, format!("the authority of {} answers as it should", authority.instance));
+        return Check::Discovery.ok(
+            service,
+            format!(
+                "the authority of {} answers as it should",
+                authority.instance
+            ),
+        );
     }
     let tenant = Url::parse(issuer).ok();
-    let tenant = tenant.as_ref().and_then(|url| url.path_segments()?.next()).unwrap_or_default();
+    let tenant = tenant
+        .as_ref()
+        .and_then(|url| url.path_segments()?.next())
+        .unwrap_or_default();
     if issuer.contains('{') {
         return error(
             "`authority.tenant` is none: common and organizations stand for every tenant".into(),
@@ -105,7 +119,10 @@ fn metadata(service: Service, authority: &AuthorityConfig, answer: &Answer) -> F
             format!("set `authority.tenant` to {tenant}"),
         );
     }
-    let ciam = authority.instance.host_str().is_some_and(|host| host.ends_with(".ciamlogin.com"));
+    let ciam = authority
+        .instance
+        .host_str()
+        .is_some_and(|host| host.ends_with(".ciamlogin.com"));
     if ciam && tenant.eq_ignore_ascii_case(&authority.tenant) {
         return error(
             "tokens of this External ID tenant have an issuer with the tenant's id as the host's name".into(),
@@ -130,11 +147,21 @@ fn clock(answer: &Answer, options: &Options) -> Option<Finding> {
     let here = i64::try_from(options.clock.now()).ok()?;
     let apart = here.abs_diff(there);
     let way = if here > there { "ahead of" } else { "behind" };
-    let says = || format!("this machine's clock is {} {way} the authority's", how_long(apart));
-    let mend = "set the clock by NTP (timedatectl set-ntp true, or the host of the virtual machine)";
+    let says = || {
+        format!(
+            "this machine's clock is {} {way} the authority's",
+            how_long(apart)
+        )
+    };
+    let mend =
+        "set the clock by NTP (timedatectl set-ntp true, or the host of the virtual machine)";
     Some(match apart {
         0..=WARN_AFTER => Check::Clock.ok(None, "this machine's clock agrees with the authority's"),
         61..=FAIL_AFTER => Check::Clock.warning(None, says(), mend),
-        _ => Check::Clock.error(None, format!("{}: new tokens count as expired or not yet valid", says()), mend),
+        _ => Check::Clock.error(
+            None,
+            format!("{}: new tokens count as expired or not yet valid", says()),
+            mend,
+        ),
     })
 }

@@ -29,7 +29,8 @@ impl Claims {
     /// `None` if it is no JWT (compact JWS).
     pub(super) fn of(token: &str) -> Option<Self> {
         let mut parts = token.split('.');
-        let (header, claims, _, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else {
+        let (header, claims, _, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next())
+        else {
             return None;
         };
         let object = |part: &str| {
@@ -63,7 +64,9 @@ impl Claims {
     }
 
     pub(super) fn is_for(&self, api: &Api<'_>) -> bool {
-        self.audiences().into_iter().any(|audience| api.is_named_by(audience))
+        self.audiences()
+            .into_iter()
+            .any(|audience| api.is_named_by(audience))
     }
 
     pub(super) fn is_for_graph(&self) -> bool {
@@ -111,7 +114,9 @@ pub(super) fn details(
     findings.extend(time(claims, error, now));
     let covered = match error {
         VerifyError::Audience => !claims.is_for(api),
-        VerifyError::Issuer | VerifyError::Expired | VerifyError::NotYetValid => !findings.is_empty(),
+        VerifyError::Issuer | VerifyError::Expired | VerifyError::NotYetValid => {
+            !findings.is_empty()
+        }
         _ => false,
     };
     if !covered {
@@ -179,7 +184,9 @@ fn by_reason(claims: &Claims, error: VerifyError, api: &Api<'_>) -> Finding {
 }
 
 fn audience(claims: &Claims, api: &Api<'_>, known: &[Api<'_>]) -> Finding {
-    let other = known.iter().find(|other| other.service != api.service && claims.is_for(other));
+    let other = known
+        .iter()
+        .find(|other| other.service != api.service && claims.is_for(other));
     let whose = if claims.is_for_graph() {
         "Microsoft Graph: it can be read by Graph alone".to_owned()
     } else if let Some(other) = other {
@@ -201,7 +208,9 @@ fn issuer(claims: &Claims, api: &Api<'_>) -> Option<Finding> {
     let issuer = claims.text("iss").unwrap_or_default();
     let expected = format!("{}/v2.0", base(api.authority));
     let tenant = &api.authority.tenant;
-    let of_tenant = claims.text("tid").is_some_and(|tid| tid.eq_ignore_ascii_case(tenant));
+    let of_tenant = claims
+        .text("tid")
+        .is_some_and(|tid| tid.eq_ignore_ascii_case(tenant));
     if claims.text("ver") == Some("1.0") && of_tenant && issuer != expected {
         return Some(Check::TokenVersionClaim.error(
             service,
@@ -214,21 +223,30 @@ fn issuer(claims: &Claims, api: &Api<'_>) -> Option<Finding> {
     }
     let personal = "9188040d-6c67-4c5b-b112-36a304b66dad";
     let (says, mend) = if claims.text("tid") == Some(personal) {
-        ("it is of a personal Microsoft account", "sign in with an account of the configured tenant")
+        (
+            "it is of a personal Microsoft account",
+            "sign in with an account of the configured tenant",
+        )
     } else if of_tenant {
         (
             "its issuer is not the configured authority, though the tenant is the same: another cloud or host",
             "check `authority.instance`",
         )
     } else {
-        ("it is of another tenant than `authority.tenant`", "sign in with an account of the configured tenant, or correct `authority.tenant`")
+        (
+            "it is of another tenant than `authority.tenant`",
+            "sign in with an account of the configured tenant, or correct `authority.tenant`",
+        )
     };
     Some(Check::TokenIssuer.error(service, says, mend))
 }
 
 fn time(claims: &Claims, error: VerifyError, now: u64) -> Option<Finding> {
     let expired = claims.date("exp").filter(|date| *date <= now);
-    let begins = [claims.date("nbf"), claims.date("iat")].into_iter().flatten().max();
+    let begins = [claims.date("nbf"), claims.date("iat")]
+        .into_iter()
+        .flatten()
+        .max();
     let begins = begins.filter(|date| *date > now);
     // Within the library's leeway a time is not the reason.
     match (error, expired, begins) {

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use toml::Table;
+use url::Url;
 
 use super::finding::{Check, Finding, Service};
 use crate::config::{
@@ -49,7 +50,8 @@ impl Configurations {
                     if path.exists() {
                         findings.extend(read.take(service, &path, environment));
                     } else {
-                        let says = format!("{} is not there: its checks are left out", path.display());
+                        let says =
+                            format!("{} is not there: its checks are left out", path.display());
                         findings.push(Check::File.skipped(service, says));
                     }
                 }
@@ -67,7 +69,10 @@ impl Configurations {
                     match service_of(path) {
                         Ok(service) if seen.contains(&service) => findings.push(Check::File.error(
                             service,
-                            format!("{} is a second configuration of this service", path.display()),
+                            format!(
+                                "{} is a second configuration of this service",
+                                path.display()
+                            ),
                             "name one file for each service",
                         )),
                         Ok(service) => {
@@ -82,25 +87,52 @@ impl Configurations {
         (read, findings)
     }
 
+    /// The authority's base URL, of the first service that names one.
+    #[must_use]
+    pub fn instance(&self) -> Option<&Url> {
+        self.authorities()
+            .first()
+            .map(|(_, authority, _)| &authority.instance)
+    }
+
     fn is_empty(&self) -> bool {
         self.spa.is_none() && self.middle.is_none() && self.downstream.is_none()
     }
 
     /// Reads one file, and asks the service whether it can be used. What cannot be used is still checked further.
-    fn take(&mut self, service: Service, path: &Path, environment: Environment<'_>) -> Vec<Finding> {
+    fn take(
+        &mut self,
+        service: Service,
+        path: &Path,
+        environment: Environment<'_>,
+    ) -> Vec<Finding> {
         let usable = match service {
-            Service::SpaBackend => read_into(&mut self.spa, path, environment)
-                .map(|config| spa_backend::router(config).map(drop).map_err(|error| words(&error))),
-            Service::MiddleTier => read_into(&mut self.middle, path, environment)
-                .map(|config| middle_tier::service(config).map(drop).map_err(|error| words(&error))),
-            Service::DownstreamApi => read_into(&mut self.downstream, path, environment)
-                .map(|config| downstream_api::service(config).map(drop).map_err(|error| words(&error))),
+            Service::SpaBackend => read_into(&mut self.spa, path, environment).map(|config| {
+                spa_backend::router(config)
+                    .map(drop)
+                    .map_err(|error| words(&error))
+            }),
+            Service::MiddleTier => read_into(&mut self.middle, path, environment).map(|config| {
+                middle_tier::service(config)
+                    .map(drop)
+                    .map_err(|error| words(&error))
+            }),
+            Service::DownstreamApi => {
+                read_into(&mut self.downstream, path, environment).map(|config| {
+                    downstream_api::service(config)
+                        .map(drop)
+                        .map_err(|error| words(&error))
+                })
+            }
         };
         match usable {
             Ok(Ok(())) => vec![Check::File.ok(service, format!("{} is complete", path.display()))],
             Ok(Err(why)) => vec![Check::Settings.error(
                 service,
-                format!("{} reads well, but the service does not take it: {why}", path.display()),
+                format!(
+                    "{} reads well, but the service does not take it: {why}",
+                    path.display()
+                ),
                 "mend the key that is named; demo-services/config has a file with every key",
             )],
             Err(error) => vec![Check::File.error(service, words(&error), way_on(&error))],
@@ -136,14 +168,18 @@ fn way_on(error: &ConfigError) -> &'static str {
         }
         ConfigError::Url { .. } => "write an https URL; http is for localhost, 127.0.0.1 and [::1]",
         ConfigError::Unreadable { .. } => "check the path and who may read the file",
-        ConfigError::Environment { .. } | ConfigError::Variables { .. } => "unset or correct the variable",
+        ConfigError::Environment { .. } | ConfigError::Variables { .. } => {
+            "unset or correct the variable"
+        }
         _ => "correct the key; demo-services/config has a file with every key",
     }
 }
 
 /// By its name, else by a key that only this service has.
 fn service_of(path: &Path) -> Result<Service, Box<Finding>> {
-    let name = path.file_stem().map(|name| name.to_string_lossy().into_owned());
+    let name = path
+        .file_stem()
+        .map(|name| name.to_string_lossy().into_owned());
     let named = Service::ALL.into_iter().find(|service| {
         let name = name.as_deref().unwrap_or_default();
         name.contains(service.as_str())
@@ -165,7 +201,10 @@ fn service_of(path: &Path) -> Result<Service, Box<Finding>> {
     known.map(|(_, service)| service).ok_or_else(|| {
         Box::new(Check::File.error(
             None,
-            format!("{} is a configuration of none of the services", path.display()),
+            format!(
+                "{} is a configuration of none of the services",
+                path.display()
+            ),
             "call it spa-backend.toml, middle-tier.toml or downstream-api.toml",
         ))
     })

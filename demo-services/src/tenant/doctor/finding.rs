@@ -170,11 +170,19 @@ impl Check {
         }
     }
 
-    pub(super) fn ok(self, service: impl Into<Option<Service>>, says: impl Into<String>) -> Finding {
+    pub(super) fn ok(
+        self,
+        service: impl Into<Option<Service>>,
+        says: impl Into<String>,
+    ) -> Finding {
         self.found(service, Severity::Ok, says, None)
     }
 
-    pub(super) fn skipped(self, service: impl Into<Option<Service>>, says: impl Into<String>) -> Finding {
+    pub(super) fn skipped(
+        self,
+        service: impl Into<Option<Service>>,
+        says: impl Into<String>,
+    ) -> Finding {
         self.found(service, Severity::Skipped, says, None)
     }
 
@@ -252,10 +260,19 @@ impl fmt::Display for Service {
 }
 
 impl Report {
+    /// Of these findings.
+    #[must_use]
+    pub fn new(findings: Vec<Finding>) -> Self {
+        Self { findings }
+    }
+
     /// How many findings are so bad.
     #[must_use]
     pub fn count(&self, severity: Severity) -> usize {
-        let same = self.findings.iter().filter(|finding| finding.severity == severity);
+        let same = self
+            .findings
+            .iter()
+            .filter(|finding| finding.severity == severity);
         same.count()
     }
 
@@ -268,7 +285,11 @@ impl Report {
             let name = finding.check.as_str();
             let service = finding.service.map(|service| format!(" ({service})"));
             let service = service.unwrap_or_default();
-            let _ = writeln!(text, "{mark:<4} {name}{service}: {}", one_line(&finding.says));
+            let _ = writeln!(
+                text,
+                "{mark:<4} {name}{service}: {}",
+                one_line(&finding.says)
+            );
             if let Some(mend) = &finding.mend {
                 let _ = writeln!(text, "       -> {}", one_line(mend));
             }
@@ -311,7 +332,11 @@ mod tests {
         Report {
             findings: vec![
                 Check::Clock.ok(None, "agrees"),
-                Check::Port.error(Service::MiddleTier, "taken\nFAIL forged\u{1b}[2J", "stop it"),
+                Check::Port.error(
+                    Service::MiddleTier,
+                    "taken\nFAIL forged\u{1b}[2J",
+                    "stop it",
+                ),
                 Check::Consent.skipped(Service::SpaBackend, "no Graph token"),
             ],
         }
@@ -342,7 +367,9 @@ mod tests {
         assert_eq!(value["findings"][1]["check"], "port");
         assert_eq!(value["findings"][1]["service"], "middle-tier");
         assert_eq!(value["findings"][1]["severity"], "error");
-        assert!(value["findings"][0]["service"].is_null() && value["findings"][0]["mend"].is_null());
+        assert!(
+            value["findings"][0]["service"].is_null() && value["findings"][0]["mend"].is_null()
+        );
         assert_eq!(value["findings"][2]["severity"], "skipped");
     }
 }

@@ -55,7 +55,11 @@ impl GraphAccess {
     /// # Errors
     ///
     /// Nothing is named and the authority is of no known cloud, or what is named would show the token to others.
-    pub fn new(token: SecretString, named: Option<Url>, instance: &Url) -> Result<Self, GraphAccessError> {
+    pub fn new(
+        token: SecretString,
+        named: Option<Url>,
+        instance: &Url,
+    ) -> Result<Self, GraphAccessError> {
         let base = match named {
             Some(url) => url,
             None => of_cloud(instance).ok_or(GraphAccessError::Unknown)?,
@@ -70,7 +74,9 @@ impl GraphAccess {
 
 impl fmt::Debug for GraphAccess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GraphAccess").field("base", &self.base.as_str()).finish_non_exhaustive()
+        f.debug_struct("GraphAccess")
+            .field("base", &self.base.as_str())
+            .finish_non_exhaustive()
     }
 }
 
@@ -81,7 +87,9 @@ fn of_cloud(instance: &Url) -> Option<Url> {
     let graph = match instance.host_str()? {
         "login.microsoftonline.com" => "https://graph.microsoft.com",
         "login.microsoftonline.us" => "https://graph.microsoft.us",
-        "login.partner.microsoftonline.cn" | "login.chinacloudapi.cn" => "https://microsoftgraph.chinacloudapi.cn",
+        "login.partner.microsoftonline.cn" | "login.chinacloudapi.cn" => {
+            "https://microsoftgraph.chinacloudapi.cn"
+        }
         host if host.ends_with(".ciamlogin.com") => "https://graph.microsoft.com",
         _ => return None,
     };
@@ -101,7 +109,9 @@ impl Told {
     fn reason(&self, permission: &str) -> Option<String> {
         match self {
             Self::Value(_) => None,
-            Self::Forbidden => Some(format!("the token of GRAPH_ACCESS_TOKEN lacks {permission}")),
+            Self::Forbidden => Some(format!(
+                "the token of GRAPH_ACCESS_TOKEN lacks {permission}"
+            )),
             Self::Other(words) => Some(words.clone()),
         }
     }
@@ -145,11 +155,20 @@ struct Reader<'a> {
 pub(super) async fn check(configurations: &Configurations, options: &Options) -> Vec<Finding> {
     let Some(access) = &options.graph else {
         let says = "GRAPH_ACCESS_TOKEN is not set: what only the tenant knows is not looked at (docs/entra.md says which token)";
-        let checks = [Check::Registration, Check::CredentialExpiry, Check::Consent, Check::MfaPolicy, Check::StepUpPolicy];
+        let checks = [
+            Check::Registration,
+            Check::CredentialExpiry,
+            Check::Consent,
+            Check::MfaPolicy,
+            Check::StepUpPolicy,
+        ];
         return checks.map(|check| check.skipped(None, says)).into();
     };
     let authorities = configurations.authorities();
-    let trust = authorities.first().map(|(_, _, trust)| (*trust).clone()).unwrap_or_default();
+    let trust = authorities
+        .first()
+        .map(|(_, _, trust)| (*trust).clone())
+        .unwrap_or_default();
     let Some(reader) = Reader::new(access, &trust, options.deadline) else {
         return vec![Check::Registration.skipped(None, "no client can be made to ask Graph")];
     };
@@ -178,7 +197,11 @@ impl<'a> Reader<'a> {
 
     async fn get_url(&self, url: Url) -> Told {
         let token = self.access.token.expose_secret();
-        let asked = self.probe.ask(|http| http.get(url).bearer_auth(token).header(ACCEPT, "application/json"));
+        let asked = self.probe.ask(|http| {
+            http.get(url)
+                .bearer_auth(token)
+                .header(ACCEPT, "application/json")
+        });
         match asked.await {
             Err(error) => Told::Other(format!("Microsoft Graph {}", error.words())),
             Ok(answer) => match (answer.status, answer.json()) {
@@ -202,10 +225,15 @@ impl<'a> Reader<'a> {
                 other => return Err(other),
             };
             entries.extend(array(&value, "value").iter().cloned());
-            let next = value.get("@odata.nextLink").and_then(Value::as_str).and_then(|url| Url::parse(url).ok());
+            let next = value
+                .get("@odata.nextLink")
+                .and_then(Value::as_str)
+                .and_then(|url| Url::parse(url).ok());
             match next {
                 // The token goes nowhere else.
-                Some(next) if next.origin() == self.access.base.origin() => told = self.get_url(next).await,
+                Some(next) if next.origin() == self.access.base.origin() => {
+                    told = self.get_url(next).await
+                }
                 _ => return Ok(entries),
             }
         }
@@ -215,7 +243,11 @@ impl<'a> Reader<'a> {
     /// The service principal that a scope's first part names: an identifier URI or a client id.
     async fn principal(&self, name: &str) -> Told {
         let name = name.replace('\'', "''");
-        self.get("servicePrincipals", Some(&format!("servicePrincipalNames/any(n:n eq '{name}')"))).await
+        self.get(
+            "servicePrincipals",
+            Some(&format!("servicePrincipalNames/any(n:n eq '{name}')")),
+        )
+        .await
     }
 }
 
@@ -257,13 +289,30 @@ fn edges(configurations: &Configurations) -> Vec<Edge<'_>> {
         scope,
     };
     if let Some(config) = &configurations.spa {
-        edges.push(edge(Service::SpaBackend, config.client_id.as_str(), config.scope.as_str()));
-        edges.extend(config.msal.iter().map(|msal| edge(Service::SpaBackend, &msal.client_id, &msal.scope)));
+        edges.push(edge(
+            Service::SpaBackend,
+            config.client_id.as_str(),
+            config.scope.as_str(),
+        ));
+        edges.extend(
+            config
+                .msal
+                .iter()
+                .map(|msal| edge(Service::SpaBackend, &msal.client_id, &msal.scope)),
+        );
     }
     if let Some(config) = &configurations.middle {
-        edges.push(edge(Service::MiddleTier, &config.client_id, &config.downstream_scope));
+        edges.push(edge(
+            Service::MiddleTier,
+            &config.client_id,
+            &config.downstream_scope,
+        ));
         for profile in &config.profile {
-            for scope in [&profile.read_scope, &profile.write_scope, &profile.gate_scope] {
+            for scope in [
+                &profile.read_scope,
+                &profile.write_scope,
+                &profile.gate_scope,
+            ] {
                 edges.push(edge(Service::MiddleTier, &config.client_id, scope));
             }
         }
@@ -271,12 +320,20 @@ fn edges(configurations: &Configurations) -> Vec<Edge<'_>> {
     edges
 }
 
-async fn registrations(configurations: &Configurations, reader: &Reader<'_>, options: &Options) -> Vec<Finding> {
+async fn registrations(
+    configurations: &Configurations,
+    reader: &Reader<'_>,
+    options: &Options,
+) -> Vec<Finding> {
     let wanted = wanted(configurations);
     let applications = join_all(wanted.iter().map(|wanted| async {
         // Nothing but a GUID gets into the query.
         match Uuid::try_parse(wanted.client_id) {
-            Ok(id) => reader.get("applications", Some(&format!("appId eq '{id}'"))).await,
+            Ok(id) => {
+                reader
+                    .get("applications", Some(&format!("appId eq '{id}'")))
+                    .await
+            }
             Err(_) => Told::Value(Value::Null),
         }
     }));
@@ -284,14 +341,19 @@ async fn registrations(configurations: &Configurations, reader: &Reader<'_>, opt
     let grants = join_all(edges.iter().map(|edge| async {
         let client = Uuid::try_parse(edge.client_id).unwrap_or_default();
         let path = format!("servicePrincipals(appId='{client}')/oauth2PermissionGrants");
-        join!(reader.get(&path, None), reader.principal(resource_of(edge.scope)))
+        join!(
+            reader.get(&path, None),
+            reader.principal(resource_of(edge.scope))
+        )
     }));
     let (applications, grants) = join!(applications, grants);
     let mut findings = Vec::new();
     let mut found = Vec::new();
     for (wanted, told) in wanted.iter().zip(&applications) {
         if let Some(reason) = told.reason("Application.Read.All") {
-            findings.push(Check::Registration.skipped(wanted.service, format!("not looked at: {reason}")));
+            findings.push(
+                Check::Registration.skipped(wanted.service, format!("not looked at: {reason}")),
+            );
             continue;
         }
         match told.value().and_then(|value| array(value, "value").first()) {
@@ -314,9 +376,19 @@ async fn registrations(configurations: &Configurations, reader: &Reader<'_>, opt
 
 fn registration(wanted: &Wanted<'_>, application: &Value, options: &Options) -> Vec<Finding> {
     let service = wanted.service;
-    let mut findings = vec![Check::Registration.ok(service, format!("application {} is registered", wanted.client_id))];
-    for (uris, (platform, name)) in wanted.redirects.iter().zip([("web", "Web"), ("spa", "Single-page application")]) {
-        findings.extend(uris.iter().map(|uri| redirect(service, application, uri, platform, name)));
+    let mut findings = vec![Check::Registration.ok(
+        service,
+        format!("application {} is registered", wanted.client_id),
+    )];
+    for (uris, (platform, name)) in wanted
+        .redirects
+        .iter()
+        .zip([("web", "Web"), ("spa", "Single-page application")])
+    {
+        findings.extend(
+            uris.iter()
+                .map(|uri| redirect(service, application, uri, platform, name)),
+        );
     }
     if let Some(api) = &wanted.api {
         findings.extend(of_api(api, application));
@@ -327,18 +399,39 @@ fn registration(wanted: &Wanted<'_>, application: &Value, options: &Options) -> 
     findings
 }
 
-fn redirect(service: Service, application: &Value, uri: &str, platform: &str, name: &str) -> Finding {
+fn redirect(
+    service: Service,
+    application: &Value,
+    uri: &str,
+    platform: &str,
+    name: &str,
+) -> Finding {
     let has = |platform: &str| {
-        let uris = application.get(platform).map(|part| array(part, "redirectUris"));
+        let uris = application
+            .get(platform)
+            .map(|part| array(part, "redirectUris"));
         uris.is_some_and(|uris| uris.iter().any(|known| known.as_str() == Some(uri)))
     };
-    let others = ["web", "spa", "publicClient"].into_iter().filter(|other| *other != platform);
+    let others = ["web", "spa", "publicClient"]
+        .into_iter()
+        .filter(|other| *other != platform);
     if has(platform) {
-        Check::RedirectUri.ok(service, format!("{uri} is registered with the platform {name}"))
+        Check::RedirectUri.ok(
+            service,
+            format!("{uri} is registered with the platform {name}"),
+        )
     } else if others.into_iter().any(has) {
-        let number = if platform == "web" { 9_002_327 } else { 9_002_326 };
+        let number = if platform == "web" {
+            9_002_327
+        } else {
+            9_002_326
+        };
         let (meaning, mend) = codes::explain(number);
-        Check::RedirectUri.error(service, format!("{uri} is registered with another platform than {name}: {meaning}"), mend)
+        Check::RedirectUri.error(
+            service,
+            format!("{uri} is registered with another platform than {name}: {meaning}"),
+            mend,
+        )
     } else {
         let (meaning, mend) = codes::explain(50_011);
         Check::RedirectUri.error(service, format!("{uri} is not registered: {meaning}"), mend)
@@ -361,7 +454,10 @@ fn of_api(api: &Api<'_>, application: &Value) -> Vec<Finding> {
     if !uris.iter().any(|uri| uri.as_str() == Some(api.app_id_uri)) {
         findings.push(Check::Registration.error(
             service,
-            format!("the application does not have the application ID URI {}", api.app_id_uri),
+            format!(
+                "the application does not have the application ID URI {}",
+                api.app_id_uri
+            ),
             "set it under Expose an API, or correct `app_id_uri`",
         ));
     }
@@ -372,7 +468,10 @@ fn of_api(api: &Api<'_>, application: &Value) -> Vec<Finding> {
     if !exposed {
         findings.push(Check::Registration.error(
             service,
-            format!("the application does not expose the scope {}, or it is disabled", api.scope),
+            format!(
+                "the application does not expose the scope {}, or it is disabled",
+                api.scope
+            ),
             "add or enable it under Expose an API, or correct `required_scope`",
         ));
     }
@@ -381,7 +480,10 @@ fn of_api(api: &Api<'_>, application: &Value) -> Vec<Finding> {
         .iter()
         .filter_map(|claim| claim.get("name").and_then(Value::as_str))
         .collect();
-    let missing: Vec<&str> = OPTIONAL.into_iter().filter(|name| !claims.contains(name)).collect();
+    let missing: Vec<&str> = OPTIONAL
+        .into_iter()
+        .filter(|name| !claims.contains(name))
+        .collect();
     findings.push(match missing.is_empty() {
         true => Check::OptionalClaims.ok(service, "access tokens carry xms_cc, acrs and idtyp"),
         false => Check::OptionalClaims.warning(
@@ -396,7 +498,9 @@ fn of_api(api: &Api<'_>, application: &Value) -> Vec<Finding> {
 /// The last of all is meant: which one the service uses is not known here.
 fn expiry(service: Service, application: &Value, options: &Options) -> Option<Finding> {
     let secrets = array(application, "passwordCredentials").iter();
-    let all: Vec<&Value> = secrets.chain(array(application, "keyCredentials")).collect();
+    let all: Vec<&Value> = secrets
+        .chain(array(application, "keyCredentials"))
+        .collect();
     if all.is_empty() {
         return Some(Check::CredentialExpiry.error(
             service,
@@ -404,8 +508,10 @@ fn expiry(service: Service, application: &Value, options: &Options) -> Option<Fi
             "add one under Certificates & secrets",
         ));
     }
-    let ends: Vec<i64> =
-        all.iter().filter_map(|one| one.get("endDateTime")?.as_str().and_then(rfc3339)).collect();
+    let ends: Vec<i64> = all
+        .iter()
+        .filter_map(|one| one.get("endDateTime")?.as_str().and_then(rfc3339))
+        .collect();
     if ends.len() < all.len() {
         return Some(Check::CredentialExpiry.ok(service, "a secret or certificate has no end"));
     }
@@ -414,21 +520,39 @@ fn expiry(service: Service, application: &Value, options: &Options) -> Option<Fi
     let mend = "make a new one under Certificates & secrets and put it into the configuration";
     let words = how_long(left.unsigned_abs());
     Some(if left <= 0 {
-        Check::CredentialExpiry.error(service, format!("the last secret or certificate has expired {words} ago"), mend)
+        Check::CredentialExpiry.error(
+            service,
+            format!("the last secret or certificate has expired {words} ago"),
+            mend,
+        )
     } else if left < SOON {
-        Check::CredentialExpiry.warning(service, format!("the last secret or certificate expires in {words}"), mend)
+        Check::CredentialExpiry.warning(
+            service,
+            format!("the last secret or certificate expires in {words}"),
+            mend,
+        )
     } else {
-        Check::CredentialExpiry.ok(service, format!("the last secret or certificate is good for {words}"))
+        Check::CredentialExpiry.ok(
+            service,
+            format!("the last secret or certificate is good for {words}"),
+        )
     })
 }
 
 fn consent(edge: &Edge<'_>, grants: &Told, resource: &Told, applications: &[&Value]) -> Finding {
     let (service, scope) = (edge.service, edge.scope);
     let permission = "Directory.Read.All (or DelegatedPermissionGrant.ReadWrite.All)";
-    if let Some(reason) = grants.reason(permission).or_else(|| resource.reason("Application.Read.All")) {
+    if let Some(reason) = grants
+        .reason(permission)
+        .or_else(|| resource.reason("Application.Read.All"))
+    {
         return Check::Consent.skipped(service, format!("{scope}: not looked at: {reason}"));
     }
-    let list = |told: &Told| told.value().map(|value| array(value, "value").to_vec()).unwrap_or_default();
+    let list = |told: &Told| {
+        told.value()
+            .map(|value| array(value, "value").to_vec())
+            .unwrap_or_default()
+    };
     let principals = list(resource);
     let Some(resource) = principals.first() else {
         let (meaning, mend) = codes::explain(500_011);
@@ -436,15 +560,26 @@ fn consent(edge: &Edge<'_>, grants: &Told, resource: &Told, applications: &[&Val
     };
     let name = scope.rsplit_once('/').map_or(scope, |(_, name)| name);
     let of_resource = list(grants).into_iter().filter(|grant| {
-        let scopes = grant.get("scope").and_then(Value::as_str).unwrap_or_default();
-        grant.get("resourceId") == resource.get("id") && (name == ".default" || scopes.split(' ').any(|held| held == name))
+        let scopes = grant
+            .get("scope")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        grant.get("resourceId") == resource.get("id")
+            && (name == ".default" || scopes.split(' ').any(|held| held == name))
     });
     let kinds: Vec<String> = of_resource
-        .filter_map(|grant| grant.get("consentType").and_then(Value::as_str).map(str::to_owned))
+        .filter_map(|grant| {
+            grant
+                .get("consentType")
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        })
         .collect();
     let pre_authorized = applications.iter().any(|application| {
         let of_resource = application.get("appId") == resource.get("appId");
-        let clients = application.get("api").map(|part| array(part, "preAuthorizedApplications"));
+        let clients = application
+            .get("api")
+            .map(|part| array(part, "preAuthorizedApplications"));
         let is_client = |client: &Value| {
             let id = client.get("appId").and_then(Value::as_str);
             id.is_some_and(|id| id.eq_ignore_ascii_case(edge.client_id))
@@ -470,14 +605,24 @@ async fn policies(configurations: &Configurations, reader: &Reader<'_>) -> Vec<F
         what: "the downstream API",
         resource: &config.client_id,
     });
-    let profile = configurations.middle.iter().filter_map(|config| config.profile.as_ref());
+    let profile = configurations
+        .middle
+        .iter()
+        .filter_map(|config| config.profile.as_ref());
     let gate = profile.map(|profile| Guarded {
         what: "the application that guards the profile",
         resource: resource_of(&profile.gate_scope),
     });
     let guarded: Vec<Guarded<'_>> = downstream.chain(gate).collect();
-    let principals = join_all(guarded.iter().map(|guarded| reader.principal(guarded.resource)));
-    let (policies, principals) = join!(reader.list("identity/conditionalAccess/policies"), principals);
+    let principals = join_all(
+        guarded
+            .iter()
+            .map(|guarded| reader.principal(guarded.resource)),
+    );
+    let (policies, principals) = join!(
+        reader.list("identity/conditionalAccess/policies"),
+        principals
+    );
     let policies = match policies {
         Ok(policies) => policies,
         Err(told) => {
@@ -489,23 +634,34 @@ async fn policies(configurations: &Configurations, reader: &Reader<'_>) -> Vec<F
     };
     let mut findings = Vec::new();
     for (guarded, principal) in guarded.iter().zip(&principals) {
-        let id = principal.value().and_then(|value| array(value, "value").first()?.get("appId")?.as_str());
+        let id = principal
+            .value()
+            .and_then(|value| array(value, "value").first()?.get("appId")?.as_str());
         match id {
             Some(id) => findings.push(state(Check::MfaPolicy, guarded.what, &policies, |policy| {
-                let applications = policy.pointer("/conditions/applications").unwrap_or(&Value::Null);
+                let applications = policy
+                    .pointer("/conditions/applications")
+                    .unwrap_or(&Value::Null);
                 let included = texts(applications, "includeApplications");
                 let excluded = texts(applications, "excludeApplications");
-                included.iter().any(|one| *one == "All" || one.eq_ignore_ascii_case(id))
+                included
+                    .iter()
+                    .any(|one| *one == "All" || one.eq_ignore_ascii_case(id))
                     && !excluded.iter().any(|one| one.eq_ignore_ascii_case(id))
             })),
-            None => findings.push(Check::MfaPolicy.skipped(None, format!("{}: its application is not found", guarded.what))),
+            None => findings.push(Check::MfaPolicy.skipped(
+                None,
+                format!("{}: its application is not found", guarded.what),
+            )),
         }
     }
     if let Some(config) = &configurations.downstream {
         let context = config.secure_context.as_str();
         let what = format!("the authentication context {context}");
         findings.push(state(Check::StepUpPolicy, &what, &policies, |policy| {
-            let applications = policy.pointer("/conditions/applications").unwrap_or(&Value::Null);
+            let applications = policy
+                .pointer("/conditions/applications")
+                .unwrap_or(&Value::Null);
             texts(applications, "includeAuthenticationContextClassReferences").contains(&context)
         }));
     }
@@ -517,7 +673,9 @@ fn state(check: Check, what: &str, policies: &[Value], about: impl Fn(&Value) ->
     let demands_mfa = |policy: &Value| {
         let controls = policy.get("grantControls").unwrap_or(&Value::Null);
         texts(controls, "builtInControls").contains(&"mfa")
-            || controls.get("authenticationStrength").is_some_and(|strength| !strength.is_null())
+            || controls
+                .get("authenticationStrength")
+                .is_some_and(|strength| !strength.is_null())
     };
     let states: Vec<&str> = policies
         .iter()
@@ -525,7 +683,10 @@ fn state(check: Check, what: &str, policies: &[Value], about: impl Fn(&Value) ->
         .filter_map(|policy| policy.get("state")?.as_str())
         .collect();
     if states.contains(&"enabled") {
-        check.ok(None, format!("{what}: a policy demands a second factor and is enforced"))
+        check.ok(
+            None,
+            format!("{what}: a policy demands a second factor and is enforced"),
+        )
     } else if states.contains(&"enabledForReportingButNotEnforced") {
         check.warning(
             None,
@@ -542,11 +703,18 @@ fn state(check: Check, what: &str, policies: &[Value], about: impl Fn(&Value) ->
 }
 
 fn array<'a>(value: &'a Value, name: &str) -> &'a [Value] {
-    value.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+    value
+        .get(name)
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default()
 }
 
 fn texts<'a>(value: &'a Value, name: &str) -> Vec<&'a str> {
-    array(value, name).iter().filter_map(Value::as_str).collect()
+    array(value, name)
+        .iter()
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 #[cfg(test)]
@@ -561,23 +729,48 @@ mod tests {
             access.map(|access| access.base.to_string())
         };
         for (instance, graph) in [
-            ("https://login.microsoftonline.com", "https://graph.microsoft.com/"),
-            ("https://login.microsoftonline.us", "https://graph.microsoft.us/"),
-            ("https://login.partner.microsoftonline.cn", "https://microsoftgraph.chinacloudapi.cn/"),
-            ("https://contoso.ciamlogin.com", "https://graph.microsoft.com/"),
+            (
+                "https://login.microsoftonline.com",
+                "https://graph.microsoft.com/",
+            ),
+            (
+                "https://login.microsoftonline.us",
+                "https://graph.microsoft.us/",
+            ),
+            (
+                "https://login.partner.microsoftonline.cn",
+                "https://microsoftgraph.chinacloudapi.cn/",
+            ),
+            (
+                "https://contoso.ciamlogin.com",
+                "https://graph.microsoft.com/",
+            ),
             ("http://localhost:8080", "http://localhost:8080/"),
         ] {
             assert_eq!(at(None, instance), Ok(graph.to_owned()), "{instance}");
         }
-        assert_eq!(at(None, "https://login.microsoftonline.com.evil.example"), Err(GraphAccessError::Unknown));
-        assert_eq!(at(Some("http://graph.example"), "https://x.example"), Err(GraphAccessError::NotSecure));
-        assert_eq!(at(Some("https://graph.example/v1.0"), "https://x.example"), Err(GraphAccessError::NotSecure));
-        assert_eq!(at(Some("https://graph.example"), "https://x.example"), Ok("https://graph.example/".to_owned()));
+        assert_eq!(
+            at(None, "https://login.microsoftonline.com.evil.example"),
+            Err(GraphAccessError::Unknown)
+        );
+        assert_eq!(
+            at(Some("http://graph.example"), "https://x.example"),
+            Err(GraphAccessError::NotSecure)
+        );
+        assert_eq!(
+            at(Some("https://graph.example/v1.0"), "https://x.example"),
+            Err(GraphAccessError::NotSecure)
+        );
+        assert_eq!(
+            at(Some("https://graph.example"), "https://x.example"),
+            Ok("https://graph.example/".to_owned())
+        );
     }
 
     #[test]
     fn nothing_shows_the_token() {
-        let access = GraphAccess::new("hush".into(), None, &"http://localhost".parse().unwrap()).unwrap();
+        let access =
+            GraphAccess::new("hush".into(), None, &"http://localhost".parse().unwrap()).unwrap();
         assert!(!format!("{access:?}").contains("hush"));
     }
 }

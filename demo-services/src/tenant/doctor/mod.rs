@@ -56,7 +56,9 @@ impl Default for Options {
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options").field("deadline", &self.deadline).finish_non_exhaustive()
+        f.debug_struct("Options")
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
     }
 }
 
@@ -87,16 +89,27 @@ async fn authority(configurations: &Configurations, options: &Options) -> Vec<Fi
         }
         new
     });
-    let asked = named.iter().map(|(service, authority, trust)| discovery::check(*service, authority, trust, options));
+    let asked = named
+        .iter()
+        .map(|(service, authority, trust)| discovery::check(*service, authority, trust, options));
     let discovered = join_all(asked).await;
     let usable = discovered.iter().all(|discovered| discovered.usable);
-    let mut findings: Vec<Finding> = discovered.into_iter().flat_map(|discovered| discovered.findings).collect();
+    let mut findings: Vec<Finding> = discovered
+        .into_iter()
+        .flat_map(|discovered| discovered.findings)
+        .collect();
     if !usable {
         let says = "left out: mend the authority first";
-        findings.extend([Check::Credential, Check::Audience, Check::RedirectUri].map(|check| check.skipped(None, says)));
+        findings.extend(
+            [Check::Credential, Check::Audience, Check::RedirectUri]
+                .map(|check| check.skipped(None, says)),
+        );
         return findings;
     }
-    let (tokens, redirects) = join!(tokens::check(configurations, options), redirects::check(configurations, options));
+    let (tokens, redirects) = join!(
+        tokens::check(configurations, options),
+        redirects::check(configurations, options)
+    );
     findings.extend(tokens);
     findings.extend(redirects);
     findings

@@ -89,20 +89,28 @@ impl Probe {
         }
         let says = |words: &[&str]| words.iter().any(|word| causes.contains(word));
         if error.is_timeout() {
-            NoAnswer::Other(format!("does not answer within {} seconds", self.deadline.as_secs()))
+            NoAnswer::Other(format!(
+                "does not answer within {} seconds",
+                self.deadline.as_secs()
+            ))
         } else if says(&["certificate", "unknownissuer"]) {
             NoAnswer::Other(
                 "has a certificate that this machine does not trust: set `ca_file` to the CA's certificate (PEM) if it is a private one"
                     .into(),
             )
         } else if says(&["dns", "lookup"]) {
-            NoAnswer::Other("has a name that is not known here: check the spelling and the network".into())
+            NoAnswer::Other(
+                "has a name that is not known here: check the spelling and the network".into(),
+            )
         } else if says(&["refused"]) {
             NoAnswer::Refused
         } else if error.is_connect() {
             NoAnswer::Other("cannot be connected to".into())
         } else {
-            NoAnswer::Other("breaks the connection, or speaks another protocol (https on a port of http, say)".into())
+            NoAnswer::Other(
+                "breaks the connection, or speaks another protocol (https on a port of http, say)"
+                    .into(),
+            )
         }
     }
 }

@@ -70,7 +70,9 @@ fn wanted(config: &SpaBackendConfig) -> Vec<Wanted<'_>> {
 async fn ask(config: &SpaBackendConfig, wanted: &Wanted<'_>, options: &Options) -> Vec<Finding> {
     let service = Service::SpaBackend;
     let probe = Probe::new(&config.authority.instance, &config.trust, options.deadline);
-    let (Some(probe), Some(mut url)) = (probe, endpoint(&config.authority, "/oauth2/v2.0/authorize")) else {
+    let (Some(probe), Some(mut url)) =
+        (probe, endpoint(&config.authority, "/oauth2/v2.0/authorize"))
+    else {
         return Vec::new();
     };
     let scope = format!("openid {}", wanted.scope);
@@ -119,7 +121,11 @@ fn judge(wanted: &Wanted<'_>, answer: &Answer) -> Vec<Finding> {
                 };
                 vec![
                     registered,
-                    check.error(service, format!("the authority refuses the sign-in request: {meaning}"), mend),
+                    check.error(
+                        service,
+                        format!("the authority refuses the sign-in request: {meaning}"),
+                        mend,
+                    ),
                 ]
             }
         };
@@ -156,7 +162,9 @@ fn judge(wanted: &Wanted<'_>, answer: &Answer) -> Vec<Finding> {
 
 /// Where it redirects to, if that is the redirect URI with a query.
 fn returned_to(answer: &Answer, uri: &str) -> Option<Url> {
-    let location = answer.header(LOCATION).filter(|_| answer.status.is_redirection())?;
+    let location = answer
+        .header(LOCATION)
+        .filter(|_| answer.status.is_redirection())?;
     let location = Url::parse(location).ok()?;
     let mut bare = location.clone();
     bare.set_query(None);

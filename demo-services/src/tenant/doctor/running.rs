@@ -30,7 +30,11 @@ fn local_url(place: &Place<'_>) -> Option<Url> {
         "[::]" => "[::1]",
         host => host,
     };
-    let scheme = if place.network.tls.is_some() { "https" } else { "http" };
+    let scheme = if place.network.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     Url::parse(&format!("{scheme}://{host}:{port}")).ok()
 }
 
@@ -60,8 +64,13 @@ async fn port(place: &Place<'_>, options: &Options) -> Finding {
     let health = match probe.ask(|http| http.get(at("/healthz"))).await {
         Err(NoAnswer::Refused) => return Check::Port.ok(service, "its port is free"),
         // With its own certificate it cannot be reached by a loopback name; that it listens is all that can be told.
-        Err(NoAnswer::Other(words)) if place.network.tls.is_some() && words.contains("certificate") => {
-            return Check::Port.skipped(service, "something speaks TLS there, under a name that this machine does not trust");
+        Err(NoAnswer::Other(words))
+            if place.network.tls.is_some() && words.contains("certificate") =>
+        {
+            return Check::Port.skipped(
+                service,
+                "something speaks TLS there, under a name that this machine does not trust",
+            );
         }
         Err(NoAnswer::Other(words)) => return taken(&format!("something that {words}")),
         Ok(answer) => answer,
@@ -72,7 +81,9 @@ async fn port(place: &Place<'_>, options: &Options) -> Finding {
     let ours = match service {
         Service::SpaBackend => match probe.ask(|http| http.get(at("/auth/callback"))).await {
             // Only the SPA backend has a page there; the APIs want a token first.
-            Ok(answer) => Some(answer.status != StatusCode::UNAUTHORIZED && answer.text().contains("<title>")),
+            Ok(answer) => {
+                Some(answer.status != StatusCode::UNAUTHORIZED && answer.text().contains("<title>"))
+            }
             Err(_) => None,
         },
         Service::MiddleTier | Service::DownstreamApi => match place.public_url {
@@ -96,7 +107,10 @@ async fn port(place: &Place<'_>, options: &Options) -> Finding {
     match ours {
         Some(true) => Check::Port.ok(service, "it runs and answers"),
         Some(false) => taken("another service, or this one with another configuration"),
-        None => Check::Port.skipped(service, "what is on its port does not say which service it is"),
+        None => Check::Port.skipped(
+            service,
+            "what is on its port does not say which service it is",
+        ),
     }
 }
 
@@ -117,15 +131,23 @@ async fn cors(configurations: &Configurations, options: &Options) -> Option<Find
     let answer = match preflight.await {
         Ok(answer) => answer,
         Err(error) => {
-            let says = format!("the middle tier {}: its preflight is not known", error.words());
+            let says = format!(
+                "the middle tier {}: its preflight is not known",
+                error.words()
+            );
             return Some(Check::Cors.skipped(service, says));
         }
     };
     let allows = answer.header(ACCESS_CONTROL_ALLOW_ORIGIN) == Some(&origin);
-    let headers = answer.header(ACCESS_CONTROL_ALLOW_HEADERS).unwrap_or_default();
+    let headers = answer
+        .header(ACCESS_CONTROL_ALLOW_HEADERS)
+        .unwrap_or_default();
     let token = headers.to_ascii_lowercase().contains("authorization");
     Some(match allows && token {
-        true => Check::Cors.ok(service, "the running middle tier lets the page of MSAL.js call it"),
+        true => Check::Cors.ok(
+            service,
+            "the running middle tier lets the page of MSAL.js call it",
+        ),
         false => Check::Cors.error(
             service,
             "the running middle tier does not let the page of MSAL.js call it",

@@ -7,7 +7,9 @@ use url::Url;
 
 use super::files::Configurations;
 use super::finding::Service;
-use crate::config::{AuthorityConfig, ClientCertificateConfig, MiddleTierConfig, Network, ServiceConfig as _};
+use crate::config::{
+    AuthorityConfig, ClientCertificateConfig, MiddleTierConfig, Network, ServiceConfig as _,
+};
 use crate::trust::Trust;
 use secrecy::SecretString;
 
@@ -116,9 +118,18 @@ impl Configurations {
 
     /// All authorities that are named, by whom.
     pub(super) fn authorities(&self) -> Vec<(Service, &AuthorityConfig, &Trust)> {
-        let spa = self.spa.iter().map(|c| (Service::SpaBackend, &c.authority, &c.trust));
-        let middle = self.middle.iter().map(|c| (Service::MiddleTier, &c.authority, &c.trust));
-        let downstream = self.downstream.iter().map(|c| (Service::DownstreamApi, &c.authority, &c.trust));
+        let spa = self
+            .spa
+            .iter()
+            .map(|c| (Service::SpaBackend, &c.authority, &c.trust));
+        let middle = self
+            .middle
+            .iter()
+            .map(|c| (Service::MiddleTier, &c.authority, &c.trust));
+        let downstream = self
+            .downstream
+            .iter()
+            .map(|c| (Service::DownstreamApi, &c.authority, &c.trust));
         spa.chain(middle).chain(downstream).collect()
     }
 }
@@ -132,7 +143,11 @@ impl Api<'_> {
     /// As the service itself builds it; `None` if it cannot, which the service says at its start.
     pub(super) fn resource(&self) -> Option<Resource> {
         let authority = self.authority.authority(self.trust).ok()?;
-        authority.resource(self.client_id).ok()?.app_id_uri(self.app_id_uri).ok()
+        authority
+            .resource(self.client_id)
+            .ok()?
+            .app_id_uri(self.app_id_uri)
+            .ok()
     }
 
     /// Whether a scope or audience begins with this API.
@@ -151,7 +166,9 @@ impl Client<'_> {
             Proof::Certificate(files) => {
                 let certificate = std::fs::read(&files.certificate).ok()?;
                 let key = std::fs::read(&files.private_key).ok()?;
-                Some(Credential::certificate(Certificate::from_pem(&certificate, &key).ok()?))
+                Some(Credential::certificate(
+                    Certificate::from_pem(&certificate, &key).ok()?,
+                ))
             }
         }
     }
@@ -172,12 +189,18 @@ impl Client<'_> {
 
 /// `api://x` of `api://x/scope`.
 pub(super) fn resource_of(scope: &str) -> &str {
-    scope.rsplit_once('/').map_or(scope, |(resource, _)| resource)
+    scope
+        .rsplit_once('/')
+        .map_or(scope, |(resource, _)| resource)
 }
 
 /// `{instance}/{tenant}`, without a slash at its end.
 pub(super) fn base(authority: &AuthorityConfig) -> String {
-    format!("{}/{}", authority.instance.as_str().trim_end_matches('/'), authority.tenant)
+    format!(
+        "{}/{}",
+        authority.instance.as_str().trim_end_matches('/'),
+        authority.tenant
+    )
 }
 
 /// A path below [`base`]; `None` for a tenant that would lead elsewhere: credentials go there.

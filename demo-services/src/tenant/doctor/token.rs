@@ -17,7 +17,11 @@ pub const LONGEST: usize = 64 * 1024;
 
 /// Explains an access token. Nothing of it is repeated but whether it is for one of the configured applications or Microsoft Graph.
 /// A good one for the middle tier is exchanged once, as the middle tier would do it, and the outcome is told.
-pub async fn explain(configurations: &Configurations, token: &SecretString, options: &Options) -> Report {
+pub async fn explain(
+    configurations: &Configurations,
+    token: &SecretString,
+    options: &Options,
+) -> Report {
     let token: SecretString = bare(token.expose_secret()).into();
     let mut findings = Vec::new();
     let apis = configurations.apis();
@@ -36,7 +40,17 @@ pub async fn explain(configurations: &Configurations, token: &SecretString, opti
     } else {
         match Claims::of(token.expose_secret()) {
             None => findings.push(explain::no_jwt(token.expose_secret())),
-            Some(claims) => examine(configurations, &apis, &token, &claims, options, &mut findings).await,
+            Some(claims) => {
+                examine(
+                    configurations,
+                    &apis,
+                    &token,
+                    &claims,
+                    options,
+                    &mut findings,
+                )
+                .await
+            }
         }
     }
     Report { findings }
@@ -65,7 +79,10 @@ async fn examine(
         match meant {
             Some(meant) if meant.service != api.service => findings.push(Check::Token.skipped(
                 api.service,
-                format!("it is for the {}; this service refuses it, as it must", meant.service),
+                format!(
+                    "it is for the {}; this service refuses it, as it must",
+                    meant.service
+                ),
             )),
             _ => examine_for(configurations, api, apis, token, claims, options, findings).await,
         }
@@ -94,12 +111,18 @@ async fn examine_for(
         ));
         return;
     };
-    let verified = tokio::time::timeout(options.deadline, resource.verify(token.expose_secret())).await;
+    let verified =
+        tokio::time::timeout(options.deadline, resource.verify(token.expose_secret())).await;
     match verified.unwrap_or(Err(VerifyError::KeysUnavailable)) {
         Ok(principal) => {
-            findings.push(Check::Token.ok(service, "the service takes it: audience, issuer, times and signature are right"));
+            findings.push(Check::Token.ok(
+                service,
+                "the service takes it: audience, issuer, times and signature are right",
+            ));
             findings.extend(rights(configurations, api, &principal));
-            let usable = findings.iter().all(|finding| finding.severity != Severity::Error);
+            let usable = findings
+                .iter()
+                .all(|finding| finding.severity != Severity::Error);
             if usable && service == Service::MiddleTier {
                 findings.extend(exchange(configurations, &principal, token, options).await);
             }
@@ -110,7 +133,13 @@ async fn examine_for(
                 format!("the service refuses it: {error}"),
                 "mend what is named below, then get a new token",
             ));
-            findings.extend(explain::details(claims, error, api, apis, options.clock.now()));
+            findings.extend(explain::details(
+                claims,
+                error,
+                api,
+                apis,
+                options.clock.now(),
+            ));
         }
     }
 }
@@ -118,7 +147,10 @@ async fn examine_for(
 /// What an accepted token may do.
 fn rights(configurations: &Configurations, api: &Api<'_>, principal: &Principal) -> Vec<Finding> {
     let service = api.service;
-    let downstream = configurations.downstream.as_ref().filter(|_| service == Service::DownstreamApi);
+    let downstream = configurations
+        .downstream
+        .as_ref()
+        .filter(|_| service == Service::DownstreamApi);
     if principal.is_app() {
         let admin = downstream.is_some_and(|config| principal.has_role(&config.admin_role));
         return vec![match admin {
@@ -171,12 +203,28 @@ async fn exchange(
     let clients = configurations.clients();
     let client = clients.iter().find(|client| client.service == service)?;
     Some(match on_behalf_of(client, token, options).await {
-        Granted::Token(_) => Check::OnBehalfOf.ok(service, "the authority exchanges it for a token of the downstream API"),
-        Granted::NoAnswer(words) => Check::OnBehalfOf.skipped(service, format!("the authority's token endpoint {words}")),
-        Granted::NoCredential => Check::OnBehalfOf.skipped(service, "the middle tier has no credential that can be used"),
-        Granted::Refused { number, interaction } => {
+        Granted::Token(_) => Check::OnBehalfOf.ok(
+            service,
+            "the authority exchanges it for a token of the downstream API",
+        ),
+        Granted::NoAnswer(words) => {
+            Check::OnBehalfOf.skipped(service, format!("the authority's token endpoint {words}"))
+        }
+        Granted::NoCredential => Check::OnBehalfOf.skipped(
+            service,
+            "the middle tier has no credential that can be used",
+        ),
+        Granted::Refused {
+            number,
+            interaction,
+        } => {
             let (meaning, mend) = number.map_or_else(
-                || ("it gives no reason that is known".to_owned(), "look at the log of the middle tier".to_owned()),
+                || {
+                    (
+                        "it gives no reason that is known".to_owned(),
+                        "look at the log of the middle tier".to_owned(),
+                    )
+                },
                 codes::explain,
             );
             match (number, interaction) {

@@ -26,7 +26,9 @@ const OF_THE_CLIENT: [u32; 8] = [
 /// The files of certificates, without asking anybody.
 pub(super) fn certificates(configurations: &Configurations, options: &Options) -> Vec<Finding> {
     let clients = configurations.clients();
-    let with_files = clients.iter().filter_map(|client| Some((client.service, client.certificate()?)));
+    let with_files = clients
+        .iter()
+        .filter_map(|client| Some((client.service, client.certificate()?)));
     let findings = with_files.filter_map(|(service, file)| {
         let ends = local_authority::certificate_not_after(&fs::read(file).ok()?)?;
         let now = options.clock.now();
@@ -56,10 +58,13 @@ pub(super) async fn check(configurations: &Configurations, options: &Options) ->
     // The middle tier can ask for itself, by its client id alone (AADSTS90009); for all others the next tier stands in the scope.
     let asked = clients.iter().flat_map(|client| {
         let own = (client.service == Service::MiddleTier).then(|| client.client_id.to_owned());
-        [own, Some(client.next().to_owned())].into_iter().flatten().map(move |resource| (client, resource))
+        [own, Some(client.next().to_owned())]
+            .into_iter()
+            .flatten()
+            .map(move |resource| (client, resource))
     });
     let asked: Vec<_> = asked.collect();
-    let granted = asked.iter().map(|(client, resource)| async {
+    let granted = asked.iter().map(|(client, resource)| async move {
         let scope = format!("{resource}/.default");
         client_credentials(client, &scope, options).await
     });
@@ -68,15 +73,21 @@ pub(super) async fn check(configurations: &Configurations, options: &Options) ->
 
     let mut findings = Vec::new();
     for client in &clients {
-        let own = outcomes.iter().filter(|((asker, _), _)| asker.service == client.service);
-        let own: Vec<_> = own.map(|((_, resource), granted)| (resource.as_str(), granted)).collect();
+        let own = outcomes
+            .iter()
+            .filter(|((asker, _), _)| asker.service == client.service);
+        let own: Vec<_> = own
+            .map(|((_, resource), granted)| (resource.as_str(), granted))
+            .collect();
         findings.extend(credential(client, &own));
     }
     for api in &apis {
-        let mut tokens = outcomes.iter().filter_map(|((_, resource), granted)| match granted {
-            Granted::Token(token) if api.is_named_by(resource) => Some(token),
-            _ => None,
-        });
+        let mut tokens = outcomes
+            .iter()
+            .filter_map(|((_, resource), granted)| match granted {
+                Granted::Token(token) if api.is_named_by(resource) => Some(token),
+                _ => None,
+            });
         match tokens.next() {
             Some(token) => findings.extend(of_api(api, token, options).await),
             None => findings.push(Check::Audience.skipped(
@@ -111,7 +122,10 @@ fn credential(client: &Client<'_>, outcomes: &[(&str, &Granted)]) -> Vec<Finding
             Granted::Refused { number, .. } => {
                 let (meaning, mend) = match number {
                     Some(number) => codes::explain(*number),
-                    None => ("it gives no reason that is known".into(), "check `client_id` and the credential".into()),
+                    None => (
+                        "it gives no reason that is known".into(),
+                        "check `client_id` and the credential".into(),
+                    ),
                 };
                 if number.is_none_or(|number| OF_THE_CLIENT.contains(&number)) {
                     return vec![Check::Credential.error(
@@ -129,7 +143,13 @@ fn credential(client: &Client<'_>, outcomes: &[(&str, &Granted)]) -> Vec<Finding
         }
     }
     if taken || !findings.is_empty() {
-        findings.insert(0, Check::Credential.ok(client.service, "the authority takes this client's credential"));
+        findings.insert(
+            0,
+            Check::Credential.ok(
+                client.service,
+                "the authority takes this client's credential",
+            ),
+        );
     }
     findings
 }
@@ -151,17 +171,28 @@ async fn of_api(api: &Api<'_>, token: &SecretString, options: &Options) -> Vec<F
         )];
     }
     let Some(resource) = api.resource() else {
-        return vec![Check::Audience.skipped(api.service, "the service does not take its own settings")];
+        return vec![
+            Check::Audience.skipped(api.service, "the service does not take its own settings"),
+        ];
     };
-    let verified = tokio::time::timeout(options.deadline, resource.verify(token.expose_secret())).await;
+    let verified =
+        tokio::time::timeout(options.deadline, resource.verify(token.expose_secret())).await;
     let mut findings = match verified {
         Ok(Ok(_)) => vec![
-            Check::TokenVersion.ok(api.service, "the authority makes version 2.0 tokens for this API"),
-            Check::Audience.ok(api.service, "the service takes what the authority makes for this API"),
+            Check::TokenVersion.ok(
+                api.service,
+                "the authority makes version 2.0 tokens for this API",
+            ),
+            Check::Audience.ok(
+                api.service,
+                "the service takes what the authority makes for this API",
+            ),
         ],
         Ok(Err(error)) => {
             let found = explain::details(&claims, error, api, &[], options.clock.now());
-            let words = found.first().map_or_else(|| error.to_string(), |finding| finding.says.clone());
+            let words = found
+                .first()
+                .map_or_else(|| error.to_string(), |finding| finding.says.clone());
             let mend = found.into_iter().next().and_then(|finding| finding.mend);
             let mend = mend.unwrap_or_else(|| "check `client_id` and `app_id_uri`".into());
             vec![Check::Audience.error(
@@ -170,7 +201,9 @@ async fn of_api(api: &Api<'_>, token: &SecretString, options: &Options) -> Vec<F
                 mend,
             )]
         }
-        Err(_) => vec![Check::Audience.skipped(api.service, "the authority's keys do not come in time")],
+        Err(_) => {
+            vec![Check::Audience.skipped(api.service, "the authority's keys do not come in time")]
+        }
     };
     if options.graph.is_none() {
         findings.push(optional_claims(api, &claims));
@@ -180,7 +213,10 @@ async fn of_api(api: &Api<'_>, token: &SecretString, options: &Options) -> Vec<F
 
 /// An app-only token shows two of the three, and `acrs` never.
 fn optional_claims(api: &Api<'_>, claims: &Claims) -> Finding {
-    let cp1 = claims.get("xms_cc").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    let cp1 = claims
+        .get("xms_cc")
+        .and_then(Value::as_array)
+        .is_some_and(|list| !list.is_empty());
     let mut missing = Vec::new();
     if !cp1 {
         missing.push("xms_cc");
