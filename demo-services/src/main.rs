@@ -1,6 +1,6 @@
 //! The command line: `demo-services` alone starts everything on this machine.
 
-mod doctor_command;
+mod commands;
 
 use std::{
     error::Error,
@@ -20,7 +20,7 @@ use demo_services::{
     middle_tier, spa_backend,
     trust::Trust,
 };
-use doctor_command::DoctorArgs;
+use commands::doctor::DoctorArgs;
 use listening::{Listeners, serve};
 use local_authority::{
     Clock, Directory, LocalAuthority, LocalCa, Options, Running, SystemClock, Tls,
@@ -199,7 +199,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Demo(args) => run_demo(args).await,
         Command::Daemon(args) => run_daemon(args).await,
         Command::Authority(args) => run_authority(args).await,
-        Command::Doctor(args) => doctor_command::run(args).await,
+        Command::Doctor(args) => commands::doctor::run(args).await,
         Command::SpaBackend(args) => {
             let config: SpaBackendConfig = read(&args.config)?;
             let service = spa_backend::router(&config).map_err(|error| wrong(&args, error))?;

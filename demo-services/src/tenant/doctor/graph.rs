@@ -307,7 +307,7 @@ fn edges(configurations: &Configurations) -> Vec<Edge<'_>> {
             &config.client_id,
             &config.downstream_scope,
         ));
-        for profile in &config.profile {
+        if let Some(profile) = &config.profile {
             for scope in [
                 &profile.read_scope,
                 &profile.write_scope,
