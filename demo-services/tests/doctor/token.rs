@@ -289,18 +289,13 @@ async fn what_the_exchange_meets_is_told() {
 
 #[tokio::test]
 async fn without_keys_nothing_is_decided() {
-    let stage = Stage::start().await;
-    let token = stage.authority.issue(good());
-    let url = stage.authority.url().to_owned();
-    // The issuer stays what the token says: only the keys are away.
-    let texts = stage.texts.clone();
-    stage.authority.shutdown().await;
-    let stage = Stage {
-        texts,
-        ..Stage::start().await
-    };
+    let Stage { authority, texts } = Stage::start().await;
+    let token = authority.issue(good());
+    // Both run for a moment, so that the other one does not get this one's port.
+    let other = Stage::start().await;
+    authority.shutdown().await;
+    let stage = Stage { texts, ..other };
     let report = stage.explain(&token).await;
-    assert!(stage.texts.middle.contains(&url));
     assert_has(
         &report,
         Check::TokenSignature,
