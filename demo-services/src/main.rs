@@ -11,6 +11,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
+use commands::doctor::DoctorArgs;
 use demo_services::{
     config::{DownstreamApiConfig, MiddleTierConfig, ServiceConfig, SpaBackendConfig, load},
     daemon::DaemonCall,
@@ -20,7 +21,6 @@ use demo_services::{
     middle_tier, spa_backend,
     trust::Trust,
 };
-use commands::doctor::DoctorArgs;
 use listening::{Listeners, serve};
 use local_authority::{
     Clock, Directory, LocalAuthority, LocalCa, Options, Running, SystemClock, Tls,

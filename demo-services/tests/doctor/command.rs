@@ -87,7 +87,7 @@ async fn a_sound_folder_is_status_0_as_lines_and_as_json() {
     };
     let output = run(vec![], None).await.unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
-    assert!(text(&output.stdout).contains("0 errors, 0 warnings"));
+    assert!(text(&output.stdout).contains("errors: 0, warnings: 0"));
 
     let output = run(vec!["--json".into()], None).await.unwrap();
     let value: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use demo_services::tenant::doctor::{
     Check, Configurations, GraphAccess, Options, Report, Service, Severity, Sources, examine,
 };
-use local_authority::{Consent, Directory, OptionalClaim, TokenSpec};
+use local_authority::{Consent, Directory, OptionalClaim, Running, TokenSpec};
 use serde_json::json;
 use tower_bearer::clock::{Clock as _, SystemClock};
 use wiremock::matchers::{method, path};
@@ -46,101 +46,104 @@ async fn a_sound_tenant_is_in_order() {
 }
 
 #[tokio::test]
-async fn each_fault_of_the_tenant_is_found_alone() {
-    type Change = fn(&mut Directory);
-    let rows: [(Change, Check, Option<Service>, Severity, &str); 8] = [
+async fn each_policy_and_consent_that_is_missing_is_found_alone() {
+    type Set = fn(&Running, bool);
+    let set_consent: [Set; 2] = [
+        |authority, right| assert!(authority.set_consent("middle-tier", consent_of(right))),
+        |authority, right| assert!(authority.set_consent("spa-backend", consent_of(right))),
+    ];
+    let set_policy: [Set; 2] = [
+        |authority, right| assert!(authority.set_policy("MFA for the downstream API", right)),
+        |authority, right| assert!(authority.set_policy("Step-up for c1", right)),
+    ];
+    let stage = Stage::start().await;
+    for (set, check, service, severity, says) in [
         (
-            |directory| {
-                let app = directory.app_mut("downstream-api").unwrap();
-                app.optional_claims
-                    .retain(|claim| !matches!(claim, OptionalClaim::Acrs));
-            },
-            Check::OptionalClaims,
-            DOWNSTREAM,
-            Severity::Warning,
-            "lack acrs",
-        ),
-        (
-            |directory| directory.app_mut("middle-tier").unwrap().consent = Consent::Required,
+            set_consent[0],
             Check::Consent,
             MIDDLE,
             Severity::Error,
             "AADSTS65001",
         ),
         (
-            |directory| {
-                directory
-                    .policy_mut("MFA for the downstream API")
-                    .unwrap()
-                    .enabled = false
-            },
-            Check::MfaPolicy,
-            None,
-            Severity::Warning,
-            "no policy that is on",
-        ),
-        (
-            |directory| {
-                directory
-                    .policies
-                    .retain(|policy| policy.name != "Step-up for c1")
-            },
-            Check::StepUpPolicy,
-            None,
-            Severity::Warning,
-            "no policy that is on",
-        ),
-        (
-            |directory| {
-                let uris = &mut directory.app_mut("spa-backend").unwrap().redirect_uris;
-                uris.spa = std::mem::take(&mut uris.web);
-                uris.web.extend(uris.spa.pop());
-            },
-            Check::RedirectUri,
-            SPA,
-            Severity::Error,
-            "AADSTS9002327",
-        ),
-        (
-            |directory| {
-                let app = directory.app_mut("downstream-api").unwrap();
-                app.scopes.push("read".into());
-            },
-            Check::Registration,
-            None,
-            Severity::Ok,
-            "",
-        ),
-        (
-            |directory| {
-                let consent = &mut directory.app_mut("spa-backend").unwrap().consent;
-                *consent = Consent::Required;
-            },
+            set_consent[1],
             Check::Consent,
             SPA,
             Severity::Error,
             "AADSTS65001",
         ),
         (
-            |directory| {
-                directory.app_mut("spa-backend").unwrap().consent = Consent::Required;
-                let id = directory.app("spa-backend").unwrap().client_id;
-                directory.app_mut("middle-tier").unwrap().pre_authorized = vec![id];
-            },
-            Check::Consent,
+            set_policy[0],
+            Check::MfaPolicy,
             None,
-            Severity::Ok,
-            "",
+            Severity::Warning,
+            "no policy that is on",
         ),
-    ];
-    for (change, check, service, severity, says) in rows {
-        let stage = Stage::start_with(change).await;
-        let report = stage.graph_report(|_| {}).await;
-        match severity {
-            Severity::Ok => assert_nothing(&report),
-            _ => assert_only(&report, check, service, severity, says),
-        }
+        (
+            set_policy[1],
+            Check::StepUpPolicy,
+            None,
+            Severity::Warning,
+            "no policy that is on",
+        ),
+    ] {
+        set(&stage.authority, false);
+        assert_only(
+            &stage.graph_report(|_| {}).await,
+            check,
+            service,
+            severity,
+            says,
+        );
+        set(&stage.authority, true);
     }
+    assert_nothing(&stage.graph_report(|_| {}).await);
+}
+
+fn consent_of(right: bool) -> Consent {
+    if right {
+        Consent::Granted
+    } else {
+        Consent::Required
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_is_pre_authorized_needs_no_consent() {
+    let stage = Stage::start_with(|directory| {
+        directory.app_mut("spa-backend").unwrap().consent = Consent::Required;
+        let id = directory.app("spa-backend").unwrap().client_id;
+        directory.app_mut("middle-tier").unwrap().pre_authorized = vec![id];
+    })
+    .await;
+    assert_nothing(&stage.graph_report(|_| {}).await);
+}
+
+#[tokio::test]
+async fn each_wrong_registration_is_found_alone() {
+    let without_acrs = |directory: &mut Directory| {
+        let app = directory.app_mut("downstream-api").unwrap();
+        app.optional_claims
+            .retain(|claim| !matches!(claim, OptionalClaim::Acrs));
+    };
+    let report = Stage::start_with(without_acrs)
+        .await
+        .graph_report(|_| {})
+        .await;
+    let (check, severity) = (Check::OptionalClaims, Severity::Warning);
+    assert_only(&report, check, DOWNSTREAM, severity, "lack acrs");
+
+    let other_platform = |directory: &mut Directory| {
+        let uris = &mut directory.app_mut("spa-backend").unwrap().redirect_uris;
+        uris.spa = std::mem::take(&mut uris.web);
+        uris.web.extend(uris.spa.pop());
+    };
+    let report = Stage::start_with(other_platform)
+        .await
+        .graph_report(|_| {})
+        .await;
+    let (check, severity) = (Check::RedirectUri, Severity::Error);
+    assert_only(&report, check, SPA, severity, "AADSTS9002327");
 }
 
 #[tokio::test]

@@ -296,7 +296,7 @@ impl Report {
         }
         let _ = write!(
             text,
-            "\n{} errors, {} warnings, {} in order, {} not looked at",
+            "\nerrors: {}, warnings: {}, in order: {}, not looked at: {}",
             self.count(Severity::Error),
             self.count(Severity::Warning),
             self.count(Severity::Ok),
@@ -354,7 +354,7 @@ mod tests {
                 "       -> stop it",
                 "--   consent (spa-backend): no Graph token",
                 "",
-                "1 errors, 0 warnings, 1 in order, 1 not looked at",
+                "errors: 1, warnings: 0, in order: 1, not looked at: 1",
             ]
         );
     }

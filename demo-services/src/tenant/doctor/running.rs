@@ -12,12 +12,15 @@ use url::Url;
 use super::Options;
 use super::files::Configurations;
 use super::finding::{Check, Finding, Service};
-use super::probe::{NoAnswer, Probe};
-use super::subject::Place;
+use super::probe::{Answer, NoAnswer, Probe};
+use super::subject::{Api, Place};
 
 pub(super) async fn check(configurations: &Configurations, options: &Options) -> Vec<Finding> {
-    let places = configurations.places();
-    let ports = join_all(places.iter().map(|place| port(place, options)));
+    let (places, apis) = (configurations.places(), configurations.apis());
+    let ports = join_all(places.iter().map(|place| {
+        let api = apis.iter().find(|api| api.service == place.service);
+        port(place, api, options)
+    }));
     let (ports, cors) = futures_util::join!(ports, cors(configurations, options));
     ports.into_iter().chain(cors).collect()
 }
@@ -38,7 +41,7 @@ fn local_url(place: &Place<'_>) -> Option<Url> {
     Url::parse(&format!("{scheme}://{host}:{port}")).ok()
 }
 
-async fn port(place: &Place<'_>, options: &Options) -> Finding {
+async fn port(place: &Place<'_>, api: Option<&Api<'_>>, options: &Options) -> Finding {
     let service = place.service;
     if place.network.listen.ends_with(":0") {
         return Check::Port.skipped(service, "it takes a free port");
@@ -92,11 +95,7 @@ async fn port(place: &Place<'_>, options: &Options) -> Finding {
                 let path = "/.well-known/oauth-protected-resource";
                 let path = format!("{path}{}", known.path().trim_end_matches('/'));
                 let answer = probe.ask(|http| http.get(at(&path))).await.ok();
-                answer.map(|answer| {
-                    let described = answer.json();
-                    let resource = described.as_ref().and_then(|value| value.get("resource"));
-                    resource.and_then(Value::as_str) == Some(known.as_str().trim_end_matches('/'))
-                })
+                answer.map(|answer| describes(&answer, known, api))
             }
             None => match probe.ask(|http| http.get(at("/api"))).await {
                 Ok(answer) => Some(answer.status == StatusCode::UNAUTHORIZED),
@@ -112,6 +111,19 @@ async fn port(place: &Place<'_>, options: &Options) -> Finding {
             "what is on its port does not say which service it is",
         ),
     }
+}
+
+/// Whether a service's description of itself is of this address and this API.
+fn describes(answer: &Answer, address: &Url, api: Option<&Api<'_>>) -> bool {
+    let described = answer.json().unwrap_or_default();
+    let resource = described.get("resource").and_then(Value::as_str);
+    let scopes = described.get("scopes_supported").and_then(Value::as_array);
+    let scope = api.map(|api| format!("{}/{}", api.app_id_uri, api.scope));
+    let has_scope = scopes.is_some_and(|scopes| {
+        let mut scopes = scopes.iter().filter_map(Value::as_str);
+        scopes.any(|supported| Some(supported) == scope.as_deref())
+    });
+    resource == Some(address.as_str().trim_end_matches('/')) && has_scope
 }
 
 /// The preflight of the page of MSAL.js, as its browser would send it.
