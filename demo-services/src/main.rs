@@ -1,5 +1,7 @@
 //! The command line: `demo-services` alone starts everything on this machine.
 
+mod commands;
+
 use std::{
     error::Error,
     ffi::OsString,
@@ -9,6 +11,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
+use commands::doctor::DoctorArgs;
 use demo_services::{
     config::{DownstreamApiConfig, MiddleTierConfig, ServiceConfig, SpaBackendConfig, load},
     daemon::DaemonCall,
@@ -45,6 +48,8 @@ enum Command {
     Daemon(DaemonArgs),
     /// The local authority alone
     Authority(AuthorityArgs),
+    /// Check configurations against the authority, the tenant and this machine, and say how to mend what is wrong
+    Doctor(DoctorArgs),
     /// The SPA backend alone, against the authority of its configuration
     SpaBackend(ServiceArgs),
     /// The middle tier alone
@@ -194,6 +199,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Demo(args) => run_demo(args).await,
         Command::Daemon(args) => run_daemon(args).await,
         Command::Authority(args) => run_authority(args).await,
+        Command::Doctor(args) => commands::doctor::run(args).await,
         Command::SpaBackend(args) => {
             let config: SpaBackendConfig = read(&args.config)?;
             let service = spa_backend::router(&config).map_err(|error| wrong(&args, error))?;

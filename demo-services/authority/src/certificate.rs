@@ -119,6 +119,13 @@ pub(crate) fn first(file: &[u8]) -> Result<String, BadCertificate> {
         .map_err(|_| BadCertificate::Pem)
 }
 
+/// When the first certificate of a PEM file ends (RFC 5280 section 4.1.2.5), in seconds since 1970; `None` for what no client may use.
+#[must_use]
+pub fn not_after(file: &[u8]) -> Option<i64> {
+    let certificate = Certificate::parse(&first(file).ok()?).ok()?;
+    Some(certificate.not_after)
+}
+
 /// A certificate's DER as PEM text, in lines of 64 letters (RFC 7468 section 3).
 pub(crate) fn pem(der: &[u8]) -> String {
     let mut text = format!("{BEGIN}\n");

@@ -116,6 +116,7 @@ mod state;
 mod tokens;
 mod version;
 
+pub use certificate::not_after as certificate_not_after;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use cookies::SESSION_COOKIE;
 pub use directory::{

@@ -1,5 +1,6 @@
 //! The demo in a tenant of Microsoft Entra: what is created there through Microsoft Graph, and how it is removed again.
 
+pub mod doctor;
 pub mod graph;
 pub mod local;
 mod merge;

@@ -1,0 +1,87 @@
+//! `demo-services doctor`: its arguments, and where its words go.
+
+use std::ffi::OsString;
+use std::io::{self, Read as _};
+use std::path::PathBuf;
+
+use clap::Args;
+use demo_services::tenant::doctor::{
+    Configurations, GraphAccess, LONGEST_TOKEN, Options, Report, Severity, Sources, examine,
+    explain,
+};
+use secrecy::SecretString;
+use url::Url;
+
+use crate::{Failure, say};
+
+/// Holds an access token for Microsoft Graph; never on the command line, where others see it.
+const GRAPH_TOKEN: &str = "GRAPH_ACCESS_TOKEN";
+
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArgs {
+    /// Folder of spa-backend.toml, middle-tier.toml and downstream-api.toml, as `register` writes it
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present = "config",
+        conflicts_with = "config"
+    )]
+    config_dir: Option<PathBuf>,
+    /// Configurations of the services, one each; which is which is told by their names or keys
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    config: Vec<PathBuf>,
+    /// Explain why the access token on standard input would be refused, instead of checking the configurations
+    #[arg(long, value_name = "-", value_parser = ["-"])]
+    token: Option<String>,
+    /// Microsoft Graph, where it cannot be told from the authority; asked with the token in GRAPH_ACCESS_TOKEN, if there is one
+    #[arg(long, value_name = "URL")]
+    graph: Option<Url>,
+    /// JSON instead of lines
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints what is found. The error counts what is wrong, so that the process ends with 1.
+pub(crate) async fn run(args: DoctorArgs) -> Result<(), Failure> {
+    let sources = match args.config_dir {
+        Some(directory) => Sources::Directory(directory),
+        None => Sources::Files(args.config),
+    };
+    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    let (configurations, mut findings) = Configurations::read(&sources, &environment);
+    let mut options = Options::default();
+    let report = if args.token.is_some() {
+        let token = token()?;
+        explain(&configurations, &token, &options).await
+    } else {
+        let token = std::env::var(GRAPH_TOKEN)
+            .ok()
+            .filter(|token| !token.trim().is_empty());
+        if let (Some(token), Some(instance)) = (token, configurations.instance()) {
+            let token: SecretString = token.trim().into();
+            options.graph = Some(GraphAccess::new(token, args.graph, instance)?);
+        }
+        examine(&configurations, &options).await
+    };
+    findings.extend(report.findings);
+    let report = Report::new(findings);
+    let text = match args.json {
+        true => report.json(),
+        false => report.text(),
+    };
+    say(&mut io::stdout(), &text);
+    match report.count(Severity::Error) {
+        0 => Ok(()),
+        1 => Err("doctor found 1 error".into()),
+        errors => Err(format!("doctor found {errors} errors").into()),
+    }
+}
+
+/// One more byte than a token may have, so that a longer one is refused and not cut.
+fn token() -> Result<SecretString, Failure> {
+    let most = u64::try_from(LONGEST_TOKEN)?.saturating_add(1);
+    let mut text = Vec::new();
+    io::stdin().take(most).read_to_end(&mut text)?;
+    // What is not UTF-8 is no token either, and is told as such.
+    Ok(String::from_utf8_lossy(&text).into_owned().into())
+}

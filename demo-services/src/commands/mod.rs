@@ -1,0 +1,3 @@
+//! The commands about a tenant, and what they have in common.
+
+pub(crate) mod doctor;

@@ -1,0 +1,140 @@
+//! One bounded question to another server: a deadline, no redirects, the beginning of an answer, and words instead of an error.
+
+use std::error::Error;
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+use reqwest::{Client, RequestBuilder, redirect};
+use serde_json::Value;
+use url::Url;
+
+use crate::loopback::is_loopback;
+use crate::trust::Trust;
+
+/// Sign-in pages are long; what we look for stands in their first part.
+const LIMIT: usize = 512 * 1024;
+
+/// A client for one server.
+#[derive(Clone)]
+pub(super) struct Probe {
+    http: Client,
+    deadline: Duration,
+}
+
+/// What came back.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    /// At most [`LIMIT`] bytes of it.
+    body: Vec<u8>,
+}
+
+/// Nothing came back, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NoAnswer {
+    /// Nothing listens there.
+    Refused,
+    /// Another reason, in words that go on from "the server".
+    Other(String),
+}
+
+impl Probe {
+    /// `None` if no client can be made, for lack of certificates to trust.
+    pub(super) fn new(target: &Url, trust: &Trust, deadline: Duration) -> Option<Self> {
+        let builder = trust
+            .http(Client::builder())
+            // A redirect could carry a secret or a token elsewhere.
+            .redirect(redirect::Policy::none())
+            .timeout(deadline)
+            .connect_timeout(deadline.min(Duration::from_secs(5)));
+        // A proxy from the environment does not reach this machine.
+        let builder = match is_loopback(target) {
+            true => builder.no_proxy(),
+            false => builder,
+        };
+        let http = builder.build().ok()?;
+        Some(Self { http, deadline })
+    }
+
+    pub(super) async fn ask(
+        &self,
+        question: impl FnOnce(&Client) -> RequestBuilder,
+    ) -> Result<Answer, NoAnswer> {
+        let failed = |error: reqwest::Error| self.why(&error);
+        let mut response = question(&self.http).send().await.map_err(failed)?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let mut body = Vec::new();
+        while body.len() < LIMIT {
+            match response.chunk().await.map_err(failed)? {
+                Some(chunk) => body.extend_from_slice(&chunk),
+                None => break,
+            }
+        }
+        body.truncate(LIMIT);
+        Ok(Answer {
+            status,
+            headers,
+            body,
+        })
+    }
+
+    /// The error's own text names the URL, whose query may say more than the terminal needs; only its causes are read.
+    fn why(&self, error: &reqwest::Error) -> NoAnswer {
+        let mut causes = String::new();
+        let mut cause = error.source();
+        while let Some(next) = cause {
+            causes.push_str(&next.to_string().to_ascii_lowercase());
+            causes.push(' ');
+            cause = next.source();
+        }
+        let says = |words: &[&str]| words.iter().any(|word| causes.contains(word));
+        if error.is_timeout() {
+            NoAnswer::Other(format!(
+                "does not answer within {} seconds",
+                self.deadline.as_secs()
+            ))
+        } else if says(&["certificate", "unknownissuer"]) {
+            NoAnswer::Other(
+                "has a certificate that this machine does not trust: set `ca_file` to the CA's certificate (PEM) if it is a private one"
+                    .into(),
+            )
+        } else if says(&["dns", "lookup"]) {
+            NoAnswer::Other(
+                "has a name that is not known here: check the spelling and the network".into(),
+            )
+        } else if says(&["refused"]) {
+            NoAnswer::Refused
+        } else if error.is_connect() {
+            NoAnswer::Other("cannot be connected to".into())
+        } else {
+            NoAnswer::Other(
+                "breaks the connection, or speaks another protocol (https on a port of http, say)"
+                    .into(),
+            )
+        }
+    }
+}
+
+impl NoAnswer {
+    /// Goes on from "the server".
+    pub(super) fn words(&self) -> &str {
+        match self {
+            Self::Refused => "does not listen there",
+            Self::Other(words) => words,
+        }
+    }
+}
+
+impl Answer {
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(super) fn json(&self) -> Option<Value> {
+        serde_json::from_slice(&self.body).ok()
+    }
+
+    pub(super) fn header(&self, name: http::HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}

@@ -1,0 +1,397 @@
+//! What the authority answers: metadata, time, credentials, tokens, redirect URIs.
+
+use std::time::Duration;
+
+use demo_services::tenant::doctor::{Check, Options, Service, Severity};
+use local_authority::Directory;
+use serde_json::{Value, json};
+use tower_bearer::clock::{Clock as _, SystemClock};
+use wiremock::matchers::{method, path_regex};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use crate::stage::{
+    Folder, Stage, assert_discreet, assert_has, assert_nothing, assert_only, clock_ahead, wrong,
+};
+
+const SPA: Option<Service> = Some(Service::SpaBackend);
+const MIDDLE: Option<Service> = Some(Service::MiddleTier);
+const DOWNSTREAM: Option<Service> = Some(Service::DownstreamApi);
+
+#[tokio::test]
+async fn an_authority_that_is_not_there_is_told_once() {
+    let stage = Stage::start().await;
+    let url = stage.authority.url().to_owned();
+    let report = stage
+        .report(|texts| {
+            for text in [&mut texts.spa, &mut texts.middle, &mut texts.downstream] {
+                *text = text.replace(&url, "http://localhost:4");
+            }
+        })
+        .await;
+    assert_only(
+        &report,
+        Check::Discovery,
+        SPA,
+        Severity::Error,
+        "does not listen there",
+    );
+    assert_has(
+        &report,
+        Check::Credential,
+        Severity::Skipped,
+        "mend the authority first",
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_tenant_is_told() {
+    let stage = Stage::start().await;
+    let tenant = stage.authority.tenant().to_string();
+    let report = stage
+        .report(|texts| {
+            for text in [&mut texts.spa, &mut texts.middle, &mut texts.downstream] {
+                *text = text.replace(&tenant, "99999999-2222-3333-4444-555555555555");
+            }
+        })
+        .await;
+    assert_only(
+        &report,
+        Check::Discovery,
+        SPA,
+        Severity::Error,
+        "AADSTS90002",
+    );
+}
+
+/// What is found at an authority with this metadata.
+async fn with_metadata(body: impl Fn(&str) -> Value, tenant: &str) -> Vec<(Check, String)> {
+    let stage = Stage::start().await;
+    let server = MockServer::start().await;
+    let answer = ResponseTemplate::new(200).set_body_json(body(&server.uri()));
+    Mock::given(method("GET"))
+        .and(path_regex("openid-configuration$"))
+        .respond_with(answer)
+        .mount(&server)
+        .await;
+    let (url, old) = (
+        stage.authority.url().to_owned(),
+        stage.authority.tenant().to_string(),
+    );
+    let report = stage
+        .report(|texts| {
+            for text in [&mut texts.spa, &mut texts.middle, &mut texts.downstream] {
+                *text = text.replace(&url, &server.uri()).replace(&old, tenant);
+            }
+        })
+        .await;
+    let of_discovery = report
+        .findings
+        .iter()
+        .filter(|finding| finding.check == Check::Discovery && finding.mend.is_some());
+    of_discovery
+        .map(|finding| {
+            (
+                finding.check,
+                format!("{} -> {}", finding.says, finding.mend.clone().unwrap()),
+            )
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn metadata_of_somebody_else_are_told() {
+    const TENANT: &str = "11111111-2222-3333-4444-555555555555";
+    let metadata =
+        |issuer: String, token: String| json!({ "issuer": issuer, "token_endpoint": token });
+    let sound = |url: &str| {
+        metadata(
+            format!("{url}/{TENANT}/v2.0"),
+            format!("{url}/{TENANT}/oauth2/v2.0/token"),
+        )
+    };
+    assert_eq!(with_metadata(sound, TENANT).await, []);
+
+    let other_issuer = |url: &str| metadata(format!("{url}/other/v2.0"), format!("{url}/token"));
+    let found = with_metadata(other_issuer, TENANT).await;
+    assert!(found[0].1.contains("issuer is not the one"), "{found:?}");
+
+    let other_cloud = |url: &str| {
+        metadata(
+            format!("{url}/{TENANT}/v2.0"),
+            "https://login.microsoftonline.us/t/token".into(),
+        )
+    };
+    let found = with_metadata(other_cloud, TENANT).await;
+    assert!(
+        found[0]
+            .1
+            .contains("set `authority.instance` to https://login.microsoftonline.us"),
+        "{found:?}"
+    );
+
+    let by_name = |url: &str| metadata(format!("{url}/{TENANT}/v2.0"), format!("{url}/token"));
+    let found = with_metadata(by_name, "contoso.example").await;
+    assert!(
+        found[0]
+            .1
+            .contains(&format!("set `authority.tenant` to {TENANT}")),
+        "{found:?}"
+    );
+
+    let all = |url: &str| metadata(format!("{url}/{{tenantid}}/v2.0"), format!("{url}/token"));
+    let found = with_metadata(all, "common").await;
+    assert!(found[0].1.contains("every tenant"), "{found:?}");
+
+    let nothing = |_: &str| json!({});
+    let found = with_metadata(nothing, TENANT).await;
+    assert!(found[0].1.contains("without the metadata"), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_clock_that_goes_wrong_is_told() {
+    let stage = Stage::start().await;
+    for (seconds, expected) in [
+        (0, None),
+        (50, None),
+        (-120, Some((Severity::Warning, "behind"))),
+        (120, Some((Severity::Warning, "ahead of"))),
+        (-600, Some((Severity::Error, "behind"))),
+        (600, Some((Severity::Error, "ahead of"))),
+    ] {
+        let report = stage.report_with(|_| {}, clock_ahead(seconds)).await;
+        match expected {
+            None => assert_nothing(&report),
+            Some((severity, says)) => assert_only(&report, Check::Clock, None, severity, says),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_secret_is_told_and_not_shown() {
+    let stage = Stage::start().await;
+    let report = stage
+        .report(|texts| {
+            texts.spa = texts
+                .spa
+                .replace("client_secret = \"", "client_secret = \"wrong-")
+        })
+        .await;
+    assert_only(
+        &report,
+        Check::Credential,
+        SPA,
+        Severity::Error,
+        "AADSTS7000215",
+    );
+    assert_discreet(&stage, &report, None);
+    assert!(!report.text().contains("wrong-"), "{}", report.text());
+}
+
+#[tokio::test]
+async fn an_unknown_client_and_an_unknown_api_are_told() {
+    let stage = Stage::start().await;
+    let id = stage
+        .authority
+        .directory()
+        .app("spa-backend")
+        .unwrap()
+        .client_id
+        .to_string();
+    let other = "99999999-0000-4000-8000-000000000000";
+    let report = stage
+        .report(|texts| texts.spa = texts.spa.replace(&id, other))
+        .await;
+    let expected = [
+        (Check::Credential, SPA, Severity::Error),
+        (Check::SignInRequest, SPA, Severity::Error),
+    ];
+    assert_eq!(wrong(&report), expected, "{}", report.text());
+    assert_has(&report, Check::Credential, Severity::Error, "AADSTS700016");
+
+    let report = stage
+        .report(|texts| {
+            texts.middle = texts
+                .middle
+                .replace("api://downstream-api/", "api://nowhere/")
+        })
+        .await;
+    assert_has(&report, Check::Audience, Severity::Error, "AADSTS500011");
+    assert_has(&report, Check::Credential, Severity::Ok, "");
+}
+
+#[tokio::test]
+async fn version_1_tokens_are_told() {
+    for name in ["middle-tier", "downstream-api"] {
+        let stage = Stage::start_with(|directory| {
+            directory.app_mut(name).unwrap().access_token_version = 1
+        })
+        .await;
+        let report = stage.report(|_| {}).await;
+        let service = if name == "middle-tier" {
+            MIDDLE
+        } else {
+            DOWNSTREAM
+        };
+        assert_only(
+            &report,
+            Check::TokenVersion,
+            service,
+            Severity::Error,
+            "requestedAccessTokenVersion",
+        );
+        assert_discreet(&stage, &report, None);
+    }
+}
+
+#[tokio::test]
+async fn an_audience_that_the_service_does_not_expect_is_told() {
+    let stage = Stage::start().await;
+    let id = stage
+        .authority
+        .directory()
+        .app("downstream-api")
+        .unwrap()
+        .client_id
+        .to_string();
+    let other = "99999999-0000-4000-8000-000000000000";
+    let report = stage
+        .report(|texts| texts.downstream = texts.downstream.replace(&id, other))
+        .await;
+    assert_only(
+        &report,
+        Check::Audience,
+        DOWNSTREAM,
+        Severity::Error,
+        "another application",
+    );
+}
+
+#[tokio::test]
+async fn missing_optional_claims_are_inferred() {
+    let stage = Stage::start_with(|directory| {
+        directory
+            .app_mut("downstream-api")
+            .unwrap()
+            .optional_claims
+            .clear()
+    })
+    .await;
+    let report = stage.report(|_| {}).await;
+    assert_only(
+        &report,
+        Check::OptionalClaims,
+        DOWNSTREAM,
+        Severity::Warning,
+        "xms_cc and idtyp",
+    );
+}
+
+#[tokio::test]
+async fn redirect_uris_that_are_not_registered_are_told() {
+    let without = |suffix: &'static str| {
+        move |directory: &mut Directory| {
+            let uris = &mut directory.app_mut("spa-backend").unwrap().redirect_uris.web;
+            uris.retain(|uri| !uri.ends_with(suffix));
+        }
+    };
+    for (suffix, severity) in [
+        ("/auth/callback", Severity::Error),
+        (":3/", Severity::Warning),
+    ] {
+        let stage = Stage::start_with(without(suffix)).await;
+        let report = stage.report(|_| {}).await;
+        assert_only(&report, Check::RedirectUri, SPA, severity, "AADSTS50011");
+        assert_has(&report, Check::RedirectUri, Severity::Ok, "is registered");
+    }
+}
+
+#[tokio::test]
+async fn a_scope_that_the_authority_does_not_know_is_told() {
+    let stage = Stage::start().await;
+    let report = stage
+        .report(|texts| texts.spa = texts.spa.replace("user_impersonation", "user_impersonaton"))
+        .await;
+    assert_has(&report, Check::Scopes, Severity::Error, "required_scope");
+    assert_has(
+        &report,
+        Check::SignInRequest,
+        Severity::Error,
+        "AADSTS650053",
+    );
+}
+
+/// A self-signed certificate that ends in so many days, and its key, as files.
+fn certificate(folder: &Folder, days: i64) -> String {
+    use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
+    use aws_lc_rs::rsa::{KeyPair, KeySize};
+    use base64::Engine as _;
+    let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
+    let key: Pkcs8V1Der<'_> = key.as_der().unwrap();
+    let signer = rcgen::KeyPair::try_from(key.as_ref()).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    let now = SystemClock.now();
+    let ends = now.checked_add_signed(days * 86_400 + 3600).unwrap();
+    params.not_after = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(ends);
+    let certificate = params.self_signed(&signer).unwrap();
+    let pem = |label: &str, der: &[u8]| {
+        let text = base64::prelude::BASE64_STANDARD.encode(der);
+        format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+    };
+    let pem_text = pem("CERTIFICATE", certificate.der());
+    folder.write("spa.pem", &pem_text);
+    folder.write("spa-key.pem", &pem("PRIVATE KEY", key.as_ref()));
+    pem_text
+}
+
+#[tokio::test]
+async fn a_certificate_that_ends_is_told() {
+    for (days, severity, says) in [
+        (200, Severity::Ok, "good for 200 days"),
+        (10, Severity::Warning, "expires in 10 days"),
+        (-10, Severity::Error, "has expired 9 days ago"),
+    ] {
+        let folder = Folder::new();
+        let pem = certificate(&folder, days);
+        let stage = Stage::start_with(|directory| {
+            directory.app_mut("spa-backend").unwrap().certificates = vec![pem];
+        })
+        .await;
+        let report = stage
+            .report_with(
+                |texts| {
+                    let mut lines: Vec<String> = texts.spa.lines().map(str::to_owned).collect();
+                    let at = lines
+                        .iter()
+                        .position(|line| line.starts_with("client_secret"))
+                        .unwrap();
+                    let file = |name: &str| folder.path().join(name).display().to_string();
+                    lines[at] = format!(
+                        "client_certificate = {{ certificate = \"{}\", private_key = \"{}\" }}",
+                        file("spa.pem"),
+                        file("spa-key.pem")
+                    );
+                    texts.spa = lines.join("\n");
+                },
+                Options::default(),
+            )
+            .await;
+        assert_has(&report, Check::CertificateExpiry, severity, says);
+        match severity {
+            Severity::Ok => assert_nothing(&report),
+            Severity::Warning => assert_only(
+                &report,
+                Check::CertificateExpiry,
+                SPA,
+                severity,
+                "client_certificate",
+            ),
+            // The authority does not take it any more.
+            _ => assert_has(
+                &report,
+                Check::Credential,
+                Severity::Error,
+                "refuses this client",
+            ),
+        }
+    }
+}

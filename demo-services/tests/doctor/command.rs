@@ -1,0 +1,115 @@
+//! The command itself: what goes in, what comes out, with which status.
+
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+
+use local_authority::TokenSpec;
+use serde_json::Value;
+
+use crate::stage::{Folder, Stage};
+
+fn doctor(arguments: &[&str], input: Option<&str>) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_demo-services"));
+    command
+        .arg("doctor")
+        .args(arguments)
+        .env_remove("RUST_LOG")
+        .env_remove("GRAPH_ACCESS_TOKEN");
+    let stdin = if input.is_some() {
+        Stdio::piped()
+    } else {
+        Stdio::null()
+    };
+    let mut child = command
+        .stdin(stdin)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    if let (Some(text), Some(mut stdin)) = (input, child.stdin.take()) {
+        // Whoever refuses its arguments reads nothing.
+        let _ = stdin.write_all(text.as_bytes());
+    }
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn wrong_usage_is_status_2() {
+    for arguments in [
+        &[][..],
+        &["--config-dir", "a", "--config", "b"],
+        &["--config-dir", "a", "--token", "eyJhbGciOi"],
+        &["--config-dir", "a", "--what"],
+    ] {
+        let output = doctor(arguments, None);
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{arguments:?}: {}",
+            text(&output.stderr)
+        );
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_shipped_files_have_placeholders_and_that_is_status_1() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/config");
+    let output = doctor(&["--config-dir", folder], None);
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{shown}");
+    for service in ["spa-backend", "middle-tier", "downstream-api"] {
+        assert!(shown.contains(&format!("FAIL file ({service})")), "{shown}");
+    }
+    assert!(
+        shown.contains("placeholder") && shown.contains("register"),
+        "{shown}"
+    );
+    assert!(text(&output.stderr).contains("doctor found 3 errors"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sound_folder_is_status_0_as_lines_and_as_json() {
+    let stage = Stage::start().await;
+    let folder = Folder::of(&stage.texts);
+    let path = folder.path().to_str().unwrap().to_owned();
+    let run = |more: Vec<String>, input: Option<String>| {
+        let path = path.clone();
+        tokio::task::spawn_blocking(move || {
+            let mut arguments = vec!["--config-dir", &path];
+            arguments.extend(more.iter().map(String::as_str));
+            doctor(&arguments, input.as_deref())
+        })
+    };
+    let output = run(vec![], None).await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    assert!(text(&output.stdout).contains("errors: 0, warnings: 0"));
+
+    let output = run(vec!["--json".into()], None).await.unwrap();
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(value["ok"], true);
+
+    let token = stage
+        .authority
+        .issue(TokenSpec::user("alice", "middle-tier").expires_in(-7200));
+    let output = run(
+        vec!["--token".into(), "-".into(), "--json".into()],
+        Some(token.clone()),
+    )
+    .await
+    .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let shown = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(
+        shown.contains("token-time") && shown.contains("expired 2 hours ago"),
+        "{shown}"
+    );
+    assert!(
+        !token.split('.').any(|part| shown.contains(part)),
+        "{shown}"
+    );
+}
