@@ -16,14 +16,14 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_bearer::{
-    BoxError, CallError, ChallengeRequired, CloneBody, ConfigError, Credential, HttpClient,
+    BoxError, CallError, ChallengeRequired, CloneBody, ConfigError, HttpClient,
     OnBehalfOf, OnBehalfOfExt, Principal, PropagateChallengeLayer, RequireScopeLayer, Target, Tee,
     ValidateBearerLayer,
 };
 use url::Url;
 
 use crate::{
-    config::{MiddleTierConfig, described, host_of},
+    config::{CredentialError, MiddleTierConfig, credential, described, host_of},
     downstream_rpc,
     flow_events::{AcceptedLayer, FlowEvents, FlowLayer, Inside, Lane, Outside},
     health::HealthLayer,
@@ -47,6 +47,18 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// W3C Trace Context: joins the tiers' records of one call.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
+/// Why no middle tier can be made of a configuration.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// The library does not take a value.
+    #[error(transparent)]
+    Value(#[from] ConfigError),
+    /// The authority's client has no usable credential.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+}
+
 /// `GET /api` and `GET /secure`: the downstream API's routes of the same names, called On-Behalf-Of; `GET /grpc/api` and
 /// `GET /grpc/secure`: the same over gRPC. `GET /profile`, `GET /profile/edit` and `PATCH /profile`, where the configuration has that
 /// part: the caller's own profile in a Graph-like API. With `samples_way` also `GET /samples/api`: the first with its demand written
@@ -57,14 +69,15 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// # Errors
 ///
 /// A configuration that no service can be built from.
-pub fn service(config: &MiddleTierConfig) -> Result<WebService, ConfigError> {
+pub fn service(config: &MiddleTierConfig) -> Result<WebService, SetupError> {
     let authority = config.authority.authority(&config.trust)?;
     let resource = authority
         .resource(&config.client_id)?
         .app_id_uri(&config.app_id_uri)?;
     let scope = format!("{}/{}", config.app_id_uri, config.required_scope);
     let (resource, metadata) = described(resource, config.public_url.as_ref(), &scope)?;
-    let credential = Credential::secret(config.client_secret.clone())?;
+    let secret = config.client_secret.as_ref();
+    let credential = credential(secret, config.client_certificate.as_ref())?;
     let mut me = authority.client(&config.client_id, credential.clone())?;
     if let Some(shared_tokens) = &config.shared_tokens {
         // What one process of this tier obtained, the others need not ask for.
