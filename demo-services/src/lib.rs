@@ -17,4 +17,5 @@ pub mod revocations;
 pub mod routes;
 mod samples_way;
 pub mod spa_backend;
+pub mod tenant;
 pub mod trust;

@@ -1,0 +1,11 @@
+//! The demo in a tenant of Microsoft Entra: what is created there through Microsoft Graph, and how it is removed again.
+
+pub mod cloud;
+pub mod configure;
+pub mod credential_files;
+pub mod files;
+pub mod graph;
+pub mod local;
+pub mod plan;
+pub mod record;
+pub mod sign_in;
