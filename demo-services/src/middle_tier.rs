@@ -16,8 +16,8 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_bearer::{
-    BoxError, CallError, ChallengeRequired, CloneBody, ConfigError, HttpClient,
-    OnBehalfOf, OnBehalfOfExt, Principal, PropagateChallengeLayer, RequireScopeLayer, Target, Tee,
+    BoxError, CallError, ChallengeRequired, CloneBody, ConfigError, HttpClient, OnBehalfOf,
+    OnBehalfOfExt, Principal, PropagateChallengeLayer, RequireScopeLayer, Target, Tee,
     ValidateBearerLayer,
 };
 use url::Url;

@@ -242,7 +242,11 @@ mod tests {
         let refused = Place::new(Cloud::Global, None, Some(&graph));
         assert_eq!(refused, Err(CloudError::GraphAlone));
         let local = url("http://localhost:1");
-        let refused = Place::new(Cloud::Global, Some(&local), Some(&url("http://graph.example")));
+        let refused = Place::new(
+            Cloud::Global,
+            Some(&local),
+            Some(&url("http://graph.example")),
+        );
         assert_eq!(refused, Err(CloudError::NotSecure("--graph")));
     }
 }

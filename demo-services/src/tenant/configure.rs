@@ -111,7 +111,10 @@ impl TenantFiles {
         (!secret.is_empty()).then(|| secret.into())
     }
 
-    fn make_certificate(&self, key: &str) -> Result<(Certificate, Vec<WrittenFile>), ConfigureError> {
+    fn make_certificate(
+        &self,
+        key: &str,
+    ) -> Result<(Certificate, Vec<WrittenFile>), ConfigureError> {
         let [certificate_path, key_path] = self.certificate_paths(key);
         let certificate = match self.held_certificate(key) {
             Some(certificate) => certificate,
@@ -149,7 +152,9 @@ impl TenantFiles {
                 // What somebody has changed in it since stays; a secret that was made anew does not.
                 (Some(known), Ok(there)) if record.finished => {
                     match with_secret_of(&there, text.expose_secret()) {
-                        Some(renewed) => files::put(&path, renewed.expose_secret(), files::is_marked),
+                        Some(renewed) => {
+                            files::put(&path, renewed.expose_secret(), files::is_marked)
+                        }
                         None => Ok(known.clone()),
                     }
                 }
@@ -209,7 +214,10 @@ impl TenantFiles {
         text.end(self, record);
         text.line("\n# The person's own profile; its edit needs a token for the application that carries `gate_scope`.\n[profile]");
         text.set("graph", place.graph.as_str().trim_end_matches('/'));
-        for (key, permission) in [("read_scope", "User.Read"), ("write_scope", "User.ReadWrite")] {
+        for (key, permission) in [
+            ("read_scope", "User.Read"),
+            ("write_scope", "User.ReadWrite"),
+        ] {
             text.set(key, &format!("{}/{permission}", place.graph_resource));
         }
         text.set("gate_scope", &format!("api://{gate}/User.MFA"));
@@ -502,13 +510,30 @@ mod tests {
     }
 
     /// Each service can be built from what is written.
-    async fn assert_all_load(scratch: &Scratch) -> (SpaBackendConfig, MiddleTierConfig, DownstreamApiConfig) {
+    async fn assert_all_load(
+        scratch: &Scratch,
+    ) -> (SpaBackendConfig, MiddleTierConfig, DownstreamApiConfig) {
         let spa: SpaBackendConfig = scratch.load("spa-backend.toml");
         let middle: MiddleTierConfig = scratch.load("middle-tier.toml");
         let downstream: DownstreamApiConfig = scratch.load("downstream-api.toml");
-        assert_eq!(spa_backend::router(&spa).map(drop).map_err(|e| e.to_string()), Ok(()));
-        assert_eq!(middle_tier::service(&middle).map(drop).map_err(|e| e.to_string()), Ok(()));
-        assert_eq!(downstream_api::service(&downstream).map(drop).map_err(|e| e.to_string()), Ok(()));
+        assert_eq!(
+            spa_backend::router(&spa)
+                .map(drop)
+                .map_err(|e| e.to_string()),
+            Ok(())
+        );
+        assert_eq!(
+            middle_tier::service(&middle)
+                .map(drop)
+                .map_err(|e| e.to_string()),
+            Ok(())
+        );
+        assert_eq!(
+            downstream_api::service(&downstream)
+                .map(drop)
+                .map_err(|e| e.to_string()),
+            Ok(())
+        );
         (spa, middle, downstream)
     }
 
@@ -528,17 +553,38 @@ mod tests {
         let (spa, middle, downstream) = assert_all_load(&scratch).await;
         let id = |key: &str| record.app(key).unwrap().app_id.clone().unwrap();
         assert_eq!(spa.client_id, id("spa-backend"));
-        assert_eq!((&*spa.listen, spa.base_url.as_str()), ("localhost:3100", "http://localhost:3100/"));
-        assert_eq!(spa.scope, format!("api://{}/user_impersonation", id("middle-tier")));
+        assert_eq!(
+            (&*spa.listen, spa.base_url.as_str()),
+            ("localhost:3100", "http://localhost:3100/")
+        );
+        assert_eq!(
+            spa.scope,
+            format!("api://{}/user_impersonation", id("middle-tier"))
+        );
         assert!(spa.msal.is_none() && spa.client_certificate.is_some());
-        assert_eq!((&middle.client_id, middle.app_id_uri), (&id("middle-tier"), format!("api://{}", id("middle-tier"))));
-        assert_eq!(middle.downstream_scope, format!("api://{}/user_impersonation", id("downstream-api")));
+        assert_eq!(
+            (&middle.client_id, middle.app_id_uri),
+            (&id("middle-tier"), format!("api://{}", id("middle-tier")))
+        );
+        assert_eq!(
+            middle.downstream_scope,
+            format!("api://{}/user_impersonation", id("downstream-api"))
+        );
         assert!(middle.client_secret.is_none() && middle.allowed_origins.is_empty());
         let profile = middle.profile.unwrap();
         assert_eq!(profile.graph.as_str(), "https://graph.microsoft.com/");
-        assert_eq!(profile.write_scope, "https://graph.microsoft.com/User.ReadWrite");
-        assert_eq!(profile.gate_scope, format!("api://{}/User.MFA", id("mfa-app")));
-        assert_eq!((downstream.client_id, &*downstream.secure_context), (id("downstream-api"), "c1"));
+        assert_eq!(
+            profile.write_scope,
+            "https://graph.microsoft.com/User.ReadWrite"
+        );
+        assert_eq!(
+            profile.gate_scope,
+            format!("api://{}/User.MFA", id("mfa-app"))
+        );
+        assert_eq!(
+            (downstream.client_id, &*downstream.secure_context),
+            (id("downstream-api"), "c1")
+        );
         assert_eq!(downstream.authority.tenant, TENANT);
     }
 
@@ -559,14 +605,19 @@ mod tests {
         assert_eq!(secret(middle.client_secret), "it\"s\\3cret");
 
         (record.finished, record.files) = (true, written);
-        let edited = scratch.read("spa-backend.toml").replace("localhost:3100\"", "localhost:3200\"");
+        let edited = scratch
+            .read("spa-backend.toml")
+            .replace("localhost:3100\"", "localhost:3200\"");
         fs::write(scratch.0.join("spa-backend.toml"), &edited).unwrap();
         files.write(&record).unwrap();
         assert_eq!(scratch.read("spa-backend.toml"), edited);
         files.keep_secret("spa-backend", "another".into()).unwrap();
         files.write(&record).unwrap();
         let spa: SpaBackendConfig = scratch.load("spa-backend.toml");
-        assert_eq!((secret(spa.client_secret), &*spa.listen), ("another".into(), "localhost:3200"));
+        assert_eq!(
+            (secret(spa.client_secret), &*spa.listen),
+            ("another".into(), "localhost:3200")
+        );
     }
 
     #[tokio::test]
@@ -584,13 +635,19 @@ mod tests {
         let (spa, middle, _) = assert_all_load(&scratch).await;
         assert_eq!(spa.middle_tier.as_str(), "https://localhost:5000/");
         assert!(spa.msal.is_none() && spa.tls.is_some());
-        assert_eq!(middle.allowed_origins.to_headers(), ["https://localhost:3000"]);
+        assert_eq!(
+            middle.allowed_origins.to_headers(),
+            ["https://localhost:3000"]
+        );
 
         // The comment becomes a part by taking its `#` away; the package itself makes it one at once.
         let text = scratch.read("spa-backend.toml");
         let (_, part) = text.split_once("# [msal]").unwrap();
         let part = format!("# [msal]{part}").replace("# ", "");
-        assert!(part.contains("bundle = \"node_modules/@azure/msal-browser\""), "{part}");
+        assert!(
+            part.contains("bundle = \"node_modules/@azure/msal-browser\""),
+            "{part}"
+        );
         let files = scratch.files(|files| {
             https(files);
             files.msal = Some("node_modules/@azure/msal-browser".into());
@@ -598,7 +655,10 @@ mod tests {
         files.write(&record()).unwrap();
         assert!(scratch.read("spa-backend.toml").ends_with(&part), "{part}");
         let spa: SpaBackendConfig = scratch.load("spa-backend.toml");
-        assert_eq!(spa.msal.unwrap().client_id, record().app("msal-spa").unwrap().app_id.clone().unwrap());
+        assert_eq!(
+            spa.msal.unwrap().client_id,
+            record().app("msal-spa").unwrap().app_id.clone().unwrap()
+        );
     }
 
     #[test]
@@ -633,7 +693,10 @@ mod tests {
         fs::create_dir_all(kept.join("x")).unwrap();
         let before = scratch.names();
         assert!(files.write(&record()).is_err());
-        assert_eq!((scratch.names(), scratch.read("downstream-api.toml")), (before, "theirs".into()));
+        assert_eq!(
+            (scratch.names(), scratch.read("downstream-api.toml")),
+            (before, "theirs".into())
+        );
         fs::remove_dir_all(&kept).unwrap();
         fs::remove_dir_all(scratch.0.join("spa-backend.toml")).unwrap();
 
@@ -643,7 +706,11 @@ mod tests {
             files.restore(file).unwrap();
         }
         assert_eq!(scratch.read("downstream-api.toml"), "theirs");
-        let left: Vec<String> = scratch.names().into_iter().filter(|name| name.ends_with("toml")).collect();
+        let left: Vec<String> = scratch
+            .names()
+            .into_iter()
+            .filter(|name| name.ends_with("toml"))
+            .collect();
         assert_eq!(left, ["downstream-api.toml"]);
     }
 

@@ -55,7 +55,9 @@ pub(super) fn make(name: &str, now: u64) -> Result<Made, MakeError> {
     let pem_of_certificate = pem("CERTIFICATE", certificate.der());
     let (start, end) = (date_time(start), date_time(end));
     Ok(Made {
-        certificate: format!("{MARK} for {name}.\n{START}{start}\n{END}{end}\n{pem_of_certificate}"),
+        certificate: format!(
+            "{MARK} for {name}.\n{START}{start}\n{END}{end}\n{pem_of_certificate}"
+        ),
         private_key: format!(
             "{MARK} for {name}. Keep it secret.\n{}",
             pem("PRIVATE KEY", &key.serialize_der())
@@ -125,14 +127,23 @@ mod tests {
     fn key_and_certificate_belong_together_and_no_two_are_the_same() {
         let [one, other] = [0, 1].map(|_| make("demo-middle-tier", NOW).unwrap());
         let take = |certificate: &Made, key: &Made| {
-            read(&certificate.certificate, key.private_key.expose_secret(), NOW)
+            read(
+                &certificate.certificate,
+                key.private_key.expose_secret(),
+                NOW,
+            )
         };
         let taken = take(&one, &one).unwrap();
         assert_eq!(
             (&*taken.start, &*taken.end),
             ("2026-11-22T03:39:26Z", "2027-11-22T03:49:26Z")
         );
-        assert!(taken.der.windows(16).any(|part| part == b"demo-middle-tier"));
+        assert!(
+            taken
+                .der
+                .windows(16)
+                .any(|part| part == b"demo-middle-tier")
+        );
         assert!(take(&other, &other).is_some() && take(&one, &other).is_none());
         assert!(!one.certificate.contains("PRIVATE"));
     }

@@ -88,9 +88,7 @@ pub(super) fn restore(file: &WrittenFile) -> Result<(), FileError> {
             fs::rename(replaced, path).map_err(failed("put back"))
         }
         _ => match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(failed("removed")(error))
-            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("removed")(error)),
             _ => Ok(()),
         },
     }
@@ -171,7 +169,10 @@ mod tests {
         let path = scratch.0.join("a.toml");
         fs::write(&path, "theirs").unwrap();
         let written = put(&path, &ours(), is_marked).unwrap();
-        assert_eq!(written.replaced, Some(scratch.0.join("a.toml.before-register")));
+        assert_eq!(
+            written.replaced,
+            Some(scratch.0.join("a.toml.before-register"))
+        );
         assert_eq!(fs::read_to_string(&path).unwrap(), ours());
         // Written again, what was kept first is still the one to put back.
         let again = put(&path, &format!("{}y = 2\n", ours()), is_marked).unwrap();

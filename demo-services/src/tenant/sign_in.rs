@@ -86,10 +86,14 @@ pub enum SignInError {
         wanted: String,
     },
     /// It is of another tenant.
-    #[error("the token in {ACCESS_TOKEN} is of another tenant than --tenant: sign in to that one and get a token there")]
+    #[error(
+        "the token in {ACCESS_TOKEN} is of another tenant than --tenant: sign in to that one and get a token there"
+    )]
     Tenant,
     /// It has ended, or ends within a minute.
-    #[error("the token in {ACCESS_TOKEN} has ended: get a new one and run the command again; what is recorded is not made twice")]
+    #[error(
+        "the token in {ACCESS_TOKEN} has ended: get a new one and run the command again; what is recorded is not made twice"
+    )]
     Ended,
     /// It lacks permissions.
     #[error(
@@ -99,13 +103,17 @@ pub enum SignInError {
     )]
     Lacks(Vec<&'static str>),
     /// Graph does not take it any more.
-    #[error("Graph refuses the token in {ACCESS_TOKEN}: it may have been revoked. Get a new one and run the command again; what is recorded is not made twice")]
+    #[error(
+        "Graph refuses the token in {ACCESS_TOKEN}: it may have been revoked. Get a new one and run the command again; what is recorded is not made twice"
+    )]
     Refused,
     /// The person pressed Cancel.
     #[error("the sign-in was declined at the page. Run the command again to start over")]
     Declined,
     /// Nobody signed in in time.
-    #[error("nobody signed in before the code ended. Run the command again and type the new code in at once")]
+    #[error(
+        "nobody signed in before the code ended. Run the command again and type the new code in at once"
+    )]
     CodeEnded,
     /// The authority refuses.
     #[error("the authority refuses: {error}{}. {way_on}", code(.aadsts))]

@@ -108,8 +108,7 @@ fn matches(known: &str, path: &str) -> bool {
     loop {
         match (known.next(), path.next()) {
             (None, None) => return true,
-            (Some(known), Some(part))
-                if known == part || (is_one(known) && is_one(part)) => {}
+            (Some(known), Some(part)) if known == part || (is_one(known) && is_one(part)) => {}
             (Some(known), Some(part)) if known.starts_with("{*") && part.starts_with("{*") => {}
             _ => return false,
         }

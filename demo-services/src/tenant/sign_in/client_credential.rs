@@ -101,11 +101,14 @@ mod tests {
     }
 
     async fn answers(server: &MockServer, token: &str, expires_in: u64) {
-        let body = json!({ "access_token": token, "token_type": "Bearer", "expires_in": expires_in });
+        let body =
+            json!({ "access_token": token, "token_type": "Bearer", "expires_in": expires_in });
         Mock::given(method("POST"))
             .and(path("/tenant/oauth2/v2.0/token"))
             .and(body_string_contains("grant_type=client_credentials"))
-            .and(body_string_contains("scope=https%3A%2F%2Fgraph.microsoft.com%2F.default"))
+            .and(body_string_contains(
+                "scope=https%3A%2F%2Fgraph.microsoft.com%2F.default",
+            ))
             .and(body_string_contains("client_secret=s3cret"))
             .respond_with(ResponseTemplate::new(200).set_body_json(body))
             .up_to_n_times(1)

@@ -294,7 +294,8 @@ mod tests {
         }
 
         async fn polled(&self, status: u16, body: Value) {
-            self.answers("token", "device_code=d3vice", status, body).await;
+            self.answers("token", "device_code=d3vice", status, body)
+                .await;
         }
 
         async fn refuses(&self, error: &str) {
@@ -302,7 +303,8 @@ mod tests {
         }
 
         async fn grants(&self, token: &str) {
-            let body = json!({ "access_token": token, "refresh_token": "r3fresh", "expires_in": 3600 });
+            let body =
+                json!({ "access_token": token, "refresh_token": "r3fresh", "expires_in": 3600 });
             self.polled(200, body).await;
         }
 
@@ -339,7 +341,9 @@ mod tests {
     #[tokio::test]
     async fn an_authority_without_interval_and_message_has_ours() {
         let stage = Stage::new().await;
-        stage.starts(json!({ "interval": null, "message": null })).await;
+        stage
+            .starts(json!({ "interval": null, "message": null }))
+            .await;
         stage.grants("one").await;
         stage.token(None).await.unwrap();
         assert_eq!(stage.waits(), [5]);
@@ -352,7 +356,9 @@ mod tests {
     #[tokio::test]
     async fn a_message_cannot_steer_the_terminal() {
         let stage = Stage::new().await;
-        stage.starts(json!({ "message": "\u{1b}[31mred\r\n" })).await;
+        stage
+            .starts(json!({ "message": "\u{1b}[31mred\r\n" }))
+            .await;
         stage.grants("one").await;
         stage.token(None).await.unwrap();
         assert_eq!(stage.told(), ["[31mred"]);
@@ -402,7 +408,10 @@ mod tests {
             stage.polled(503, json!("busy")).await;
         }
         let error = stage.token(None).await.unwrap_err();
-        assert!(error.to_string().contains("busy or out of order"), "{error}");
+        assert!(
+            error.to_string().contains("busy or out of order"),
+            "{error}"
+        );
     }
 
     #[tokio::test]
@@ -429,7 +438,9 @@ mod tests {
         assert_eq!(stage.token(Some("one")).await.unwrap(), "two");
         stage.clock.advance(3540);
         // No new refresh token came, so the old one still serves.
-        stage.answers("token", "refresh_token=r3fresh", 200, renewed("three")).await;
+        stage
+            .answers("token", "refresh_token=r3fresh", 200, renewed("three"))
+            .await;
         assert_eq!(stage.token(None).await.unwrap(), "three");
         assert_eq!(stage.told().len(), 1);
     }
@@ -441,7 +452,9 @@ mod tests {
         stage.grants("one").await;
         stage.token(None).await.unwrap();
         let gone = json!({ "error": "invalid_grant" });
-        stage.answers("token", "grant_type=refresh_token", 400, gone).await;
+        stage
+            .answers("token", "grant_type=refresh_token", 400, gone)
+            .await;
         stage.starts(json!({})).await;
         stage.grants("two").await;
         assert_eq!(stage.token(Some("one")).await.unwrap(), "two");

@@ -113,14 +113,18 @@ fn way_on(aadsts: Option<u64>, error: &str) -> &'static str {
         Some(700_016) => {
             "The tenant does not know this client: check --tenant, and GRAPH_CLIENT_ID if the sign-in is by client credential"
         }
-        Some(7_000_215) => "GRAPH_CLIENT_SECRET is wrong: it must be the secret's value, not its id",
+        Some(7_000_215) => {
+            "GRAPH_CLIENT_SECRET is wrong: it must be the secret's value, not its id"
+        }
         Some(7_000_222) => "The secret in GRAPH_CLIENT_SECRET has ended: make a new one",
         Some(65_001) => "Nobody has consented to these permissions: sign in as an administrator",
         Some(50_105 | 90_094) => "An administrator must allow this client first: sign in as one",
         Some(7_000_218 | 70_002) => {
             "The client may not sign in by device code: allow public client flows for it, or choose another way with --sign-in"
         }
-        Some(53_003) => "A Conditional Access policy blocks this sign-in: choose another way with --sign-in",
+        Some(53_003) => {
+            "A Conditional Access policy blocks this sign-in: choose another way with --sign-in"
+        }
         _ if error == "unauthorized_client" => {
             "The client may not sign in this way: choose another with --sign-in"
         }

@@ -59,11 +59,16 @@ impl EnvironmentToken {
                 wanted: place.graph_resource.clone(),
             });
         }
-        if said.tid.is_some_and(|tid| !tid.eq_ignore_ascii_case(tenant)) {
+        if said
+            .tid
+            .is_some_and(|tid| !tid.eq_ignore_ascii_case(tenant))
+        {
             return Err(SignInError::Tenant);
         }
         let delegated = said.scp.as_deref().unwrap_or_default().split(' ');
-        let held: BTreeSet<&str> = delegated.chain(said.roles.iter().map(String::as_str)).collect();
+        let held: BTreeSet<&str> = delegated
+            .chain(said.roles.iter().map(String::as_str))
+            .collect();
         let lacks: Vec<&'static str> = permissions
             .iter()
             .filter(|wanted| !covered(wanted, &held))
@@ -103,7 +108,11 @@ impl TokenSource for EnvironmentToken {
 /// Whether one that is held includes the one that is wanted ("Microsoft Graph permissions reference").
 fn covered(wanted: &str, held: &BTreeSet<&str>) -> bool {
     let broader: &[&str] = match wanted {
-        "User.Read.All" => &["User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"],
+        "User.Read.All" => &[
+            "User.ReadWrite.All",
+            "Directory.Read.All",
+            "Directory.ReadWrite.All",
+        ],
         "Policy.Read.All" => &["Policy.Read.ConditionalAccess"],
         _ => &[],
     };
@@ -184,8 +193,14 @@ mod tests {
         };
         let plain = text(&good());
         for (token, said) in [
-            (with("aud", "https://management.azure.com".into()), "for another API"),
-            (with("tid", "22222222-2222-3333-4444-555555555555".into()), "another tenant"),
+            (
+                with("aud", "https://management.azure.com".into()),
+                "for another API",
+            ),
+            (
+                with("tid", "22222222-2222-3333-4444-555555555555".into()),
+                "another tenant",
+            ),
             (with("exp", (NOW + 60).into()), "has ended"),
             (with("scp", "A.Read".into()), "lacks B.Write"),
             (with("exp", "soon".into()), "holds no access token"),
