@@ -7,5 +7,7 @@ pub mod files;
 pub mod graph;
 pub mod local;
 pub mod plan;
+pub mod progress;
 pub mod record;
 pub mod sign_in;
+pub mod tenant_id;

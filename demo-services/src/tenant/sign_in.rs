@@ -9,10 +9,11 @@ pub use client_credential::ClientCredential;
 pub use device_code::{DeviceCode, Tell};
 pub use environment::EnvironmentToken;
 
-use std::time::Duration;
+pub(super) use endpoint::get;
 
-use async_trait::async_trait;
 use clap::ValueEnum;
+
+use super::graph::SignInError;
 
 /// The environment variable with an access token for Graph.
 pub const ACCESS_TOKEN: &str = "GRAPH_ACCESS_TOKEN";
@@ -20,16 +21,6 @@ pub const ACCESS_TOKEN: &str = "GRAPH_ACCESS_TOKEN";
 pub const CLIENT_ID: &str = "GRAPH_CLIENT_ID";
 /// The same client's secret.
 pub const CLIENT_SECRET: &str = "GRAPH_CLIENT_SECRET";
-
-/// Graph's permissions for all that is registered; delegated with a user, application permissions without.
-pub const PERMISSIONS: [&str; 6] = [
-    "Application.ReadWrite.All",
-    "AppRoleAssignment.ReadWrite.All",
-    "DelegatedPermissionGrant.ReadWrite.All",
-    "Policy.Read.All",
-    "Policy.ReadWrite.ConditionalAccess",
-    "User.Read.All",
-];
 
 /// A token that ends sooner than this many seconds is not begun with.
 const MARGIN: u64 = 60;
@@ -46,28 +37,10 @@ pub enum Way {
     ClientCredential,
 }
 
-/// Waiting, which tests do without.
-#[async_trait]
-pub trait Pause: Send + Sync {
-    /// Returns when so much time has passed.
-    async fn pause(&self, time: Duration);
-}
-
-/// Waiting for real.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RealPause;
-
-#[async_trait]
-impl Pause for RealPause {
-    async fn pause(&self, time: Duration) {
-        tokio::time::sleep(time).await;
-    }
-}
-
 /// Why there is no token. No text holds a token, a code or a secret.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SignInError {
+pub enum NoToken {
     /// An environment variable that the chosen way needs.
     #[error("{0} is not set: set it, or choose another way with --sign-in")]
     Variable(&'static str),
@@ -137,4 +110,10 @@ pub enum SignInError {
 
 fn code(aadsts: &Option<u64>) -> String {
     aadsts.map_or_else(String::new, |code| format!(" (AADSTS{code})"))
+}
+
+impl From<NoToken> for SignInError {
+    fn from(error: NoToken) -> Self {
+        Self::new(error.to_string())
+    }
 }

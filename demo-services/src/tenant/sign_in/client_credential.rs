@@ -9,9 +9,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Mutex;
 
 use super::endpoint::{Tokens, post};
-use super::{MARGIN, SignInError};
+use super::{MARGIN, NoToken};
 use crate::tenant::cloud::Place;
-use crate::tenant::graph::TokenSource;
+use crate::tenant::graph::{SignInError, TokenSource};
 
 /// Tokens without a user (RFC 6749 section 4.4).
 pub struct ClientCredential {
@@ -46,9 +46,8 @@ impl ClientCredential {
     }
 }
 
-#[async_trait]
-impl TokenSource for ClientCredential {
-    async fn token(&self, refused: Option<&SecretString>) -> Result<SecretString, SignInError> {
+impl ClientCredential {
+    async fn obtain(&self, refused: Option<&SecretString>) -> Result<SecretString, NoToken> {
         let mut held = self.held.lock().await;
         let now = self.clock.now();
         if let Some((token, ends)) = &*held
@@ -73,6 +72,13 @@ impl TokenSource for ClientCredential {
         let ends = tokens.ends(now);
         *held = Some((tokens.access_token.clone(), ends));
         Ok(tokens.access_token)
+    }
+}
+
+#[async_trait]
+impl TokenSource for ClientCredential {
+    async fn token(&self, refused: Option<&SecretString>) -> Result<SecretString, SignInError> {
+        Ok(self.obtain(refused).await?)
     }
 }
 
@@ -121,18 +127,18 @@ mod tests {
     async fn a_token_serves_until_it_is_refused_or_about_to_end() {
         let (server, source, clock) = stage().await;
         answers(&server, "one", 3600).await;
-        let one = source.token(None).await.unwrap();
+        let one = source.obtain(None).await.unwrap();
         clock.advance(3539);
         // Another one that was refused says nothing of this one.
         let other = "another".into();
-        let same = source.token(Some(&other)).await.unwrap();
+        let same = source.obtain(Some(&other)).await.unwrap();
         assert_eq!((one.expose_secret(), same.expose_secret()), ("one", "one"));
         answers(&server, "two", 3600).await;
-        let two = source.token(Some(&one)).await.unwrap();
+        let two = source.obtain(Some(&one)).await.unwrap();
         assert_eq!(two.expose_secret(), "two");
         answers(&server, "three", 3600).await;
         clock.advance(3540);
-        assert_eq!(source.token(None).await.unwrap().expose_secret(), "three");
+        assert_eq!(source.obtain(None).await.unwrap().expose_secret(), "three");
     }
 
     #[tokio::test]
@@ -143,7 +149,7 @@ mod tests {
             .respond_with(ResponseTemplate::new(401).set_body_json(body))
             .mount(&server)
             .await;
-        let said = source.token(None).await.unwrap_err().to_string();
+        let said = source.obtain(None).await.unwrap_err().to_string();
         assert!(said.contains("GRAPH_CLIENT_SECRET is wrong"), "{said}");
         assert!(!said.contains("s3cret"), "{said}");
     }

@@ -11,9 +11,10 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::endpoint::{Tokens, post};
-use super::{MARGIN, PERMISSIONS, Pause, SignInError};
+use super::{MARGIN, NoToken};
 use crate::tenant::cloud::{PUBLIC_CLIENT, Place};
-use crate::tenant::graph::TokenSource;
+use crate::tenant::graph::{Pause, SignInError, TokenSource};
+use crate::tenant::plan::PERMISSIONS;
 
 /// Seconds between two questions when the authority names none (RFC 8628 section 3.2), and how many more after `slow_down` (3.5).
 const INTERVAL: u64 = 5;
@@ -90,7 +91,7 @@ impl DeviceCode {
         scope
     }
 
-    async fn sign_in(&self) -> Result<Held, SignInError> {
+    async fn sign_in(&self) -> Result<Held, NoToken> {
         let scope = self.scope();
         let form = [("client_id", PUBLIC_CLIENT), ("scope", &scope)];
         let url = self.place.endpoint(&self.tenant, "devicecode");
@@ -112,7 +113,7 @@ impl DeviceCode {
         loop {
             waited = waited.saturating_add(interval);
             if waited > started.expires_in.min(MAX_WAIT) {
-                return Err(SignInError::CodeEnded);
+                return Err(NoToken::CodeEnded);
             }
             self.pause.pause(Duration::from_secs(interval)).await;
             let url = self.place.endpoint(&self.tenant, "token");
@@ -135,15 +136,15 @@ impl DeviceCode {
                 "authorization_pending" => {}
                 "slow_down" => interval = clamped(interval.saturating_add(INTERVAL)),
                 // Entra's name, and the RFC's.
-                "authorization_declined" | "access_denied" => return Err(SignInError::Declined),
-                "expired_token" | "code_expired" => return Err(SignInError::CodeEnded),
+                "authorization_declined" | "access_denied" => return Err(NoToken::Declined),
+                "expired_token" | "code_expired" => return Err(NoToken::CodeEnded),
                 _ => return Err(refusal.into_error()),
             }
         }
     }
 
     /// New tokens for the refresh token; `None` where the person must sign in again.
-    async fn refresh(&self, refresh: &SecretString) -> Result<Option<Held>, SignInError> {
+    async fn refresh(&self, refresh: &SecretString) -> Result<Option<Held>, NoToken> {
         let scope = self.scope();
         let form = [
             ("grant_type", "refresh_token"),
@@ -159,9 +160,8 @@ impl DeviceCode {
     }
 }
 
-#[async_trait]
-impl TokenSource for DeviceCode {
-    async fn token(&self, refused: Option<&SecretString>) -> Result<SecretString, SignInError> {
+impl DeviceCode {
+    async fn obtain(&self, refused: Option<&SecretString>) -> Result<SecretString, NoToken> {
         // Held for as long as the sign-in takes: nobody is asked twice.
         let mut place = self.held.lock().await;
         let soon = self.clock.now().saturating_add(MARGIN);
@@ -182,6 +182,13 @@ impl TokenSource for DeviceCode {
             None => self.sign_in().await?,
         };
         Ok(place.insert(held).access.clone())
+    }
+}
+
+#[async_trait]
+impl TokenSource for DeviceCode {
+    async fn token(&self, refused: Option<&SecretString>) -> Result<SecretString, SignInError> {
+        Ok(self.obtain(refused).await?)
     }
 }
 
@@ -308,9 +315,9 @@ mod tests {
             self.polled(200, body).await;
         }
 
-        async fn token(&self, refused: Option<&str>) -> Result<String, SignInError> {
+        async fn token(&self, refused: Option<&str>) -> Result<String, NoToken> {
             let refused = refused.map(SecretString::from);
-            let token = self.source.token(refused.as_ref()).await?;
+            let token = self.source.obtain(refused.as_ref()).await?;
             Ok(token.expose_secret().to_owned())
         }
 
@@ -388,7 +395,7 @@ mod tests {
         stage.refuses("authorization_pending").await;
         stage.refuses("authorization_pending").await;
         let error = stage.token(None).await.unwrap_err();
-        assert!(matches!(error, SignInError::CodeEnded), "{error}");
+        assert!(matches!(error, NoToken::CodeEnded), "{error}");
         assert_eq!(stage.waits(), [5, 5]);
     }
 

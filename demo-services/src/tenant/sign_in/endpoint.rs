@@ -1,13 +1,16 @@
 //! Requests to the authority's endpoints, and what their refusals mean.
 
-use reqwest::{Client, Response, StatusCode};
+use std::time::Duration;
+
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::SignInError;
+use super::NoToken;
 
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest answer that is read; Entra's are below 10 KiB.
 const MAX_ANSWER: usize = 256 * 1024;
 /// An authority that names no lifetime is asked again after this many seconds.
@@ -25,7 +28,7 @@ pub(super) struct Tokens {
 
 /// A refusal (RFC 6749 section 5.2), with Entra's own numbers.
 #[derive(Debug, Deserialize)]
-pub(super) struct Refusal {
+pub(in crate::tenant) struct Refusal {
     pub(super) error: String,
     #[serde(default)]
     error_codes: Vec<u64>,
@@ -40,9 +43,9 @@ impl Tokens {
 
 impl Refusal {
     /// In words.
-    pub(super) fn into_error(self) -> SignInError {
+    pub(super) fn into_error(self) -> NoToken {
         let aadsts = self.error_codes.first().copied();
-        SignInError::Authority {
+        NoToken::Authority {
             way_on: way_on(aadsts, &self.error),
             // What another host may have written is not printed whatever it is.
             error: plain(&self.error),
@@ -56,12 +59,28 @@ pub(super) async fn post<T: DeserializeOwned>(
     http: &Client,
     url: Url,
     form: &[(&str, &str)],
-) -> Result<Result<T, Refusal>, SignInError> {
-    let failed = |problem| SignInError::Unreachable {
+) -> Result<Result<T, Refusal>, NoToken> {
+    let request = http.post(url.clone()).form(form);
+    send(request, &url).await
+}
+
+/// Gets a document, in the same way.
+pub(in crate::tenant) async fn get<T: DeserializeOwned>(
+    http: &Client,
+    url: Url,
+) -> Result<Result<T, Refusal>, NoToken> {
+    send(http.get(url.clone()), &url).await
+}
+
+async fn send<T: DeserializeOwned>(
+    request: RequestBuilder,
+    url: &Url,
+) -> Result<Result<T, Refusal>, NoToken> {
+    let failed = |problem| NoToken::Unreachable {
         url: url.to_string(),
         problem,
     };
-    let answer = http.post(url.clone()).form(form).send().await;
+    let answer = request.timeout(TIMEOUT).send().await;
     let answer = answer.map_err(|error| {
         failed(if error.is_timeout() {
             "did not answer in time: try again"

@@ -11,9 +11,9 @@ use local_authority::Clock;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-use super::{MARGIN, SignInError};
+use super::{MARGIN, NoToken};
 use crate::tenant::cloud::Place;
-use crate::tenant::graph::TokenSource;
+use crate::tenant::graph::{SignInError, TokenSource};
 
 /// Longer than any token of Entra.
 const MAX_TOKEN: usize = 64 * 1024;
@@ -52,10 +52,10 @@ impl EnvironmentToken {
         tenant: &str,
         permissions: &[&'static str],
         clock: Arc<dyn Clock>,
-    ) -> Result<Self, SignInError> {
-        let said = read(token.expose_secret()).ok_or(SignInError::NotAToken)?;
+    ) -> Result<Self, NoToken> {
+        let said = read(token.expose_secret()).ok_or(NoToken::NotAToken)?;
         if !place.is_graph(&said.aud) {
-            return Err(SignInError::Audience {
+            return Err(NoToken::Audience {
                 wanted: place.graph_resource.clone(),
             });
         }
@@ -63,7 +63,7 @@ impl EnvironmentToken {
             .tid
             .is_some_and(|tid| !tid.eq_ignore_ascii_case(tenant))
         {
-            return Err(SignInError::Tenant);
+            return Err(NoToken::Tenant);
         }
         let delegated = said.scp.as_deref().unwrap_or_default().split(' ');
         let held: BTreeSet<&str> = delegated
@@ -75,7 +75,7 @@ impl EnvironmentToken {
             .copied()
             .collect();
         if !lacks.is_empty() {
-            return Err(SignInError::Lacks(lacks));
+            return Err(NoToken::Lacks(lacks));
         }
         let token = Self {
             token,
@@ -86,10 +86,20 @@ impl EnvironmentToken {
         Ok(token)
     }
 
-    fn check_time(&self) -> Result<(), SignInError> {
+    fn check_time(&self) -> Result<(), NoToken> {
         match self.ends > self.clock.now().saturating_add(MARGIN) {
             true => Ok(()),
-            false => Err(SignInError::Ended),
+            false => Err(NoToken::Ended),
+        }
+    }
+}
+
+impl EnvironmentToken {
+    async fn obtain(&self, refused: Option<&SecretString>) -> Result<SecretString, NoToken> {
+        self.check_time()?;
+        match refused {
+            Some(_) => Err(NoToken::Refused),
+            None => Ok(self.token.clone()),
         }
     }
 }
@@ -97,23 +107,25 @@ impl EnvironmentToken {
 #[async_trait]
 impl TokenSource for EnvironmentToken {
     async fn token(&self, refused: Option<&SecretString>) -> Result<SecretString, SignInError> {
-        self.check_time()?;
-        match refused {
-            Some(_) => Err(SignInError::Refused),
-            None => Ok(self.token.clone()),
-        }
+        Ok(self.obtain(refused).await?)
     }
 }
 
 /// Whether one that is held includes the one that is wanted ("Microsoft Graph permissions reference").
 fn covered(wanted: &str, held: &BTreeSet<&str>) -> bool {
     let broader: &[&str] = match wanted {
+        "Application.ReadWrite.All" => &["Directory.ReadWrite.All"],
         "User.Read.All" => &[
             "User.ReadWrite.All",
             "Directory.Read.All",
             "Directory.ReadWrite.All",
         ],
-        "Policy.Read.All" => &["Policy.Read.ConditionalAccess"],
+        "Group.Read.All" => &[
+            "Group.ReadWrite.All",
+            "GroupMember.Read.All",
+            "Directory.Read.All",
+            "Directory.ReadWrite.All",
+        ],
         _ => &[],
     };
     held.contains(wanted) || broader.iter().any(|name| held.contains(name))
@@ -156,7 +168,7 @@ mod tests {
         format!("{}.{}.c2ln", part(&json!({ "alg": "none" })), part(claims))
     }
 
-    fn take(token: String, clock: &ManualClock) -> Result<EnvironmentToken, SignInError> {
+    fn take(token: String, clock: &ManualClock) -> Result<EnvironmentToken, NoToken> {
         let place = Place::new(Cloud::Global, None, None).unwrap();
         let clock = Arc::new(clock.clone());
         EnvironmentToken::new(token.into(), &place, TENANT, &["A.Read", "B.Write"], clock)
@@ -167,12 +179,12 @@ mod tests {
         let clock = ManualClock::at(NOW);
         let token = text(&good());
         let source = take(token.clone(), &clock).unwrap();
-        let given = source.token(None).await.unwrap();
+        let given = source.obtain(None).await.unwrap();
         assert_eq!(given.expose_secret(), token);
-        let refused = source.token(Some(&given)).await;
-        assert!(matches!(refused, Err(SignInError::Refused)));
+        let refused = source.obtain(Some(&given)).await;
+        assert!(matches!(refused, Err(NoToken::Refused)));
         clock.advance(1);
-        assert!(matches!(source.token(None).await, Err(SignInError::Ended)));
+        assert!(matches!(source.obtain(None).await, Err(NoToken::Ended)));
     }
 
     #[test]
@@ -182,6 +194,14 @@ mod tests {
         claims["roles"] = json!(["A.Read", "B.Write"]);
         claims["aud"] = "00000003-0000-0000-c000-000000000000".into();
         assert!(take(text(&claims), &ManualClock::at(NOW)).is_ok());
+    }
+
+    #[test]
+    fn a_broader_permission_includes_a_narrower_one() {
+        let covered = |wanted, held| covered(wanted, &BTreeSet::from([held]));
+        assert!(covered("User.Read.All", "Directory.Read.All"));
+        assert!(covered("Policy.Read.All", "Policy.Read.All"));
+        assert!(!covered("Application.ReadWrite.All", "Directory.Read.All"));
     }
 
     #[test]
