@@ -6,8 +6,7 @@ mod load;
 pub(crate) mod network;
 
 pub use allowed_origins::{AllowedOrigins, OriginError};
-pub use credential::CredentialError;
-pub(crate) use credential::credential;
+pub use credential::{CredentialError, credential};
 pub use load::{ConfigError, ServiceConfig, load};
 pub use network::{Network, NetworkError, TlsConfig};
 

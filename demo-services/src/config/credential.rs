@@ -24,8 +24,12 @@ pub enum CredentialError {
     Certificate(&'static str),
 }
 
-/// The credential of a service that is configured with these two keys.
-pub(crate) fn credential(
+/// The credential of a client that is given these two.
+///
+/// # Errors
+///
+/// Both are there or none is; the secret is empty; a file cannot be read, or the two do not belong together.
+pub fn credential(
     secret: Option<&SecretString>,
     certificate: Option<&ClientCertificateConfig>,
 ) -> Result<Credential, CredentialError> {

@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use url::Url;
 
+use super::record::Record;
 use crate::loopback::is_loopback;
 
 /// "Microsoft Graph Command Line Tools", which Microsoft has registered for every tenant: a public client with which whoever may grant
@@ -34,6 +35,9 @@ pub enum CloudError {
     /// Plain http to another machine: tokens would be seen on the way.
     #[error("{0} must be https, or http on this machine")]
     NotSecure(&'static str),
+    /// A record of a cloud that there is none of.
+    #[error("the record is of a cloud that this program does not know")]
+    Unknown,
     /// A Graph of one's own belongs to an authority of one's own.
     #[error("--graph needs --authority: one of Microsoft's clouds has a Graph of its own")]
     GraphAlone,
@@ -120,6 +124,20 @@ impl Place {
             graph_resource: cloud_graph.to_owned(),
             portal: None,
         })
+    }
+
+    /// That of a record, with the same checks: a file may have been changed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`new`](Self::new), or a cloud of another name.
+    pub fn of(record: &Record) -> Result<Self, CloudError> {
+        let cloud = Cloud::from_str(&record.cloud, false).map_err(|_| CloudError::Unknown)?;
+        let own = Self::new(cloud, None, None)?;
+        if (&own.authority, &own.graph) == (&record.authority, &record.graph) {
+            return Ok(own);
+        }
+        Self::new(cloud, Some(&record.authority), Some(&record.graph))
     }
 
     /// Whether a token with this `aud` is for our Graph.
@@ -234,6 +252,26 @@ mod tests {
         ] {
             assert_eq!(new(bad), not_plain, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_record_has_the_place_that_it_was_made_in() {
+        let record = |cloud: &str, authority: &str, graph: &str| {
+            let (authority, graph) = (url(authority), url(graph));
+            Record::new("t".into(), cloud.into(), authority, graph, "p".into())
+        };
+        for (cloud, local) in [
+            (Cloud::China, None),
+            (Cloud::UsGov, Some(url("http://localhost:8080"))),
+        ] {
+            let place = Place::new(cloud, local.as_ref(), None).unwrap();
+            let record = record(cloud.name(), place.authority.as_str(), place.graph.as_str());
+            assert_eq!(Place::of(&record), Ok(place));
+        }
+        let mars = record("mars", "http://localhost:1", "http://localhost:1");
+        assert_eq!(Place::of(&mars), Err(CloudError::Unknown));
+        let plain = record("global", "http://login.example", "http://localhost:1");
+        assert_eq!(Place::of(&plain), Err(CloudError::NotSecure("--authority")));
     }
 
     #[test]

@@ -1,16 +1,23 @@
 //! Files that `register` writes: whole or not at all, and what was there before is kept and put back.
 
+use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::record::{WrittenFile, write_atomically};
+use secrecy::SecretString;
+
+use super::local::{LocalError, LocalFiles};
+use super::plan::Certificate;
+use super::record::{Record, WrittenFile, write_atomically};
 
 /// What the first line of every file begins with; in some of them after a `#`.
 pub(super) const MARK: &str = "Made by `demo-services register`";
 /// Added to the name of a file that was there before.
 const KEPT: &str = ".before-register";
+
+const NOTHING: &str = "nothing is made where files are put back";
 
 /// Why a file is not as it should be.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +36,32 @@ pub enum FileError {
     /// It is another file now.
     #[error("{} is not what register has written: it was left there. Move it away, and run this again", .0.display())]
     NotOurs(PathBuf),
+}
+
+/// Puts back what was there before, and makes nothing: all that `unregister` needs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeptFiles;
+
+impl LocalFiles for KeptFiles {
+    fn has_credential(&self, _key: &str) -> bool {
+        false
+    }
+
+    fn certificate(&self, _key: &str) -> Result<(Certificate, Vec<WrittenFile>), LocalError> {
+        Err(LocalError::new(NOTHING))
+    }
+
+    fn keep_secret(&self, _key: &str, _: SecretString) -> Result<Vec<WrittenFile>, LocalError> {
+        Err(LocalError::new(NOTHING))
+    }
+
+    fn write(&self, _record: &Record) -> Result<Vec<WrittenFile>, LocalError> {
+        Err(LocalError::new(NOTHING))
+    }
+
+    fn restore(&self, file: &WrittenFile) -> Result<(), LocalError> {
+        restore(file).map_err(LocalError::new)
+    }
 }
 
 /// Puts a file into its place, for its owner alone. One that is there already and is not `ours` is kept beside it. After a failure
@@ -89,7 +122,15 @@ pub(super) fn restore(file: &WrittenFile) -> Result<(), FileError> {
         }
         _ => match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("removed")(error)),
-            _ => Ok(()),
+            _ => {
+                // Its folder as well, when this was the last that was in it.
+                if let (Some(folder), Ok(here)) = (path.parent(), env::current_dir())
+                    && folder != here
+                {
+                    let _ = fs::remove_dir(folder);
+                }
+                Ok(())
+            }
         },
     }
 }
@@ -209,9 +250,13 @@ mod tests {
         let written = put(&path, &ours(), is_marked).unwrap();
         assert_eq!(written.replaced, None);
         assert_eq!(put(&path, &ours(), is_marked).unwrap(), written);
+        fs::write(scratch.0.join("b"), "theirs").unwrap();
         restore(&written).unwrap();
         restore(&written).unwrap();
-        assert!(scratch.names().is_empty());
+        assert_eq!(scratch.names(), ["b"]);
+        fs::remove_file(scratch.0.join("b")).unwrap();
+        restore(&written).unwrap();
+        assert!(!scratch.0.exists());
     }
 
     #[test]

@@ -223,6 +223,7 @@ impl GraphError {
                     "does not reference a valid",
                     "not found",
                     "invalid applications",
+                    "cannot be found",
                     "Cannot find",
                 ];
                 matches!(
