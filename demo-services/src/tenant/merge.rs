@@ -6,14 +6,12 @@ use serde_json::{Map, Value};
 const IDENTITIES: &[&str] = &["resourceAppId", "appId", "keyId", "id", "name"];
 
 /// The properties of `wanted`, with what `current` has besides in their lists; `None` if `current` has all of it.
-#[must_use]
-pub fn missing(current: &Value, wanted: &Value) -> Option<Value> {
+pub(super) fn missing(current: &Value, wanted: &Value) -> Option<Value> {
     (!has(current, wanted)).then(|| union(current, wanted))
 }
 
 /// Whether all of `wanted` is in `current`. Lists have no order.
-#[must_use]
-pub fn has(current: &Value, wanted: &Value) -> bool {
+pub(super) fn has(current: &Value, wanted: &Value) -> bool {
     match (current, wanted) {
         (Value::Object(current), Value::Object(wanted)) => wanted
             .iter()

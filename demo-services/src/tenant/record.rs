@@ -240,13 +240,6 @@ impl Record {
         if Uuid::try_parse(&self.run).is_err() {
             return Some("run is no GUID".to_owned());
         }
-        // They become parts of addresses.
-        let plain = |id: &str| {
-            (1..=MAX_ID).contains(&id.len())
-                && id
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-        };
         for (index, object) in self.objects.iter().enumerate() {
             let mut ids = [
                 Some(&object.id),
@@ -255,7 +248,7 @@ impl Record {
             ]
             .into_iter()
             .flatten();
-            if !ids.all(|id| plain(id)) {
+            if !ids.all(|id| is_id(id)) {
                 return Some(format!("object {index} has an id that is none"));
             }
             let mut before = self.objects.iter().take(index);
@@ -354,6 +347,12 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())
     }
+}
+
+/// Whether this can be the id of an object: ids become parts of addresses.
+pub(super) fn is_id(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=MAX_ID).contains(&text.len()) && text.bytes().all(plain)
 }
 
 /// Writes a file that only its owner can read: beside its place, to the disk, and into its place.

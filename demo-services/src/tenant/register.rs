@@ -15,7 +15,7 @@ use super::plan::{
     Action, ChoiceError, Choices, Edge, GRAPH, Ids, LeftOut, Missing, Plan, Request, Step, Target,
 };
 use super::progress::Event;
-use super::record::{Kind, Object, Record, RecordError, StateFile};
+use super::record::{Kind, Object, Record, RecordError, StateFile, is_id};
 use super::report::Report;
 
 /// How often something is created when no answer comes.
@@ -620,11 +620,14 @@ impl Run<'_> {
             _ => (text(told, "id"), None),
         };
         let app_id = match kind {
-            Kind::Application | Kind::ServicePrincipal => {
-                Some(text(told, "appId").ok_or_else(|| unusable("there is no appId in it"))?)
-            }
+            Kind::Application | Kind::ServicePrincipal => Some(
+                text(told, "appId")
+                    .filter(|id| is_id(id))
+                    .ok_or_else(|| unusable("there is no appId in it"))?,
+            ),
             _ => None,
         };
+        let id = id.filter(|id| is_id(id));
         Ok(Object {
             key: step.key.clone(),
             kind,
@@ -698,7 +701,7 @@ impl Run<'_> {
     async fn owner(&mut self, step: &Step) -> Result<Outcome, Failure> {
         let Some(user) = self.ids.user.clone() else {
             return Ok(Outcome::LeftOut(
-                "the sign-in is without a user, who could be the owner".to_owned(),
+                "the sign-in names no user who could be the owner".to_owned(),
             ));
         };
         let path = format!("applications/{}/owners", self.app(step)?.id);
