@@ -40,6 +40,12 @@ pub(crate) enum Command {
         #[serde(default)]
         body: String,
         retry_after: Option<u32>,
+        /// Does what is asked for first: an answer that got lost.
+        #[serde(default)]
+        after: bool,
+        /// Requests that go through before that.
+        #[serde(default)]
+        skip: u32,
     },
     Policy {
         name: String,
@@ -205,11 +211,13 @@ fn carry_out(authority: &Authority, command: Command) -> Result<Value, Refused> 
             delay_ms,
             body,
             retry_after,
+            after,
+            skip,
         } => {
             let Ok(endpoint) = named(&endpoint) else {
                 return Err((
                     StatusCode::BAD_REQUEST,
-                    "no such endpoint: it is one of authorize, discovery, keys, me and token"
+                    "no such endpoint: it is one of authorize, device_code, discovery, graph, keys, me and token"
                         .to_owned(),
                 ));
             };
@@ -218,6 +226,8 @@ fn carry_out(authority: &Authority, command: Command) -> Result<Value, Refused> 
                 delay_ms,
                 body,
                 retry_after,
+                after,
+                skip,
             };
             fault
                 .check()

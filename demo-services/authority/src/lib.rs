@@ -85,6 +85,7 @@ mod clock;
 mod control;
 mod cookies;
 mod demands;
+mod devices;
 mod directory;
 mod discovery;
 mod errors;

@@ -15,8 +15,12 @@ use serde::{Deserialize, Serialize};
 pub enum Endpoint {
     /// `/oauth2/v2.0/authorize`.
     Authorize,
+    /// `/oauth2/v2.0/devicecode`.
+    DeviceCode,
     /// `/.well-known/openid-configuration` of either version, and instance discovery.
     Discovery,
+    /// All of `/v1.0` but `/v1.0/me`.
+    Graph,
     /// `/discovery/v2.0/keys` and `/discovery/keys`.
     Keys,
     /// `/v1.0/me`.
@@ -29,9 +33,11 @@ pub enum Endpoint {
 pub(crate) const MAX_DELAY_MS: u64 = 20_000;
 
 /// All of them, for lists to choose from.
-pub(crate) const ENDPOINTS: [Endpoint; 5] = [
+pub(crate) const ENDPOINTS: [Endpoint; 7] = [
     Endpoint::Authorize,
+    Endpoint::DeviceCode,
     Endpoint::Discovery,
+    Endpoint::Graph,
     Endpoint::Keys,
     Endpoint::Me,
     Endpoint::Token,
@@ -49,6 +55,10 @@ pub struct Fault {
     pub body: String,
     /// Value of `Retry-After`.
     pub retry_after: Option<u32>,
+    /// Does what the request asks for, and then answers with the status: an answer that got lost.
+    pub after: bool,
+    /// How many requests go through unharmed before this begins.
+    pub skip: u32,
 }
 
 impl Fault {
@@ -84,6 +94,20 @@ impl Fault {
         self
     }
 
+    /// After the request was carried out.
+    #[must_use]
+    pub fn after(mut self) -> Self {
+        self.after = true;
+        self
+    }
+
+    /// Not before this many more requests have gone through.
+    #[must_use]
+    pub fn skip(mut self, requests: u32) -> Self {
+        self.skip = requests;
+        self
+    }
+
     /// Why this would not be done as it stands.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         match self {
@@ -97,6 +121,11 @@ impl Fault {
             Self {
                 status: None, body, ..
             } if !body.is_empty() => Err("a `body` needs a `status`"),
+            Self {
+                status: None,
+                after: true,
+                ..
+            } => Err("`after` needs a `status`"),
             _ => Ok(()),
         }
     }
@@ -127,7 +156,7 @@ impl Fault {
     }
 }
 
-/// Requests so far. The four grants are counted when they arrive, whatever comes of them.
+/// Requests so far. The grants are counted when they arrive, whatever comes of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Counters {
@@ -137,14 +166,20 @@ pub struct Counters {
     pub keys: u64,
     /// Requests to the authorization endpoint.
     pub authorize: u64,
+    /// Requests to the device authorization endpoint.
+    pub device_code: u64,
     /// Requests to the token endpoint.
     pub token: u64,
     /// Requests to `/v1.0/me`.
     pub me: u64,
+    /// All other requests below `/v1.0`.
+    pub graph: u64,
     /// Token requests of the authorization code grant.
     pub authorization_code: u64,
     /// Token requests of the refresh token grant.
     pub refresh_token: u64,
+    /// Token requests of the device code grant, one for each poll.
+    pub device_code_polls: u64,
     /// Token requests On-Behalf-Of.
     pub on_behalf_of: u64,
     /// Token requests of the client credentials grant.
@@ -156,6 +191,7 @@ pub struct Counters {
 pub(crate) enum GrantType {
     AuthorizationCode,
     ClientCredentials,
+    DeviceCode,
     OnBehalfOf,
     RefreshToken,
 }
@@ -163,7 +199,7 @@ pub(crate) enum GrantType {
 #[derive(Default)]
 pub(crate) struct Meter {
     endpoints: [AtomicU64; ENDPOINTS.len()],
-    grants: [AtomicU64; 4],
+    grants: [AtomicU64; 5],
     faults: Mutex<[Option<(u32, Fault)>; ENDPOINTS.len()]>,
 }
 
@@ -206,10 +242,13 @@ impl Meter {
             discovery: endpoint(Endpoint::Discovery),
             keys: endpoint(Endpoint::Keys),
             authorize: endpoint(Endpoint::Authorize),
+            device_code: endpoint(Endpoint::DeviceCode),
             token: endpoint(Endpoint::Token),
             me: endpoint(Endpoint::Me),
+            graph: endpoint(Endpoint::Graph),
             authorization_code: grant(GrantType::AuthorizationCode),
             refresh_token: grant(GrantType::RefreshToken),
+            device_code_polls: grant(GrantType::DeviceCode),
             on_behalf_of: grant(GrantType::OnBehalfOf),
             client_credentials: grant(GrantType::ClientCredentials),
         }
@@ -222,7 +261,12 @@ impl Meter {
         }
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = faults.get_mut(endpoint as usize)?;
-        let (left, fault) = slot.take()?;
+        let (left, mut fault) = slot.take()?;
+        if fault.skip > 0 {
+            fault.skip -= 1;
+            *slot = Some((left, fault));
+            return None;
+        }
         if left > 1 {
             *slot = Some((left - 1, fault.clone()));
         }

@@ -22,6 +22,9 @@ pub(crate) async fn meter(
             tokio::time::sleep(Duration::from_millis(fault.delay_ms.min(MAX_DELAY_MS))).await;
         }
         if let Some(answer) = fault.answer() {
+            if fault.after {
+                next.run(request).await;
+            }
             tracing::info!(
                 ?endpoint,
                 status = answer.status().as_u16(),

@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::RawQuery;
 use axum::response::{Html, IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use uuid::Uuid;
 
 use crate::clock;
 use crate::directory::Directory;
@@ -37,6 +38,22 @@ struct SignIn<'a> {
 struct SecondFactor<'a> {
     page: &'a Page<'a>,
     username: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "user_code.html")]
+struct UserCode<'a> {
+    directory: &'a Directory,
+    complaint: Option<&'static str>,
+}
+
+#[derive(Template)]
+#[template(path = "device.html")]
+struct Device<'a> {
+    page: &'a Page<'a>,
+    username: &'a str,
+    client_id: Uuid,
+    resource: &'a str,
 }
 
 /// What one application will be allowed.
@@ -90,6 +107,47 @@ pub(crate) fn consent(page: &Page<'_>, username: &str, groups: &[Permissions]) -
             page,
             username,
             groups,
+        },
+    )
+}
+
+/// Where a person types the code of a device.
+pub(crate) fn user_code(
+    status: StatusCode,
+    directory: &Directory,
+    complaint: Option<&'static str>,
+) -> Response {
+    render(
+        status,
+        &UserCode {
+            directory,
+            complaint,
+        },
+    )
+}
+
+/// Whether the device is the person's own.
+pub(crate) fn device(page: &Page<'_>, username: &str, client_id: Uuid, resource: &str) -> Response {
+    render(
+        StatusCode::OK,
+        &Device {
+            page,
+            username,
+            client_id,
+            resource,
+        },
+    )
+}
+
+/// The end of a sign-in for a device.
+pub(crate) fn device_signed_in(client: &str) -> Response {
+    render(
+        StatusCode::OK,
+        &Message {
+            title: "You are signed in on your device",
+            text: &format!("{client} will go on in a moment."),
+            way_on: "You can close this window.",
+            details: &[],
         },
     )
 }
@@ -240,6 +298,14 @@ mod tests {
             SecondFactor {
                 page: &page,
                 username: evil,
+            }
+            .render()
+            .unwrap(),
+            Device {
+                page: &page,
+                username: evil,
+                client_id: Uuid::nil(),
+                resource: evil,
             }
             .render()
             .unwrap(),

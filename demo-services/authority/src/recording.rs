@@ -70,6 +70,8 @@ fn endpoint(path: &str) -> Option<&'static str> {
     match segments.next_back()? {
         "authorize" => Some("authorize"),
         "consent" => Some("consent"),
+        "device" | "deviceauth" => Some("device"),
+        "devicecode" => Some("device_code"),
         "instance" | "openid-configuration" => Some("discovery"),
         "keys" => Some("keys"),
         "logout" => Some("logout"),
@@ -99,6 +101,9 @@ mod tests {
             ("/t/sign-in", Some("sign-in")),
             ("/t/mfa", Some("mfa")),
             ("/t/consent", Some("consent")),
+            ("/t/oauth2/v2.0/devicecode", Some("device_code")),
+            ("/t/oauth2/deviceauth", Some("device")),
+            ("/t/device", Some("device")),
             ("/v1.0/me", Some("graph")),
             ("/admin/sign-in", None),
             ("/control", None),

@@ -5,8 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::authorization::{AuthorizeRequest, RedirectKind};
+use crate::authorization::{AuthorizeRequest, Redirect, RedirectKind};
 use crate::bounded::Expiring;
+use crate::devices::{self, Device};
 use crate::policy::Authentication;
 use crate::random;
 use crate::tokens::ACCESS_TOKEN_LIFETIME;
@@ -20,6 +21,10 @@ pub(crate) struct Stores {
     pub(crate) sessions: Expiring<Authentication>,
     /// Sign-ins under way by flow id.
     pub(crate) flows: Expiring<Box<Flow>>,
+    /// Devices that wait for a person, by device code.
+    pub(crate) devices: Expiring<Box<Device>>,
+    /// Their device codes by user code, until somebody has decided.
+    pub(crate) user_codes: Expiring<String>,
     /// Authorization codes, also after their redemption.
     pub(crate) codes: Expiring<Box<Code>>,
     /// Refresh tokens by family id.
@@ -40,6 +45,7 @@ pub(crate) struct Stores {
 #[derive(Clone)]
 pub(crate) struct Flow {
     pub(crate) request: AuthorizeRequest,
+    pub(crate) to: To,
     /// Who has given the right password, once somebody has.
     pub(crate) authentication: Option<Authentication>,
     pub(crate) failures: u8,
@@ -47,12 +53,25 @@ pub(crate) struct Flow {
     pub(crate) waiting: Waiting,
     /// Whether the user has accepted what this request asks for.
     pub(crate) consented: bool,
+    /// Whether the user has said that the device is theirs.
+    pub(crate) confirmed: bool,
+}
+
+/// Who hears of the outcome of a sign-in.
+#[derive(Clone)]
+pub(crate) enum To {
+    /// The client, through this browser.
+    Client(Box<Redirect>),
+    /// The device of this device code, when it asks.
+    Device(String),
 }
 
 /// A page that waits for the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiting {
     Consent,
+    /// Whether the user has started this on a device.
+    Device,
     Mfa,
     SignIn,
 }
@@ -75,6 +94,7 @@ impl Grant {
 #[derive(Clone)]
 pub(crate) struct Code {
     pub(crate) request: AuthorizeRequest,
+    pub(crate) redirect: Redirect,
     pub(crate) authentication: Authentication,
     /// Set at redemption: the refresh token family that came of it, if any.
     pub(crate) redeemed: Option<Option<String>>,
@@ -104,6 +124,8 @@ pub(crate) struct Record {
 pub(crate) enum Guess {
     Code,
     Password,
+    /// Of a device; nobody's in particular.
+    UserCode,
 }
 
 impl Guess {
@@ -144,6 +166,8 @@ impl Stores {
         Self {
             sessions: Expiring::new(DAY, 10_000),
             flows: Expiring::new(600, 1000),
+            devices: Expiring::new(devices::LIFETIME, devices::MAX_DEVICES),
+            user_codes: Expiring::new(devices::LIFETIME, devices::MAX_DEVICES),
             codes: Expiring::new(300, 4096),
             families: Expiring::new(DAY, 50_000),
             records: Expiring::new(ACCESS_TOKEN_LIFETIME, 100_000),
@@ -154,11 +178,14 @@ impl Stores {
         }
     }
 
-    /// How often something changed that outlives the process: all but the sign-ins under way, which are started again.
+    /// How often something changed that outlives the process: all but the sign-ins under way and the devices that
+    /// wait for one, which are started again.
     pub(crate) fn changes(&self) -> u64 {
         let Self {
             sessions,
             flows: _,
+            devices: _,
+            user_codes: _,
             codes,
             families,
             records,
@@ -211,6 +238,7 @@ impl Stores {
             .remove_where(now, |_, code| code.request.client.client_id == app);
         self.flows
             .remove_where(now, |_, flow| flow.request.client.client_id == app);
+        self.end_devices(app, now);
     }
 
     /// Live sessions of a user.
@@ -240,6 +268,11 @@ impl Stores {
             MAX_TRIES => Attempt::Last,
             _ => Attempt::Locked,
         }
+    }
+
+    /// Tries of late.
+    pub(crate) fn tried(&self, guess: Guess, user: Uuid, now: u64) -> u8 {
+        self.tries.get(&guess.key(user), now).copied().unwrap_or(0)
     }
 
     /// A right answer: earlier wrong ones no longer count.

@@ -33,7 +33,8 @@ pub(crate) type Facts = Arc<Mutex<RecentRequest>>;
 pub struct RecentRequest {
     /// When it came, in seconds since 1970 by the authority's clock, skew included.
     pub time: u64,
-    /// `authorize`, `token`, `discovery`, `keys`, `logout`, `graph`, or one of the pages' forms: `sign-in`, `mfa`, `consent`.
+    /// `authorize`, `token`, `device_code`, `discovery`, `keys`, `logout`, `graph`, or one of the pages and their forms: `sign-in`, `mfa`,
+    /// `consent`, `device`.
     pub endpoint: &'static str,
     /// `GET`, `POST`, `OPTIONS`, `HEAD`, or `other`.
     pub method: &'static str,
@@ -113,6 +114,7 @@ impl RecentRequest {
                 "authorization_code",
                 "client_credentials",
                 "refresh_token",
+                "urn:ietf:params:oauth:grant-type:device_code",
                 "urn:ietf:params:oauth:grant-type:jwt-bearer",
             ],
         );

@@ -143,11 +143,15 @@ impl Requested {
         }
     }
 
-    /// What the user is to be asked for; `None` if `client` is not registered for it, so that asking would not help.
-    pub(crate) fn consentable(&self, client: &App) -> Option<BTreeSet<String>> {
+    /// What the user, an administrator or not, is to be asked for; `None` if `client` is not registered for it, so that asking would not help.
+    pub(crate) fn consentable(
+        &self,
+        client: &App,
+        administrator: bool,
+    ) -> Option<BTreeSet<String>> {
         let registered: BTreeSet<String> = client
             .permissions_on(&self.resource)
-            .filter(|name| !self.resource.needs_admin(name))
+            .filter(|name| administrator || !self.resource.needs_admin(name))
             .map(str::to_owned)
             .collect();
         if self.default {
@@ -292,7 +296,7 @@ mod tests {
             65_001
         );
         let middle = directory.app("middle-tier").unwrap();
-        let consented = requested.consentable(middle).unwrap();
+        let consented = requested.consentable(middle, false).unwrap();
         assert_eq!(
             requested
                 .granted(middle, uuid::Uuid::nil(), &consented)
@@ -300,7 +304,7 @@ mod tests {
             ["user_impersonation"]
         );
         assert_eq!(
-            requested.consentable(directory.app("spa-backend").unwrap()),
+            requested.consentable(directory.app("spa-backend").unwrap(), false),
             None,
             "not among its permissions"
         );

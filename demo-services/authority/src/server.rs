@@ -76,6 +76,15 @@ pub(crate) fn router(authority: Shared) -> Router {
                 get(authorize::authorize).post(authorize::authorize),
             ),
         )
+        .route(
+            "/{tenant}/oauth2/v2.0/devicecode",
+            counted(Endpoint::DeviceCode, post(grants::device_authorization)),
+        )
+        .route(
+            "/{tenant}/oauth2/deviceauth",
+            get(authorize::device_page).post(authorize::device_code),
+        )
+        .route("/{tenant}/device", post(authorize::device_confirmed))
         .route("/{tenant}/oauth2/v2.0/logout", get(logout::logout))
         .route("/{tenant}/sign-in", post(authorize::sign_in))
         .route("/{tenant}/mfa", post(authorize::mfa))

@@ -201,6 +201,12 @@ fn fault((endpoint, left, fault): &(Endpoint, u32, Fault)) -> FaultRow {
     if fault.delay_ms > 0 {
         words = format!("{words}, {} ms late", fault.delay_ms);
     }
+    if fault.after {
+        words.push_str(", after the request was carried out");
+    }
+    if fault.skip > 0 {
+        words = format!("{words}, {} more go through before", fault.skip);
+    }
     FaultRow {
         endpoint: name(*endpoint),
         words,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::reply::{Reply, ResponseMode};
-use super::request::{AuthorizeRequest, Prompt, RedirectKind};
+use super::request::{AuthorizeRequest, Prompt, Redirect, RedirectKind};
 use crate::demands::Demands;
 use crate::directory::{App, Directory};
 use crate::errors::Trace;
@@ -30,9 +30,17 @@ pub(crate) struct KeptRequest {
 }
 
 impl KeptRequest {
-    pub(crate) fn of(request: &AuthorizeRequest) -> Self {
+    pub(crate) fn of(request: &AuthorizeRequest, redirect: &Redirect) -> Self {
         let AuthorizeRequest {
             client,
+            requested,
+            prompt,
+            login_hint,
+            max_age,
+            demands,
+            trace,
+        } = request;
+        let Redirect {
             kind,
             reply:
                 Reply {
@@ -41,15 +49,9 @@ impl KeptRequest {
                     state,
                 },
             challenge,
-            requested,
             nonce,
-            prompt,
-            login_hint,
-            max_age,
-            demands,
             client_info,
-            trace,
-        } = request;
+        } = redirect;
         Self {
             client: client.client_id,
             kind: *kind,
@@ -69,10 +71,18 @@ impl KeptRequest {
     }
 
     /// `None` where the directory lacks the client or what it asked for.
-    pub(crate) fn resolve(self, directory: &Directory) -> Option<AuthorizeRequest> {
+    pub(crate) fn resolve(self, directory: &Directory) -> Option<(AuthorizeRequest, Redirect)> {
         let (client, requested) = self.references(directory)?;
-        Some(AuthorizeRequest {
+        let request = AuthorizeRequest {
             client: client.clone(),
+            requested,
+            prompt: self.prompt,
+            login_hint: self.login_hint,
+            max_age: self.max_age,
+            demands: self.demands,
+            trace: self.trace,
+        };
+        let redirect = Redirect {
             kind: self.kind,
             reply: Reply {
                 redirect_uri: self.redirect_uri,
@@ -80,15 +90,10 @@ impl KeptRequest {
                 state: self.state,
             },
             challenge: self.challenge,
-            requested,
             nonce: self.nonce,
-            prompt: self.prompt,
-            login_hint: self.login_hint,
-            max_age: self.max_age,
-            demands: self.demands,
             client_info: self.client_info,
-            trace: self.trace,
-        })
+        };
+        Some((request, redirect))
     }
 
     pub(crate) fn resolves(&self, directory: &Directory) -> bool {
@@ -119,14 +124,14 @@ mod tests {
             &claims=%7B%22access_token%22%3A%7B%22acrs%22%3A%7B%22value%22%3A%22c1%22%7D%7D%7D"
         );
         let form = Form::parse(query.as_bytes());
-        let Ok(request) = AuthorizeRequest::parse(&directory, form, Trace::new(None)) else {
+        let Ok(parsed) = AuthorizeRequest::parse(&directory, form, Trace::new(None)) else {
             panic!("a proper request")
         };
-        let kept = KeptRequest::of(&request);
+        let kept = KeptRequest::of(&parsed.0, &parsed.1);
         assert!(kept.resolves(&directory));
         // Debug shows every field, and no secret of the applications.
         let again = kept.clone().resolve(&directory).unwrap();
-        assert_eq!(format!("{again:?}"), format!("{request:?}"));
+        assert_eq!(format!("{again:?}"), format!("{parsed:?}"));
 
         let without = |name: &str| {
             let mut directory = directory.clone();

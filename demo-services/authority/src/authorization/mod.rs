@@ -6,5 +6,5 @@ mod request;
 
 pub(crate) use kept::KeptRequest;
 pub(crate) use request::{
-    AuthorizeRequest, Prompt, RedirectKind, Rejected, redirect_uri_mismatch, registered,
+    AuthorizeRequest, Prompt, Redirect, RedirectKind, Rejected, redirect_uri_mismatch, registered,
 };

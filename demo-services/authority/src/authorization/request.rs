@@ -32,21 +32,26 @@ pub(crate) enum Prompt {
     WhenNeeded,
 }
 
-/// A request that keeps all rules.
+/// What a sign-in is for, however its outcome gets to the client.
 #[derive(Clone, Debug)]
 pub(crate) struct AuthorizeRequest {
     pub(crate) client: App,
-    pub(crate) kind: RedirectKind,
-    pub(crate) reply: Reply,
-    pub(crate) challenge: String,
     pub(crate) requested: Requested,
-    pub(crate) nonce: Option<String>,
     pub(crate) prompt: Prompt,
     pub(crate) login_hint: Option<String>,
     pub(crate) max_age: Option<u64>,
     pub(crate) demands: Demands,
-    pub(crate) client_info: bool,
     pub(crate) trace: Trace,
+}
+
+/// How a code gets to the client, and what must come with it at its redemption.
+#[derive(Clone, Debug)]
+pub(crate) struct Redirect {
+    pub(crate) kind: RedirectKind,
+    pub(crate) reply: Reply,
+    pub(crate) challenge: String,
+    pub(crate) nonce: Option<String>,
+    pub(crate) client_info: bool,
 }
 
 /// A request that breaks a rule.
@@ -62,7 +67,7 @@ impl AuthorizeRequest {
         directory: &Directory,
         form: Result<Form, FormError>,
         trace: Trace,
-    ) -> Result<Self, Rejected> {
+    ) -> Result<(Self, Redirect), Rejected> {
         let form = form.map_err(|_| {
             Rejected::Page(Refusal::invalid_request(
                 90_014,
@@ -99,7 +104,7 @@ impl AuthorizeRequest {
         kind: RedirectKind,
         reply: &Reply,
         trace: Trace,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<(Self, Redirect), Refusal> {
         match form.get("response_type") {
             Some("code") => {}
             None => return Err(Refusal::missing("response_type")),
@@ -142,13 +147,16 @@ impl AuthorizeRequest {
             Some("select_account") => Prompt::SelectAccount,
             Some(_) => return Err(unsupported("prompt")),
         };
-        Ok(Self {
-            client: client.clone(),
+        let redirect = Redirect {
             kind,
             reply: reply.clone(),
             challenge: challenge.to_owned(),
-            requested: Requested::parse(directory, form.get("scope"))?,
             nonce: form.get("nonce").map(str::to_owned),
+            client_info: form.get("client_info") == Some("1"),
+        };
+        let request = Self {
+            client: client.clone(),
+            requested: Requested::parse(directory, form.get("scope"))?,
             prompt,
             login_hint: form
                 .get("login_hint")
@@ -158,9 +166,9 @@ impl AuthorizeRequest {
                 .map(|seconds| seconds.parse().map_err(|_| unsupported("max_age")))
                 .transpose()?,
             demands: Demands::parse(form.get("claims")).map_err(|_| unsupported("claims"))?,
-            client_info: form.get("client_info") == Some("1"),
             trace,
-        })
+        };
+        Ok((request, redirect))
     }
 }
 

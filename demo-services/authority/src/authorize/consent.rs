@@ -59,7 +59,7 @@ fn record(authority: &Authority, directory: &Directory, flow: &Flow) -> bool {
     let Some(user) = user(directory, authentication) else {
         return false;
     };
-    let asked = asked(directory, &flow.request);
+    let asked = asked(directory, &flow.request, user.administrator);
     let now = authority.now();
     let mut stores = authority.stores();
     if stores.revoked_since(authentication).is_some() {
@@ -84,14 +84,18 @@ fn record(authority: &Authority, directory: &Directory, flow: &Flow) -> bool {
 
 /// What the client asks for on the API, and, with `.default` of an API that knows this client, what that API itself needs behind it:
 /// it has no page of its own to ask on.
-fn asked(directory: &Directory, request: &AuthorizeRequest) -> Vec<Asked> {
+fn asked(
+    directory: &Directory,
+    request: &AuthorizeRequest,
+    administrator: bool,
+) -> Vec<Asked> {
     let resource = &request.requested.resource;
     let own = Asked {
         client: request.client.clone(),
         resource: resource.clone(),
         names: request
             .requested
-            .consentable(&request.client)
+            .consentable(&request.client, administrator)
             .unwrap_or_default(),
     };
     let graph = App::graph();
@@ -109,7 +113,7 @@ fn asked(directory: &Directory, request: &AuthorizeRequest) -> Vec<Asked> {
             resource: api.clone(),
             names: resource
                 .permissions_on(api)
-                .filter(|name| !api.needs_admin(name))
+                .filter(|name| administrator || !api.needs_admin(name))
                 .map(str::to_owned)
                 .collect(),
         });
@@ -121,7 +125,11 @@ fn asked(directory: &Directory, request: &AuthorizeRequest) -> Vec<Asked> {
 }
 
 /// The same for people, one group for each application that will hold the permissions.
-pub(super) fn in_words(directory: &Directory, request: &AuthorizeRequest) -> Vec<Permissions> {
+pub(super) fn in_words(
+    directory: &Directory,
+    request: &AuthorizeRequest,
+    administrator: bool,
+) -> Vec<Permissions> {
     let mut own = Permissions {
         holder: request.client.name.clone(),
         words: Vec::new(),
@@ -133,7 +141,7 @@ pub(super) fn in_words(directory: &Directory, request: &AuthorizeRequest) -> Vec
         holder: request.requested.resource.name.clone(),
         words: Vec::new(),
     };
-    for asked in asked(directory, request) {
+    for asked in asked(directory, request, administrator) {
         let group = if asked.client.client_id == request.client.client_id {
             &mut own
         } else {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
 use uuid::Uuid;
 
-use super::{Origin, page, proceed, user};
+use super::{Origin, device, page, proceed, refuse, user};
 use crate::authority::{Authority, Shared};
 use crate::authorization::{redirect_uri_mismatch, registered};
 use crate::client;
@@ -24,7 +24,7 @@ use crate::known::Known;
 use crate::pages;
 use crate::policy::Authentication;
 use crate::random;
-use crate::records::{Attempt, Flow, Guess, MAX_TRIES, Waiting};
+use crate::records::{Attempt, Flow, Guess, MAX_TRIES, To, Waiting};
 use crate::requests;
 
 const WRONG_CODE: &str = "That code is not right.";
@@ -188,12 +188,19 @@ pub(super) fn receive(
     });
     // Where the answer may go is what the directory says now.
     let id_of_client = request.client.client_id.to_string();
-    let still = client::find(&authority.directory(), &id_of_client).and_then(|client| {
-        let kind = registered(client, &request.reply.redirect_uri);
-        let same = kind == Some(request.kind);
-        same.then_some(())
-            .ok_or_else(|| redirect_uri_mismatch(client, &request.reply.redirect_uri))
-    });
+    let still =
+        client::find(&authority.directory(), &id_of_client).and_then(|client| match &flow.to {
+            To::Client(redirect) => {
+                let uri = &redirect.reply.redirect_uri;
+                let same = registered(client, uri) == Some(redirect.kind);
+                same.then_some(())
+                    .ok_or_else(|| redirect_uri_mismatch(client, uri))
+            }
+            To::Device(code) => {
+                let waits = authority.stores().is_awaited(code, now);
+                waits.then_some(()).ok_or_else(device::over)
+            }
+        });
     if let Err(refusal) = still {
         let trace = request.trace;
         requests::note(|request| request.refused(&refusal, trace));
@@ -205,11 +212,7 @@ pub(super) fn receive(
             65_004,
             "The user cancelled the sign-in or declined to consent to access the app.",
         );
-        return Err(flow
-            .request
-            .reply
-            .refuse(&refusal, flow.request.trace, now, &Method::POST)
-            .into());
+        return Err(refuse(authority, &flow, &refusal, &Method::POST).into());
     }
     Ok(Answer {
         form,
@@ -284,18 +287,13 @@ fn failed(
             50_053,
             "The account is locked, because you tried to sign in too many times with an incorrect user ID or password.",
         );
-        return flow.request.reply.refuse(
-            &refusal,
-            flow.request.trace,
-            authority.now(),
-            &Method::POST,
-        );
+        return refuse(authority, &flow, &refusal, &Method::POST);
     }
     page(authority, directory, flow, Some(id), Some(complaint))
 }
 
 /// A browser says where a form comes from; a client that is no browser says nothing and holds no cookie of anybody.
-fn is_own_form(authority: &Authority, headers: &HeaderMap) -> bool {
+pub(super) fn is_own_form(authority: &Authority, headers: &HeaderMap) -> bool {
     let own_origin = headers
         .get(header::ORIGIN)
         .is_none_or(|origin| hosts::is_own_origin(authority, origin));

@@ -1,6 +1,7 @@
 //! The authorization endpoint: from a request and a session to a page, a code or a refusal.
 
 mod consent;
+mod device;
 mod interaction;
 
 use axum::Extension;
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
 pub(crate) use consent::consent;
+pub(crate) use device::{device_code, device_confirmed, device_page};
 pub(crate) use interaction::{mfa, sign_in};
 
 use crate::authority::{Authority, Shared};
@@ -22,7 +24,7 @@ use crate::known::Known;
 use crate::pages;
 use crate::policy::{self, Authentication, Question, Setting, Step, Verdict};
 use crate::random;
-use crate::records::{Code, Flow, Grant, Waiting};
+use crate::records::{Code, Flow, Grant, To, Waiting};
 use crate::requests;
 use crate::tokens::client_info;
 
@@ -60,8 +62,8 @@ pub(crate) async fn authorize(
         }
     });
     let now = authority.now();
-    let request = match AuthorizeRequest::parse(&directory, form, trace) {
-        Ok(request) => request,
+    let (request, redirect) = match AuthorizeRequest::parse(&directory, form, trace) {
+        Ok(parsed) => parsed,
         Err(Rejected::Page(refusal)) => {
             tracing::info!(code = refusal.code, trace_id = %trace.trace_id, "authorization refused on a page");
             requests::note(|request| request.refused(&refusal, trace));
@@ -78,10 +80,12 @@ pub(crate) async fn authorize(
         &directory,
         Flow {
             request,
+            to: To::Client(Box::new(redirect)),
             authentication: session,
             failures: 0,
             waiting: Waiting::SignIn,
             consented: false,
+            confirmed: false,
         },
         Origin::Session,
         None,
@@ -101,6 +105,7 @@ enum Origin {
 /// What comes next.
 enum Next {
     Consent,
+    Device,
     Grant(Authentication),
     Mfa,
     Refuse(Refusal),
@@ -117,14 +122,20 @@ fn proceed(
     method: &Method,
 ) -> Response {
     let now = authority.now();
-    let request = &flow.request;
     let next = next(authority, directory, &flow, origin, now);
     match next {
-        Next::Grant(authentication) => {
-            tracing::info!(trace_id = %request.trace.trace_id, "code issued");
-            grant(authority, directory, flow, authentication, method)
-        }
-        Next::Refuse(refusal) => request.reply.refuse(&refusal, request.trace, now, method),
+        Next::Grant(authentication) => grant(authority, directory, flow, authentication, method),
+        Next::Refuse(refusal) => refuse(authority, &flow, &refusal, method),
+        Next::Device => page(
+            authority,
+            directory,
+            Flow {
+                waiting: Waiting::Device,
+                ..flow
+            },
+            id,
+            None,
+        ),
         Next::Consent => page(
             authority,
             directory,
@@ -151,6 +162,7 @@ fn proceed(
             Flow {
                 authentication: None,
                 consented: false,
+                confirmed: false,
                 waiting: Waiting::SignIn,
                 ..flow
             },
@@ -206,7 +218,10 @@ fn next(
         .granted(&request.client, user.oid, &consented);
     let asks = granted.is_err() || (request.prompt == Prompt::Consent && !flow.consented);
     if let Err(refusal) = granted
-        && (silent || request.requested.consentable(&request.client).is_none())
+        && (silent || request
+                .requested
+                .consentable(&request.client, user.administrator)
+                .is_none())
     {
         return Next::Refuse(refusal.error("consent_required"));
     }
@@ -220,6 +235,10 @@ fn next(
     })
     .decide(authentication)
     {
+        // Before consent: nobody is to grant anything to somebody else's device.
+        Verdict::Satisfied(_) if matches!(flow.to, To::Device(_)) && !flow.confirmed => {
+            Next::Device
+        }
         Verdict::Satisfied(_) if asks => Next::Consent,
         Verdict::Satisfied(contexts) => Next::Grant(Authentication {
             contexts,
@@ -287,16 +306,26 @@ fn page(
         flow: &id,
         complaint,
     };
-    let username = flow
+    let known = flow
         .authentication
         .as_ref()
-        .and_then(|authentication| user(directory, authentication))
-        .map_or("", |user| &user.username);
+        .and_then(|authentication| user(directory, authentication));
+    let username = known.map_or("", |user| &user.username);
     let response = match flow.waiting {
         Waiting::Consent => pages::consent(
             &view,
             username,
-            &consent::in_words(directory, &flow.request),
+            &consent::in_words(
+                directory,
+                &flow.request,
+                known.is_some_and(|user| user.administrator),
+            ),
+        ),
+        Waiting::Device => pages::device(
+            &view,
+            username,
+            flow.request.client.client_id,
+            &flow.request.requested.resource.name,
         ),
         Waiting::Mfa => pages::mfa(&view, username),
         Waiting::SignIn => pages::sign_in(
@@ -309,6 +338,17 @@ fn page(
     response
 }
 
+/// Whoever waits for the outcome hears why there is none.
+fn refuse(authority: &Authority, flow: &Flow, refusal: &Refusal, method: &Method) -> Response {
+    match &flow.to {
+        To::Client(redirect) => {
+            let (trace, now) = (flow.request.trace, authority.now());
+            redirect.reply.refuse(refusal, trace, now, method)
+        }
+        To::Device(code) => device::refused(authority, flow, code, refusal),
+    }
+}
+
 fn grant(
     authority: &Authority,
     directory: &Directory,
@@ -316,23 +356,32 @@ fn grant(
     authentication: Authentication,
     method: &Method,
 ) -> Response {
+    let redirect = match &flow.to {
+        To::Client(redirect) => (**redirect).clone(),
+        To::Device(code) => {
+            tracing::info!(trace_id = %flow.request.trace.trace_id, "device granted");
+            return device::granted(authority, directory, &flow, code, authentication);
+        }
+    };
+    tracing::info!(trace_id = %flow.request.trace.trace_id, "code issued");
     let code = random::secret();
     let mut parameters = vec![
         ("code", code.clone()),
         ("session_state", authentication.sid.to_string()),
     ];
-    if flow.request.client_info {
+    if redirect.client_info {
         parameters.push((
             "client_info",
             client_info(authentication.user, directory.tenant.id),
         ));
     }
-    let response = flow.request.reply.send(parameters, method);
+    let response = redirect.reply.send(parameters, method);
     let now = authority.now();
     authority.stores().codes.insert(
         code,
         Box::new(Code {
             request: flow.request,
+            redirect,
             authentication,
             redeemed: None,
         }),

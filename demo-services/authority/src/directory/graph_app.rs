@@ -80,6 +80,16 @@ const SCOPES: &[(&str, u128, bool)] = &[
         0xad90_2697_1014_4ef5_81ef_2b43_0198_8e8c,
         true,
     ),
+    (
+        "AuthenticationContext.Read.All",
+        0x57b0_30f1_8c35_469c_b0d9_e4a0_77de_be70,
+        true,
+    ),
+    (
+        "AuthenticationContext.ReadWrite.All",
+        0xba6d_575a_1344_4516_b777_1404_f559_3057,
+        true,
+    ),
 ];
 
 /// Application permissions: name and id.
@@ -114,6 +124,14 @@ const ROLES: &[(&str, u128)] = &[
     (
         "Policy.ReadWrite.ConditionalAccess",
         0x01c0_a623_fc9b_48e9_b794_0756_f8e8_f067,
+    ),
+    (
+        "AuthenticationContext.Read.All",
+        0x381f_742f_e1f8_4309_b4ab_e3d9_1ae4_c5c1,
+    ),
+    (
+        "AuthenticationContext.ReadWrite.All",
+        0xa88e_ef72_fed0_4bf7_a2a9_f19d_f33f_8b83,
     ),
 ];
 

@@ -49,6 +49,7 @@ pub(crate) const GRAPH: Uuid = Uuid::from_u128(0x0000_0003_0000_0000_c000_0000_0
 /// groups = ["staff"]                          # names, for policies
 /// roles = ["api://my-api/Admin"]
 /// mfa = "registered"                          # or "not_registered" (default): AADSTS50079
+/// administrator = false                       # true: may consent to what only an administrator can
 /// profile = { job_title = "Analyst" }         # and others, for Graph: `Profile`
 ///
 /// [[apps]]
@@ -66,6 +67,7 @@ pub(crate) const GRAPH: Uuid = Uuid::from_u128(0x0000_0003_0000_0000_c000_0000_0
 /// redirect_uris = { web = ["http://localhost:3000/cb"], spa = [], native = [] }
 /// secrets = ["correct-horse-battery-staple"]
 /// delegated = ["api://my-api/read"]           # or "<client id>/read"
+/// public_client = false                       # true: has no secret, and may use the device code grant
 /// consent = "granted"                         # or "required": the user is asked, AADSTS65001 until then
 /// app_permissions = ["api://my-api/Run"]
 /// certificates = []                           # of private_key_jwt: files beside this one, or PEM text
@@ -147,6 +149,9 @@ pub struct User {
     /// Whether a second factor can be asked for.
     #[serde(default)]
     pub mfa: Mfa,
+    /// Whether the user may consent to permissions that only an administrator can consent to.
+    #[serde(default)]
+    pub administrator: bool,
     /// Telephone numbers and the like, for `/v1.0/me`.
     #[serde(default)]
     pub profile: Profile,
@@ -184,6 +189,10 @@ pub struct App {
     /// Where authorization codes may be sent.
     #[serde(default)]
     pub redirect_uris: RedirectUris,
+    /// Whether the client keeps no secret also where no redirect URI says so: needed for the device code grant. Entra calls it "Allow
+    /// public client flows", Graph `isFallbackPublicClient`.
+    #[serde(default)]
+    pub public_client: bool,
     /// Client secrets; any of them will do.
     #[serde(default)]
     pub secrets: Vec<SecretString>,
@@ -346,8 +355,9 @@ impl Directory {
         }
     }
 
-    /// The directory of the demo: users alice, bob and carol, and the applications `spa-backend`, `msal-spa`, `middle-tier`,
-    /// `downstream-api`, `daemon` and `mfa-app`. Their client secrets are made at random, here; `msal-spa`, a public client, has none.
+    /// The directory of the demo: users alice, bob and carol, the administrator admin, and the applications `spa-backend`, `msal-spa`,
+    /// `middle-tier`, `downstream-api`, `daemon`, `mfa-app` and `Microsoft Graph Command Line Tools`. Their client secrets are made at
+    /// random, here; `msal-spa` and the last one, public clients, have none.
     #[must_use]
     #[expect(
         clippy::expect_used,
@@ -357,8 +367,9 @@ impl Directory {
         let mut directory: Self = include_str!("../../default-directory.toml")
             .parse()
             .expect("the default directory is valid");
-        // A browser keeps no secret: what signs in there has none.
-        let confidential = |app: &&mut App| app.redirect_uris.spa.is_empty();
+        // Neither a browser nor a command line keeps a secret: what signs in there has none.
+        let confidential =
+            |app: &&mut App| app.redirect_uris.spa.is_empty() && !app.public_client;
         for app in directory.apps.iter_mut().filter(confidential) {
             app.secrets = vec![random::secret().into()];
         }
@@ -435,6 +446,7 @@ impl App {
             scopes: Vec::new(),
             app_roles: Vec::new(),
             redirect_uris: RedirectUris::default(),
+            public_client: false,
             secrets: Vec::new(),
             optional_claims: Vec::new(),
             delegated: Vec::new(),
@@ -509,6 +521,7 @@ impl User {
             groups: Vec::new(),
             roles: Vec::new(),
             mfa: Mfa::NotRegistered,
+            administrator: false,
             profile: Profile::default(),
         }
     }

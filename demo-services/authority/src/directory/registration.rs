@@ -29,6 +29,7 @@ pub(crate) struct Registration {
     pub(crate) principal_tags: Vec<String>,
     pub(crate) home_page_url: Option<String>,
     pub(crate) logout_url: Option<String>,
+    /// Null or not, where [`App::public_client`] is false.
     pub(crate) is_fallback_public_client: Option<bool>,
     /// `requestedAccessTokenVersion` is null, which means 1.
     pub(crate) version_is_null: bool,

@@ -35,14 +35,14 @@ pub(super) fn redeem(request: &TokenRequest<'_>) -> Result<Value, Refusal> {
     let code = code
         .filter(|code| code.request.client.client_id == request.client.app.client_id)
         .ok_or_else(unknown)?;
-    request.check_kind(code.request.kind)?;
-    if request.form.get("redirect_uri") != Some(code.request.reply.redirect_uri.as_str()) {
+    request.check_kind(code.redirect.kind)?;
+    if request.form.get("redirect_uri") != Some(code.redirect.reply.redirect_uri.as_str()) {
         return Err(Refusal::invalid_grant(
             500_112,
             "The reply URL specified in the request does not match the reply URL that was used when the code was requested.",
         ));
     }
-    if !matches_challenge(request.form.get("code_verifier"), &code.request.challenge) {
+    if !matches_challenge(request.form.get("code_verifier"), &code.redirect.challenge) {
         return Err(Refusal::invalid_grant(
             501_481,
             "The Code_Verifier does not match the code_challenge supplied in the authorization request.",
@@ -75,7 +75,7 @@ pub(super) fn redeem(request: &TokenRequest<'_>) -> Result<Value, Refusal> {
         let founded = approved.requested.offline_access.then(|| {
             stores.found_family(
                 request.client.app.client_id,
-                code.request.kind,
+                code.redirect.kind,
                 approved.authentication.clone(),
                 request.now,
             )
@@ -92,7 +92,7 @@ pub(super) fn redeem(request: &TokenRequest<'_>) -> Result<Value, Refusal> {
         &approved,
         Beside {
             refresh_token,
-            nonce: code.request.nonce.as_deref(),
+            nonce: code.redirect.nonce.as_deref(),
             auth_time: code.request.max_age.is_some(),
         },
     )

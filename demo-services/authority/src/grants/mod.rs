@@ -2,6 +2,7 @@
 
 mod authorization_code;
 mod client_credentials;
+mod device_code;
 mod on_behalf_of;
 mod refresh_token;
 
@@ -12,6 +13,8 @@ use axum::{Extension, Json};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
+
+pub(crate) use device_code::device_authorization;
 
 use crate::authority::{Authority, Shared};
 use crate::authorization::RedirectKind;
@@ -50,6 +53,21 @@ pub(crate) async fn token(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
+    let (form, trace) = open(query, &headers, body);
+    let answer = form.and_then(|form| respond(&authority, &directory, segment, &headers, &form));
+    let answer = answer.map(|(grant, answer)| {
+        tracing::info!(?grant, trace_id = %trace.trace_id, "token issued");
+        answer
+    });
+    close(&authority, &headers, trace, answer)
+}
+
+/// The form of a request that a program sends, and the trace of its answer.
+fn open(
+    query: Option<String>,
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> (Result<Form, Refusal>, Trace) {
     let query = Form::parse(query.unwrap_or_default().as_bytes()).unwrap_or_default();
     let form = body
         .map_err(|rejection| Unreadable(rejection.status()))
@@ -61,12 +79,19 @@ pub(crate) async fn token(
         .or_else(|| query.get("client-request-id"));
     let trace = Trace::new(id.or_else(|| headers.get("client-request-id")?.to_str().ok()));
     requests::note(|request| request.trace(trace));
+    (readable(headers, form), trace)
+}
+
+/// The answer to such a request.
+fn close(
+    authority: &Authority,
+    headers: &HeaderMap,
+    trace: Trace,
+    answer: Result<Value, Refusal>,
+) -> Response {
     let used_basic = headers.contains_key(header::AUTHORIZATION);
-    let mut response = match respond(&authority, &directory, segment, &headers, form) {
-        Ok((grant, answer)) => {
-            tracing::info!(?grant, trace_id = %trace.trace_id, "token issued");
-            Json(answer).into_response()
-        }
+    let mut response = match answer {
+        Ok(answer) => Json(answer).into_response(),
         Err(refusal) => {
             tracing::info!(error = refusal.error, code = refusal.code, trace_id = %trace.trace_id, "token refused");
             requests::note(|request| request.refused(&refusal, trace));
@@ -91,13 +116,7 @@ pub(crate) async fn token(
 /// The body is no form, or was not read to its end.
 struct Unreadable(StatusCode);
 
-fn respond(
-    authority: &Authority,
-    directory: &Directory,
-    segment: Segment,
-    headers: &HeaderMap,
-    form: Result<Form, Unreadable>,
-) -> Result<(GrantType, Value), Refusal> {
+fn readable(headers: &HeaderMap, form: Result<Form, Unreadable>) -> Result<Form, Refusal> {
     let content_type = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
@@ -114,14 +133,23 @@ fn respond(
             "The endpoint only accepts POST requests of type application/x-www-form-urlencoded.",
         ));
     }
-    let form = form.map_err(|Unreadable(status)| {
+    form.map_err(|Unreadable(status)| {
         Refusal::invalid_request(
             90_014,
             "The request body is malformed, too long, or repeats a parameter.",
         )
         .status(status)
-    })?;
-    requests::note(|request| request.form(directory, &form));
+    })
+}
+
+fn respond(
+    authority: &Authority,
+    directory: &Directory,
+    segment: Segment,
+    headers: &HeaderMap,
+    form: &Form,
+) -> Result<(GrantType, Value), Refusal> {
+    requests::note(|request| request.form(directory, form));
     let grant = match form
         .get("grant_type")
         .ok_or_else(|| Refusal::missing("grant_type"))?
@@ -129,6 +157,7 @@ fn respond(
         "authorization_code" => GrantType::AuthorizationCode,
         "client_credentials" => GrantType::ClientCredentials,
         "refresh_token" => GrantType::RefreshToken,
+        "urn:ietf:params:oauth:grant-type:device_code" => GrantType::DeviceCode,
         "urn:ietf:params:oauth:grant-type:jwt-bearer" => GrantType::OnBehalfOf,
         _ => {
             return Err(Refusal::new(
@@ -140,12 +169,12 @@ fn respond(
     };
     authority.meter.count_grant(grant);
     let now = authority.now();
-    let client = Client::identify(directory, headers, &form, &authority.base, now)?;
+    let client = Client::identify(directory, headers, form, &authority.base, now)?;
     requests::note(|request| request.client(client.app));
     let request = TokenRequest {
         authority,
         directory,
-        form: &form,
+        form,
         client,
         segment,
         cross_origin: headers.contains_key(header::ORIGIN),
@@ -154,6 +183,7 @@ fn respond(
     let answer = match grant {
         GrantType::AuthorizationCode => authorization_code::redeem(&request),
         GrantType::ClientCredentials => client_credentials::grant(&request),
+        GrantType::DeviceCode => device_code::redeem(&request),
         GrantType::OnBehalfOf => on_behalf_of::exchange(&request),
         GrantType::RefreshToken => refresh_token::refresh(&request),
     }?;

@@ -12,8 +12,8 @@ use crate::directory::registration::PolicyRegistration;
 use crate::directory::{Directory, Policy, Require, Target, is_auth_context};
 use crate::form;
 
-pub(super) const READ: &[&str] = &["Policy.Read.All", "Policy.ReadWrite.ConditionalAccess"];
-pub(super) const WRITE: &[&str] = &["Policy.ReadWrite.ConditionalAccess"];
+const READ: &[&str] = &["Policy.Read.All", "Policy.ReadWrite.ConditionalAccess"];
+const WRITE: &[&str] = &["Policy.ReadWrite.ConditionalAccess"];
 /// Entra's limit.
 const MAX_POLICIES: usize = 195;
 const MAX_LIST: usize = 100;

@@ -5,11 +5,21 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body::{self, short};
-use super::conditional_access::{READ, WRITE};
 use super::error::GraphError;
 use super::{Answered, Call, Reply, wrong_method};
 use crate::directory::registration::AuthContext;
 use crate::directory::{Directory, Policy, Target, is_auth_context};
+
+const READ: &[&str] = &[
+    "AuthenticationContext.Read.All",
+    "AuthenticationContext.ReadWrite.All",
+    "Policy.Read.All",
+    "Policy.ReadWrite.ConditionalAccess",
+];
+const WRITE: &[&str] = &[
+    "AuthenticationContext.ReadWrite.All",
+    "Policy.ReadWrite.ConditionalAccess",
+];
 
 /// Graph's `authenticationContextClassReference` in a request.
 #[derive(Default, Deserialize)]

@@ -72,10 +72,10 @@ enum Key {
 }
 
 pub(crate) fn routes(authority: &Shared) -> Router<Shared> {
-    let metered = middleware::from_fn_with_state((authority.clone(), Endpoint::Me), meter);
+    let metered = |endpoint| middleware::from_fn_with_state((authority.clone(), endpoint), meter);
     Router::new()
-        .route("/v1.0/me", any(serve).layer(metered))
-        .route("/v1.0/{*path}", any(serve))
+        .route("/v1.0/me", any(serve).layer(metered(Endpoint::Me)))
+        .route("/v1.0/{*path}", any(serve).layer(metered(Endpoint::Graph)))
         .route_layer(middleware::from_fn(cross_origin))
 }
 

@@ -58,6 +58,9 @@ struct UserText {
     groups: Vec<String>,
     roles: Vec<String>,
     mfa: bool,
+    /// Not in files from before there was such a thing.
+    #[serde(default)]
+    administrator: bool,
     profile: Profile,
 }
 
@@ -70,6 +73,9 @@ struct AppText {
     scopes: Vec<String>,
     app_roles: Vec<String>,
     redirect_uris: RedirectUrisText,
+    /// Not in files from before there was such a thing.
+    #[serde(default)]
+    public_client: bool,
     secrets: Vec<Exposed>,
     optional_claims: Vec<OptionalClaim>,
     delegated: Vec<String>,
@@ -175,6 +181,7 @@ impl UserText {
             groups,
             roles,
             mfa,
+            administrator,
             profile,
         } = user;
         Self {
@@ -192,6 +199,7 @@ impl UserText {
                 Mfa::NotRegistered => false,
                 Mfa::Registered => true,
             },
+            administrator: *administrator,
             profile: profile.clone(),
         }
     }
@@ -213,6 +221,7 @@ impl UserText {
             } else {
                 Mfa::NotRegistered
             },
+            administrator: self.administrator,
             profile: self.profile,
         }
     }
@@ -227,6 +236,7 @@ impl AppText {
             scopes,
             app_roles,
             redirect_uris: RedirectUris { spa, web, native },
+            public_client,
             secrets,
             optional_claims,
             delegated,
@@ -249,6 +259,7 @@ impl AppText {
                 web: web.clone(),
                 native: native.clone(),
             },
+            public_client: *public_client,
             secrets: secrets.iter().cloned().map(Exposed).collect(),
             optional_claims: optional_claims.clone(),
             delegated: delegated.clone(),
@@ -274,6 +285,7 @@ impl AppText {
             scopes: self.scopes,
             app_roles: self.app_roles,
             redirect_uris: RedirectUris { spa, web, native },
+            public_client: self.public_client,
             secrets: self.secrets.into_iter().map(|secret| secret.0).collect(),
             optional_claims: self.optional_claims,
             delegated: self.delegated,
@@ -453,6 +465,7 @@ mod tests {
             groups: vec![text("staff")],
             roles: vec![text("api://all/Admin")],
             mfa: Mfa::Registered,
+            administrator: true,
             profile: Profile {
                 business_phones: vec![text("+1 555 0100")],
                 job_title: some("Analyst"),
@@ -482,6 +495,7 @@ mod tests {
                 web: vec![text("https://web.example/")],
                 native: vec![text("http://localhost")],
             },
+            public_client: true,
             secrets: ["first secret", "second secret"]
                 .map(|secret| text(secret).into())
                 .into(),

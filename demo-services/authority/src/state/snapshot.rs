@@ -168,7 +168,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::authorization::{AuthorizeRequest, RedirectKind};
+    use crate::authorization::{AuthorizeRequest, Redirect, RedirectKind};
     use crate::errors::Trace;
     use crate::form::Form;
     use crate::policy::Authentication;
@@ -245,7 +245,7 @@ mod tests {
         }
     }
 
-    fn request(directory: &Directory) -> AuthorizeRequest {
+    fn request(directory: &Directory) -> (AuthorizeRequest, Redirect) {
         let client = directory.app("spa-backend").unwrap().client_id;
         let query = format!(
             "client_id={client}&redirect_uri=http://localhost:3000/auth/callback&response_type=code&code_challenge_method=S256\
@@ -259,17 +259,18 @@ mod tests {
 
     fn fill(filling: Filling) -> Stores {
         let mut stores = Stores::new();
-        let request = request(&Directory::demo());
+        let (request, redirect) = request(&Directory::demo());
         for (key, value) in filling.sessions {
             stores.sessions.insert(key, value, NOW);
         }
         for (key, nonce, redeemed, authentication) in filling.codes {
-            let request = AuthorizeRequest {
+            let redirect = Redirect {
                 nonce,
-                ..request.clone()
+                ..redirect.clone()
             };
             let code = Code {
-                request,
+                request: request.clone(),
+                redirect,
                 authentication,
                 redeemed,
             };

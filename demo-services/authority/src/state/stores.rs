@@ -47,6 +47,8 @@ impl StoresText {
         let Stores {
             sessions,
             flows: _,
+            devices: _,
+            user_codes: _,
             codes,
             families,
             records,
@@ -95,6 +97,8 @@ impl StoresText {
         Ok(Stores {
             sessions: empty.sessions.refill(sessions, now).ok_or(twice)?,
             flows: empty.flows,
+            devices: empty.devices,
+            user_codes: empty.user_codes,
             codes: empty.codes.refill(codes, now).ok_or(twice)?,
             families: empty.families.refill(families, now).ok_or(twice)?,
             records: empty.records.refill(records, now).ok_or(twice)?,
@@ -110,19 +114,22 @@ impl CodeText {
     fn of(code: &Code) -> Self {
         let Code {
             request,
+            redirect,
             authentication,
             redeemed,
         } = code;
         Self {
-            request: KeptRequest::of(request),
+            request: KeptRequest::of(request, redirect),
             authentication: authentication.clone(),
             redeemed: redeemed.clone().map(|family| Redeemed { family }),
         }
     }
 
     fn resolve(self, directory: &Directory) -> Option<Code> {
+        let (request, redirect) = self.request.resolve(directory)?;
         Some(Code {
-            request: self.request.resolve(directory)?,
+            request,
+            redirect,
             authentication: self.authentication,
             redeemed: self.redeemed.map(|redeemed| redeemed.family),
         })

@@ -36,6 +36,7 @@ fn metadata(base: &str, segment: &str, version: &str) -> Value {
         "authorization_endpoint": format!("{base}/{segment}/oauth2/v2.0/authorize"),
         "token_endpoint": format!("{base}/{segment}/oauth2/v2.0/token"),
         "end_session_endpoint": format!("{base}/{segment}/oauth2/v2.0/logout"),
+        "device_authorization_endpoint": format!("{base}/{segment}/oauth2/v2.0/devicecode"),
         "jwks_uri": format!("{base}/{segment}/{keys}"),
         "tenant_region_scope": (segment == TENANT).then_some("WW"),
         "cloud_instance_name": host,
@@ -66,7 +67,6 @@ async fn metadata_of_each_version_for_each_segment() {
             // What is not there is not advertised.
             for name in [
                 "userinfo_endpoint",
-                "device_authorization_endpoint",
                 "http_logout_supported",
                 "frontchannel_logout_supported",
             ] {

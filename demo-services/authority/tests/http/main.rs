@@ -18,6 +18,8 @@ mod consent;
 #[cfg(test)]
 mod control;
 #[cfg(test)]
+mod device;
+#[cfg(test)]
 mod discovery;
 #[cfg(test)]
 mod golden;

@@ -83,7 +83,8 @@ pub(super) fn apply(directory: &mut Directory, key: &Key, body: Body) -> Result<
         registration.tags = tags;
     }
     if let Some(fallback) = body.is_fallback_public_client {
-        registration.is_fallback_public_client = fallback;
+        app.public_client = fallback == Some(true);
+        app.registration.is_fallback_public_client = fallback;
     }
     if let Some(web) = body.web {
         set_web(app, web)?;

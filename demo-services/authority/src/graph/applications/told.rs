@@ -26,7 +26,7 @@ pub(super) fn object(directory: &Directory, apps: &[App], app: &App) -> Value {
         "description": registration.description,
         "notes": registration.notes,
         "identifierUris": app.identifier_uris,
-        "isFallbackPublicClient": registration.is_fallback_public_client,
+        "isFallbackPublicClient": registration.is_fallback_public_client.or(app.public_client.then_some(true)),
         "publisherDomain": directory.tenant.domain,
         "signInAudience": registration.sign_in_audience.as_deref().unwrap_or("AzureADMyOrg"),
         "tags": registration.tags,
