@@ -84,11 +84,7 @@ fn record(authority: &Authority, directory: &Directory, flow: &Flow) -> bool {
 
 /// What the client asks for on the API, and, with `.default` of an API that knows this client, what that API itself needs behind it:
 /// it has no page of its own to ask on.
-fn asked(
-    directory: &Directory,
-    request: &AuthorizeRequest,
-    administrator: bool,
-) -> Vec<Asked> {
+fn asked(directory: &Directory, request: &AuthorizeRequest, administrator: bool) -> Vec<Asked> {
     let resource = &request.requested.resource;
     let own = Asked {
         client: request.client.clone(),

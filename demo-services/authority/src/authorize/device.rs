@@ -49,13 +49,14 @@ pub(crate) async fn device_code(
         Ok(entered) => entered,
         Err(reason) => {
             let refusal = match reason {
-                NotEntered::Locked => Refusal::invalid_request(
-                    50_196,
-                    "Too many wrong codes were typed of late.",
-                ),
-                NotEntered::Unknown => {
-                    Refusal::new("bad_verification_code", 70_018, "Invalid verification code.")
+                NotEntered::Locked => {
+                    Refusal::invalid_request(50_196, "Too many wrong codes were typed of late.")
                 }
+                NotEntered::Unknown => Refusal::new(
+                    "bad_verification_code",
+                    70_018,
+                    "Invalid verification code.",
+                ),
             };
             requests::note(|request| request.refused(&refusal, Trace::new(None)));
             let (status, complaint) = match reason {

@@ -218,7 +218,8 @@ fn next(
         .granted(&request.client, user.oid, &consented);
     let asks = granted.is_err() || (request.prompt == Prompt::Consent && !flow.consented);
     if let Err(refusal) = granted
-        && (silent || request
+        && (silent
+            || request
                 .requested
                 .consentable(&request.client, user.administrator)
                 .is_none())

@@ -368,8 +368,7 @@ impl Directory {
             .parse()
             .expect("the default directory is valid");
         // Neither a browser nor a command line keeps a secret: what signs in there has none.
-        let confidential =
-            |app: &&mut App| app.redirect_uris.spa.is_empty() && !app.public_client;
+        let confidential = |app: &&mut App| app.redirect_uris.spa.is_empty() && !app.public_client;
         for app in directory.apps.iter_mut().filter(confidential) {
             app.secrets = vec![random::secret().into()];
         }

@@ -366,13 +366,14 @@ async fn a_device_that_may_not_ask_gets_no_codes() {
     let answer = Answer::of(json.send().await.unwrap()).await;
     assert_eq!(answer.error_code(), 900_561);
     let fault = Fault::status(503).with_retry_after(7);
-    authority
-        .running
-        .fail_next(Endpoint::DeviceCode, 1, fault);
+    authority.running.fail_next(Endpoint::DeviceCode, 1, fault);
     let form = [("client_id", tools.as_str()), ("scope", "User.Read")];
     let answer = authority.device(&form).await;
     assert_eq!(
-        (answer.status, answer.headers["retry-after"].to_str().unwrap()),
+        (
+            answer.status,
+            answer.headers["retry-after"].to_str().unwrap()
+        ),
         (503, "7")
     );
     assert_eq!(authority.device(&form).await.status, 200);
