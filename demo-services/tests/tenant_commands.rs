@@ -12,6 +12,7 @@ use std::{
     fs,
     path::PathBuf,
     process::{Output, Stdio},
+    time::Duration,
 };
 
 use demo_services::tenant::plan::PERMISSIONS;
@@ -232,11 +233,7 @@ async fn what_a_dry_run_shows_is_made_and_unregister_takes_it_back() {
 async fn ctrl_c_leaves_a_record_that_is_gone_on_with() {
     let tenant = Tenant::new("ctrl-c").await;
     let before = tenant.apps();
-    let fault = Fault {
-        delay_ms: 20_000,
-        skip: 20,
-        ..Fault::default()
-    };
+    let fault = Fault::delay(Duration::from_secs(20)).skip(20);
     tenant.authority.fail_next(Endpoint::Graph, 1, fault);
     let register = tenant.register();
     let arguments: Vec<&str> = register.iter().map(String::as_str).collect();

@@ -436,10 +436,7 @@ async fn a_run_that_is_refused_in_the_middle_is_gone_on_with() {
     let choices = tenant.choices();
     // How far a run comes before the permission is lost; and an answer that gets lost after its request was carried out.
     for skip in [8, 20, 33, 47, 60] {
-        let fault = Fault {
-            skip,
-            ..Fault::status(403)
-        };
+        let fault = Fault::status(403).skip(skip);
         tenant.authority.fail_next(Endpoint::Graph, 1, fault);
         let error = tenant.register(&choices).await.unwrap_err();
         assert!(
@@ -451,11 +448,7 @@ async fn a_run_that_is_refused_in_the_middle_is_gone_on_with() {
         );
         assert!(!tenant.record().finished);
     }
-    let lost = Fault {
-        after: true,
-        skip: 70,
-        ..Fault::status(503)
-    };
+    let lost = Fault::status(503).after().skip(70);
     tenant.authority.fail_next(Endpoint::Graph, 1, lost);
     tenant.register(&choices).await.unwrap();
     assert!(tenant.record().finished);
