@@ -1,0 +1,474 @@
+//! A tenant on this machine: the local authority behind a door that counts, and that fails on demand.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use aws_lc_rs::{
+    encoding::{AsDer as _, Pkcs8V1Der},
+    rsa::{KeyPair, KeySize},
+};
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::{Request, State},
+    http::{Method, StatusCode},
+    response::Response,
+};
+use demo_services::tenant::{
+    graph::{Graph, Pause, SignInError, TokenSource, http},
+    local::{LocalError, LocalFiles},
+    plan::{Certificate, Choices, CredentialKind},
+    progress::{Event, Progress},
+    record::{Record, StateFile, WrittenFile},
+    register::{RegisterError, register},
+    report::Report,
+    unregister::{Removal, Removed, UnregisterError},
+};
+use demo_services::trust::Trust;
+use local_authority::{Directory, LocalAuthority, Options, Running, TokenSpec};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use url::Url;
+
+pub(crate) const GRAPH: &str = "https://graph.microsoft.com";
+pub(crate) const BASE: &str = "http://localhost:3000";
+
+/// What the door does with a request that it was told about.
+#[derive(Clone)]
+pub(crate) enum Fault {
+    /// Answers itself: status, headers, body.
+    Answer(u16, &'static [(&'static str, &'static str)], String),
+    /// Lets it through and answers 503 all the same.
+    LoseAnswer,
+}
+
+struct Planned {
+    method: Method,
+    /// Part of the path.
+    path: String,
+    /// So many are let through before.
+    skip: usize,
+    times: usize,
+    fault: Fault,
+}
+
+#[derive(Default)]
+struct Door {
+    planned: Vec<Planned>,
+    /// Method, path below /v1.0/, status.
+    log: Vec<(Method, String, u16)>,
+    /// Bodies of writes.
+    bodies: Vec<(String, Value)>,
+}
+
+#[derive(Clone)]
+struct Doorkeeper {
+    to: String,
+    http: reqwest::Client,
+    door: Arc<Mutex<Door>>,
+}
+
+/// Waits for nothing and takes note.
+#[derive(Default)]
+pub(crate) struct Waits(pub(crate) Mutex<Vec<Duration>>);
+
+#[derive(Default)]
+pub(crate) struct Told(pub(crate) Mutex<Vec<String>>);
+
+/// Tokens of one user, or of an application.
+pub(crate) struct Tokens {
+    token: Mutex<SecretString>,
+    /// How often another one was asked for.
+    pub(crate) refused: Mutex<usize>,
+}
+
+/// Files of a folder of its own, which is removed at the end.
+pub(crate) struct Files {
+    pub(crate) folder: PathBuf,
+}
+
+pub(crate) struct Tenant {
+    pub(crate) running: Running,
+    pub(crate) directory: Directory,
+    pub(crate) graph: Url,
+    door: Arc<Mutex<Door>>,
+    pub(crate) waits: Arc<Waits>,
+    pub(crate) told: Arc<Told>,
+    pub(crate) files: Files,
+}
+
+#[async_trait]
+impl Pause for Waits {
+    async fn pause(&self, time: Duration) {
+        self.0.lock().unwrap().push(time);
+    }
+}
+
+impl Progress for Told {
+    fn tell(&self, event: &Event) {
+        self.0.lock().unwrap().push(event.to_string());
+    }
+}
+
+#[async_trait]
+impl TokenSource for Tokens {
+    async fn token(&self, refused: Option<&SecretString>) -> Result<SecretString, SignInError> {
+        if refused.is_some() {
+            *self.refused.lock().unwrap() += 1;
+        }
+        Ok(self.token.lock().unwrap().clone())
+    }
+}
+
+impl Files {
+    fn new() -> Self {
+        let folder = std::env::temp_dir().join(format!("tenant-{}", uuid::Uuid::new_v4()));
+        fs::create_dir(&folder).unwrap();
+        Self { folder }
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.join("state.json")
+    }
+
+    fn file(&self, name: &str) -> WrittenFile {
+        WrittenFile {
+            path: self.folder.join(name),
+            replaced: None,
+        }
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.folder).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl LocalFiles for Files {
+    fn has_credential(&self, key: &str) -> bool {
+        let there = |ending: &str| self.folder.join(format!("{key}.{ending}")).exists();
+        there("der") || there("secret")
+    }
+
+    fn certificate(&self, key: &str) -> Result<(Certificate, Vec<WrittenFile>), LocalError> {
+        let name = format!("{key}.der");
+        let path = self.folder.join(&name);
+        let der = match fs::read(&path) {
+            Ok(der) => der,
+            Err(_) => {
+                let der = certificate();
+                fs::write(&path, &der).map_err(LocalError::new)?;
+                der
+            }
+        };
+        let certificate = Certificate {
+            der,
+            start: "2026-01-01T00:00:00Z".to_owned(),
+            end: "2027-01-01T00:00:00Z".to_owned(),
+        };
+        Ok((certificate, vec![self.file(&name)]))
+    }
+
+    fn keep_secret(&self, key: &str, secret: SecretString) -> Result<Vec<WrittenFile>, LocalError> {
+        let name = format!("{key}.secret");
+        fs::write(self.folder.join(&name), secret.expose_secret()).map_err(LocalError::new)?;
+        Ok(vec![self.file(&name)])
+    }
+
+    fn write(&self, record: &Record) -> Result<Vec<WrittenFile>, LocalError> {
+        let app = record.app("middle-tier").unwrap();
+        let text = app.app_id.clone().unwrap_or_default();
+        fs::write(self.folder.join("middle-tier.toml"), text).map_err(LocalError::new)?;
+        Ok(vec![self.file("middle-tier.toml")])
+    }
+
+    fn restore(&self, file: &WrittenFile) -> Result<(), LocalError> {
+        match fs::remove_file(&file.path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(LocalError::new(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn certificate() -> Vec<u8> {
+    let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
+    let key: Pkcs8V1Der<'_> = key.as_der().unwrap();
+    let signer = rcgen::KeyPair::try_from(key.as_ref()).unwrap();
+    let certificate = rcgen::CertificateParams::default().self_signed(&signer);
+    certificate.unwrap().der().to_vec()
+}
+
+impl Tenant {
+    /// Without policies, so that the authentication context is free.
+    pub(crate) async fn start() -> Self {
+        Self::with(|directory| directory.policies.clear()).await
+    }
+
+    pub(crate) async fn with(change: impl FnOnce(&mut Directory)) -> Self {
+        let mut directory = Directory::demo();
+        change(&mut directory);
+        let options = Options::default();
+        let running = LocalAuthority::start(directory.clone(), options)
+            .await
+            .unwrap();
+        let door = Arc::new(Mutex::new(Door::default()));
+        let keeper = Doorkeeper {
+            to: running.url().to_string(),
+            http: http(&Trust::default()).unwrap(),
+            door: door.clone(),
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let graph = format!("http://{}/", listener.local_addr().unwrap());
+        let router = Router::new().fallback(pass).with_state(keeper);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self {
+            running,
+            directory,
+            graph: graph.parse().unwrap(),
+            door,
+            waits: Arc::default(),
+            told: Arc::default(),
+            files: Files::new(),
+        }
+    }
+
+    pub(crate) fn choices(&self) -> Choices {
+        Choices {
+            tenant: self.running.tenant().to_string(),
+            cloud: "global".to_owned(),
+            authority: self.running.url().to_string().parse().unwrap(),
+            graph: self.graph.clone(),
+            prefix: "demo".to_owned(),
+            base_url: BASE.parse().unwrap(),
+            mfa_users: vec!["alice@contoso.example".to_owned()],
+            mfa_groups: Vec::new(),
+            enforce: false,
+            credential: CredentialKind::Certificate,
+            out: self.files.folder.clone(),
+        }
+    }
+
+    pub(crate) fn tokens(&self, permissions: &[&str]) -> Arc<Tokens> {
+        let spec = TokenSpec::user("alice", GRAPH).client("spa-backend");
+        self.tokens_of(spec.scopes(permissions.iter().copied()))
+    }
+
+    pub(crate) fn tokens_of(&self, spec: TokenSpec) -> Arc<Tokens> {
+        Arc::new(Tokens {
+            token: Mutex::new(self.running.issue(spec).into()),
+            refused: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn permissions() -> Vec<&'static str> {
+        let mut all = demo_services::tenant::plan::PERMISSIONS.to_vec();
+        all.push("User.Read");
+        all
+    }
+
+    pub(crate) fn client(&self, tokens: Arc<Tokens>) -> Graph {
+        Graph::new(self.graph.clone(), http(&Trust::default()).unwrap(), tokens)
+            .progress(self.told.clone())
+            .waiting(self.waits.clone())
+    }
+
+    pub(crate) fn admin(&self) -> Graph {
+        self.client(self.tokens(&Self::permissions()))
+    }
+
+    pub(crate) async fn register(&self) -> Result<Report, RegisterError> {
+        self.register_as(&self.admin(), &self.choices()).await
+    }
+
+    pub(crate) async fn register_as(
+        &self,
+        graph: &Graph,
+        choices: &Choices,
+    ) -> Result<Report, RegisterError> {
+        self.told.0.lock().unwrap().clear();
+        let (state, known) = StateFile::open(&self.files.state())?;
+        register(graph, &state, known, choices, &self.files).await
+    }
+
+    pub(crate) fn record(&self) -> Record {
+        Record::read(&self.files.state()).unwrap()
+    }
+
+    pub(crate) async fn unregister(&self) -> Result<Removed, UnregisterError> {
+        self.unregister_as(&self.admin()).await
+    }
+
+    pub(crate) async fn unregister_as(&self, graph: &Graph) -> Result<Removed, UnregisterError> {
+        self.told.0.lock().unwrap().clear();
+        let (state, known) = StateFile::open(&self.files.state())?;
+        Removal::of(known.unwrap())
+            .run(graph, state, &self.files)
+            .await
+    }
+
+    /// Plans a fault for the request after `skip` ones with this method whose path has `path` in it.
+    pub(crate) fn fail(&self, method: Method, path: &str, skip: usize, times: usize, fault: Fault) {
+        self.door.lock().unwrap().planned.push(Planned {
+            method,
+            path: path.to_owned(),
+            skip,
+            times,
+            fault,
+        });
+    }
+
+    pub(crate) fn heal(&self) {
+        self.door.lock().unwrap().planned.clear();
+    }
+
+    /// Writes since the last time, whatever came of them.
+    pub(crate) fn writes(&self) -> Vec<(Method, String, u16)> {
+        let log = std::mem::take(&mut self.door.lock().unwrap().log);
+        let writes = log.into_iter();
+        writes
+            .filter(|(method, ..)| *method != Method::GET)
+            .collect()
+    }
+
+    pub(crate) fn bodies(&self) -> Vec<(String, Value)> {
+        std::mem::take(&mut self.door.lock().unwrap().bodies)
+    }
+
+    pub(crate) fn told(&self) -> Vec<String> {
+        self.told.0.lock().unwrap().clone()
+    }
+
+    pub(crate) fn waited(&self) -> Vec<u64> {
+        let waits = std::mem::take(&mut *self.waits.0.lock().unwrap());
+        waits.iter().map(Duration::as_secs).collect()
+    }
+
+    /// Every list of the tenant, as it stands in Graph.
+    pub(crate) async fn everything(&self) -> BTreeMap<String, Value> {
+        let graph = self.admin();
+        let mut all = BTreeMap::new();
+        for list in [
+            "applications",
+            "servicePrincipals",
+            "oauth2PermissionGrants",
+            "identity/conditionalAccess/policies",
+            "identity/conditionalAccess/authenticationContextClassReferences",
+        ] {
+            let values = graph.list(list, "").await.unwrap();
+            for value in &values {
+                let id = value["id"].as_str().unwrap();
+                match list {
+                    "applications" => {
+                        let path = format!("applications/{id}/owners");
+                        let owners = graph.list(&path, "").await.unwrap();
+                        all.insert(path, owners.into());
+                    }
+                    "servicePrincipals" => {
+                        let path = format!("servicePrincipals/{id}/appRoleAssignedTo");
+                        let assigned = graph.list(&path, "").await.unwrap();
+                        all.insert(path, assigned.into());
+                    }
+                    _ => {}
+                }
+            }
+            all.insert(list.to_owned(), values.into());
+        }
+        self.door.lock().unwrap().log.clear();
+        all
+    }
+
+    pub(crate) async fn count(&self, list: &str, name: &str) -> usize {
+        let values = self.admin().list(list, "").await.unwrap();
+        let named = values.iter().filter(|value| value["displayName"] == name);
+        named.count()
+    }
+}
+
+async fn pass(State(keeper): State<Doorkeeper>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, 1 << 20).await.unwrap();
+    let path = parts.uri.path().trim_start_matches("/v1.0/").to_owned();
+    let fault = {
+        let mut door = keeper.door.lock().unwrap();
+        if parts.method != Method::GET && !body.is_empty() {
+            door.bodies.push((
+                format!("{} {path}", parts.method),
+                serde_json::from_slice(&body).unwrap(),
+            ));
+        }
+        let mut fault = None;
+        for planned in &mut door.planned {
+            if planned.method != parts.method || !path.contains(&planned.path) || planned.times == 0
+            {
+                continue;
+            }
+            if planned.skip > 0 {
+                planned.skip -= 1;
+                continue;
+            }
+            planned.times -= 1;
+            fault = Some(planned.fault.clone());
+            break;
+        }
+        fault
+    };
+    let respond = |status: u16| Response::builder().status(StatusCode::from_u16(status).unwrap());
+    let response = match &fault {
+        Some(Fault::Answer(status, headers, body)) => {
+            let mut response = respond(*status);
+            for (name, value) in *headers {
+                response = response.header(*name, *value);
+            }
+            response.body(Body::from(body.clone())).unwrap()
+        }
+        lost_or_none => {
+            let query = parts.uri.path_and_query().unwrap().as_str();
+            let url = format!("{}{query}", keeper.to.trim_end_matches('/'));
+            let mut headers = parts.headers.clone();
+            headers.remove("host");
+            let request = keeper
+                .http
+                .request(parts.method.clone(), url)
+                .headers(headers)
+                .body(body);
+            let answer = request.send().await.unwrap();
+            let mut response = respond(answer.status().as_u16());
+            for (name, value) in answer.headers() {
+                if name != "content-length" && name != "transfer-encoding" {
+                    response = response.header(name, value);
+                }
+            }
+            let body = answer.bytes().await.unwrap();
+            match lost_or_none {
+                Some(_) => respond(503).body(Body::empty()).unwrap(),
+                None => response.body(Body::from(body)).unwrap(),
+            }
+        }
+    };
+    let status = response.status().as_u16();
+    keeper
+        .door
+        .lock()
+        .unwrap()
+        .log
+        .push((parts.method, path, status));
+    response
+}
