@@ -47,6 +47,12 @@ export function fixture(spa) {
         delegated: ['api://middle/access'],
       },
       {
+        name: 'device',
+        client_id: id(12),
+        public_client: true,
+        delegated: ['api://middle/access'],
+      },
+      {
         name: 'asking',
         client_id: id(4),
         redirect_uris: { web: ['http://localhost:3000/asking'] },

@@ -114,6 +114,25 @@ for (const [column, { authority, protocolMode }] of Object.entries(modes)) {
     });
   });
 
+  flow(column, 'device-code', async () => {
+    const client = new PublicClientApplication(configuration(apps.device));
+    let person;
+    const result = await client.acquireTokenByDeviceCode({
+      scopes: [ACCESS],
+      deviceCodeCallback: ({ userCode, verificationUri, message }) => {
+        assert.ok(message.includes(userCode) && message.includes(verificationUri));
+        const pages = browser('alice', { userCode });
+        person = pages.go(verificationUri).then(({ status }) => ({ status, shown: pages.shown }));
+      },
+    });
+    assert.deepEqual(await person, { status: 200, shown: ['deviceauth', 'sign-in', 'device'] });
+    assert.equal(result.account.username, users.alice.username);
+    const { azp, azpacr, scp } = claims(result.accessToken);
+    assert.deepEqual([azp, azpacr, scp], [apps.device.client_id, '0', 'access']);
+    const { account } = result;
+    await client.acquireTokenSilent({ account, scopes: [ACCESS], forceRefresh: true });
+  });
+
   flow(column, 'common', async () => {
     const common = authority.replace(known.tenant, 'common');
     const client = confidential(apps.web, { clientSecret: apps.web.secrets[0], authority: common });

@@ -122,6 +122,20 @@ class Flows:
         self.assertIn("access_token", result)
         self.assertEqual(client.get_accounts()[0]["username"], USERS["alice"]["username"])
 
+    def flow_device_code(self):
+        client = msal.PublicClientApplication(APPS["device"]["client_id"], **self.authority)
+        flow = client.initiate_device_flow([ACCESS])
+        self.assertIn(flow["user_code"], flow["message"])
+        pages = browser("alice", user_code=flow["user_code"])
+        done = pages.go(flow["verification_uri"])
+        self.assertIsInstance(done, Page)
+        self.assertEqual((done.status, pages.shown), (200, ["deviceauth", "sign-in", "device"]))
+        result = client.acquire_token_by_device_flow(flow)
+        self.assertNotIn("error", result)
+        token = claims(result["access_token"])
+        self.assertEqual((token["azp"], token["azpacr"], token["scp"]), (APPS["device"]["client_id"], "0", "access"))
+        self.assertEqual(client.get_accounts()[0]["username"], USERS["alice"]["username"])
+
     def flow_loopback(self):
         client = msal.PublicClientApplication(APPS["native"]["client_id"], **self.authority)
 

@@ -9,7 +9,7 @@ const decode = (text) =>
 export class Pages {
   #cookies = new Map();
 
-  /** `answers` holds username, password and code; `cancel: true` presses that button on the first page. */
+  /** `answers` holds username, password, code and the `userCode` of a device; `cancel: true` presses that button on the first page. */
   constructor(origin, answers) {
     this.origin = origin;
     this.answers = answers;
@@ -48,8 +48,14 @@ export class Pages {
 
   #fill({ action, fields }) {
     const page = new URL(action, this.origin).pathname.split('/').at(-1);
-    const { username, password, code } = this.answers;
-    const typed = { 'sign-in': { username, password }, mfa: { code }, consent: { accept: '1' } }[page];
+    const { username, password, code, userCode } = this.answers;
+    const typed = {
+      'sign-in': { username, password },
+      mfa: { code },
+      consent: { accept: '1' },
+      deviceauth: { user_code: userCode },
+      device: { continue: '1' },
+    }[page];
     if (!typed || new URL(action, this.origin).origin !== this.origin) {
       return new URLSearchParams(fields);
     }

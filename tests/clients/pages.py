@@ -48,7 +48,13 @@ class Pages:
         hidden = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', text)
         fields = [(html.unescape(name), html.unescape(value)) for name, value in hidden]
         page = action.rsplit("/", 1)[-1]
-        typed = {"sign-in": ("username", "password"), "mfa": ("code",), "consent": ("accept",)}
+        typed = {
+            "sign-in": ("username", "password"),
+            "mfa": ("code",),
+            "consent": ("accept",),
+            "deviceauth": ("user_code",),
+            "device": ("continue",),
+        }
         if not action.startswith("/") or page not in typed:
             return fields
         self.shown.append(page)

@@ -9,6 +9,7 @@
 mod authority_pages;
 mod browser;
 mod flows;
+mod graph_bodies;
 mod grpc;
 mod https_demo;
 mod msal;

@@ -58,6 +58,7 @@
 //! with `username` and `password` to `/{tenant}/sign-in`, the MFA form with `code` to `/{tenant}/mfa`, the consent form with `accept`
 //! to `/{tenant}/consent`; each may post `cancel` instead. Each answer is the next page or a 303 to the client. The session is in the
 //! cookie [`SESSION_COOKIE`], which is `Secure`: a client with a cookie jar that refuses such cookies over http sends it back by hand.
+//! For a device, `POST .../oauth2/deviceauth` with `user_code` begins it, and one form more posts `continue` to `/{tenant}/device`.
 //!
 //! # Changing things while it runs
 //!

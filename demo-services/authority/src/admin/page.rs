@@ -269,8 +269,16 @@ fn request(request: RecentRequest) -> RequestRow {
     }
 }
 
+/// As commands name it.
 fn name(endpoint: Endpoint) -> String {
-    format!("{endpoint:?}").to_ascii_lowercase()
+    let mut name = String::new();
+    for letter in format!("{endpoint:?}").chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_lowercase());
+    }
+    name
 }
 
 fn span(seconds: u64) -> String {

@@ -248,16 +248,11 @@ mod tests {
     fn the_default_directory_is_valid_and_its_secrets_differ() {
         let directory = Directory::demo();
         assert!(directory.validate().is_ok());
-        let secrets: Vec<_> = directory
-            .apps
-            .iter()
-            .map(super::super::App::secret)
-            .collect();
-        assert!(
-            secrets
-                .iter()
-                .all(|secret| secret.is_some_and(|secret| secret.len() == 64))
-        );
+        for app in &directory.apps {
+            let public = app.public_client || !app.redirect_uris.spa.is_empty();
+            let secret = app.secret().map(str::len);
+            assert_eq!(secret, (!public).then_some(64), "{}", app.name);
+        }
         assert_ne!(
             directory.app("middle-tier").unwrap().secret(),
             directory.app("spa-backend").unwrap().secret()

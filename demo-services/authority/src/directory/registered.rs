@@ -149,7 +149,7 @@ mod tests {
         let mut directory = Directory::demo();
         let user = directory.users[0].oid;
         let ids: Vec<_> = directory.apps.iter().map(|app| app.client_id).collect();
-        let registration = &mut directory.apps[1].registration;
+        let registration = &mut middle(&mut directory).registration;
         let mut off = scope(2, "a b");
         off.is_enabled = false;
         registration.scopes = vec![scope(1, "read"), off];
@@ -165,6 +165,10 @@ mod tests {
         directory
     }
 
+    fn middle(directory: &mut Directory) -> &mut App {
+        directory.app_mut("middle-tier").unwrap()
+    }
+
     #[test]
     fn each_rule_is_checked() {
         type Break = fn(&mut Directory);
@@ -176,37 +180,37 @@ mod tests {
                 d.apps[0].registration.grants = vec![grant(5, GRAPH, None)];
             }),
             ("apps.middle-tier.registration.scopes", |d| {
-                d.apps[1].registration.scopes[0].id = Uuid::nil();
+                middle(d).registration.scopes[0].id = Uuid::nil();
             }),
             ("apps.middle-tier.registration.scopes", |d| {
-                d.apps[1].registration.scopes[0].id = Uuid::from_u128(2);
+                middle(d).registration.scopes[0].id = Uuid::from_u128(2);
             }),
             ("apps.middle-tier.registration.scopes", |d| {
-                d.apps[1].registration.scopes[0].id = Uuid::from_u128(3);
+                middle(d).registration.scopes[0].id = Uuid::from_u128(3);
             }),
             ("apps.middle-tier.registration.scopes", |d| {
-                d.apps[1].registration.scopes.push(scope(7, "read"));
+                middle(d).registration.scopes.push(scope(7, "read"));
             }),
             ("apps.middle-tier.registration.scopes", |d| {
-                d.apps[1].registration.scopes[1].is_enabled = true;
+                middle(d).registration.scopes[1].is_enabled = true;
             }),
             ("apps.middle-tier.registration.scopes", |d| {
-                d.apps[1].registration.scopes[0].value = None;
+                middle(d).registration.scopes[0].value = None;
             }),
             ("apps.middle-tier.registration.roles", |d| {
-                d.apps[1].registration.roles.push(role(7, "read"));
+                middle(d).registration.roles.push(role(7, "read"));
             }),
             ("apps.middle-tier.registration.roles", |d| {
-                d.apps[1].registration.roles.push(role(7, "a b"));
+                middle(d).registration.roles.push(role(7, "a b"));
             }),
             ("apps.middle-tier.registration.pre_authorized", |d| {
-                d.apps[1].registration.pre_authorized[0].app_id = Uuid::from_u128(8);
+                middle(d).registration.pre_authorized[0].app_id = Uuid::from_u128(8);
             }),
             ("apps.middle-tier.registration.grants", |d| {
-                d.apps[1].registration.grants[0].resource = Uuid::from_u128(8);
+                middle(d).registration.grants[0].resource = Uuid::from_u128(8);
             }),
             ("apps.middle-tier.registration.grants", |d| {
-                d.apps[1].registration.grants[0].principal = Some(Uuid::from_u128(8));
+                middle(d).registration.grants[0].principal = Some(Uuid::from_u128(8));
             }),
             ("auth_contexts.id", |d| d.auth_contexts.push(context("c1"))),
             ("auth_contexts.id", |d| d.auth_contexts.push(context("c0"))),

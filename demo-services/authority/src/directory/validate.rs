@@ -382,10 +382,13 @@ mod tests {
                 d.apps[1].identifier_uris = d.apps[2].identifier_uris.clone()
             }),
             ("apps.middle-tier.identifier_uris", |d| {
-                d.apps[1].identifier_uris.push("middle".into())
+                d.app_mut("middle-tier")
+                    .unwrap()
+                    .identifier_uris
+                    .push("middle".into())
             }),
             ("apps.middle-tier.scopes", |d| {
-                d.apps[1].scopes.push("a b".into())
+                d.app_mut("middle-tier").unwrap().scopes.push("a b".into())
             }),
             ("apps.spa-backend.secrets", |d| {
                 d.apps[0].secrets = vec!["your-secret".to_owned().into()]
@@ -409,7 +412,8 @@ mod tests {
                 d.apps[0].delegated.push("api://middle-tier/nope".into())
             }),
             ("apps.daemon.app_permissions", |d| {
-                d.apps[3]
+                d.app_mut("daemon")
+                    .unwrap()
                     .app_permissions
                     .push("api://downstream-api/Nope".into())
             }),

@@ -86,11 +86,17 @@ pub(super) fn route(call: &Call<'_>, method: &Method, path: &[&str]) -> Answered
                         "The authentication context is used by a policy.",
                     ));
                 }
-                let before = directory.auth_contexts.len();
-                directory.auth_contexts.retain(|context| context.id != *key);
-                if directory.auth_contexts.len() == before {
-                    return Err(GraphError::not_found(key));
+                let mut known = directory.auth_contexts.iter();
+                match known.find(|context| context.id == *key) {
+                    None => return Err(GraphError::not_found(key)),
+                    Some(context) if context.available => {
+                        return Err(GraphError::bad(
+                            "The authentication context is published to apps.",
+                        ));
+                    }
+                    Some(_) => {}
                 }
+                directory.auth_contexts.retain(|context| context.id != *key);
                 Ok(())
             })?;
             Ok(Reply::Done)

@@ -263,6 +263,12 @@ async fn contexts_are_c1_to_c99_and_stay_while_a_policy_uses_them() {
         (&told["displayName"], &told["description"]),
         (&json!("Pay"), &json!("d"))
     );
+    // One that applications can see stays as well.
+    authority.admin("DELETE", &one("c5"), None, 400).await;
+    let withdrawn = json!({ "isAvailable": false });
+    authority
+        .admin("PATCH", &one("c5"), Some(withdrawn), 204)
+        .await;
     authority.admin("DELETE", &one("c5"), None, 204).await;
     authority.admin("DELETE", &one("c5"), None, 404).await;
     authority.admin("DELETE", &one("c1"), None, 400).await;

@@ -26,6 +26,8 @@ mod golden;
 #[cfg(test)]
 mod graph;
 #[cfg(test)]
+mod graph_faults;
+#[cfg(test)]
 mod graph_guard;
 #[cfg(test)]
 mod graph_links;
