@@ -302,6 +302,11 @@ async fn what_cannot_be_is_said_with_the_way_on() {
         ),
         (register(&["--prefix", "a b"]), 2, "--prefix"),
         (
+            register(&["--msal", "."]),
+            2,
+            "--msal needs an https --base-url",
+        ),
+        (
             register(&["--ca-file", "nowhere.pem"]),
             2,
             "ca_file cannot be read",

@@ -114,6 +114,9 @@ impl Progress for Lines {
 
 /// Ctrl-C in the middle of it.
 fn stopped(state: &Path) -> Failure {
+    if !state.exists() {
+        return "stopped. Nothing was made".into();
+    }
     format!(
         "stopped. What is there so far is recorded in {}: the same command goes on with it, and unregister removes it",
         state.display()

@@ -1,6 +1,6 @@
 //! `register`: everything that the demo needs, made in a tenant.
 
-use std::{io, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use clap::Args;
 use demo_services::{
@@ -138,6 +138,13 @@ impl RegisterArgs {
     }
 
     fn configuration(&self, place: Place, choices: &Choices) -> Result<Configuration, Failure> {
+        if choices.base_url.scheme() != "https" {
+            for (option, given) in [("--msal", &self.msal), ("--tls-cert", &self.tls_cert)] {
+                if given.is_some() {
+                    return Err(Usage(format!("{option} needs an https --base-url")).into());
+                }
+            }
+        }
         let path = |path: &Option<PathBuf>| path.as_deref().map(absolute).transpose();
         Ok(Configuration {
             folder: absolute(&self.out)?,

@@ -3,7 +3,6 @@
 use std::{
     io::{self, BufRead, IsTerminal},
     path::PathBuf,
-    process::ExitCode,
     sync::Arc,
 };
 
