@@ -105,8 +105,8 @@ async fn sign_in_at_the_page(message: &str) {
             let mut names = form.inputs.iter().chain(&form.buttons);
             names.any(|(input, _)| input == name)
         });
-        let form = form.unwrap_or_else(|| panic!("no `{name}` on {page:?}"));
-        page = person.submit(&page, &form, fields).await;
+        assert!(form.is_some(), "no `{name}` on {page:?}");
+        page = person.submit(&page, &form.unwrap(), fields).await;
     }
     assert!(page.says("You are signed in on your device"), "{page:?}");
 }
