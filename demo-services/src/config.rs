@@ -1,11 +1,13 @@
 //! What each service must be told, as typed TOML. Real tenants and the local authority differ in values only.
 
 mod allowed_origins;
+mod credential;
 mod load;
 pub(crate) mod network;
 mod setup;
 
 pub use allowed_origins::{AllowedOrigins, OriginError};
+pub use credential::{CredentialError, credential};
 pub use load::{ConfigError, ServiceConfig, load};
 pub use network::{Network, NetworkError, TlsConfig};
 pub use setup::SetupError;
@@ -152,8 +154,10 @@ pub struct MiddleTierConfig {
     pub client_id: String,
     /// Its application ID URI, `api://...`.
     pub app_id_uri: String,
-    /// Its client secret, for On-Behalf-Of.
-    pub client_secret: SecretString,
+    /// Its client secret, for On-Behalf-Of; this or `client_certificate`.
+    pub client_secret: Option<SecretString>,
+    /// Its certificate, instead of the secret.
+    pub client_certificate: Option<ClientCertificateConfig>,
     /// The scope that callers must hold.
     pub required_scope: String,
     /// The URL by which clients know this service; named in its challenges and its metadata (RFC 9728) if it is given. Requests for

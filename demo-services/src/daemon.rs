@@ -1,9 +1,11 @@
-//! A client without a user: gets an app-only token with its secret and calls an API once.
+//! A client without a user: gets an app-only token and calls an API once.
 
 use http::{StatusCode, header::ACCEPT};
+use local_authority::{Clock as _, SystemClock};
 use reqwest::{Client, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use tower_bearer::{BoxError, Credential};
 use url::Url;
 
 use crate::trust::Trust;
@@ -17,8 +19,8 @@ pub struct DaemonCall {
     pub tenant: String,
     /// Application (client) id of the daemon.
     pub client_id: String,
-    /// Its secret.
-    pub client_secret: SecretString,
+    /// What it proves itself with, a secret or a certificate.
+    pub credential: Credential,
     /// `<application ID URI>/.default` of the API.
     pub scope: String,
     /// What to GET.
@@ -42,6 +44,9 @@ pub enum DaemonError {
     /// One of the two cannot be reached, or answers nonsense.
     #[error("no usable answer")]
     Transport(#[from] reqwest::Error),
+    /// The certificate's key cannot sign.
+    #[error("the daemon cannot prove itself")]
+    Credential(#[source] BoxError),
     /// The authority's URL cannot have a path.
     #[error("the authority's URL has no host")]
     Url(#[from] url::ParseError),
@@ -71,17 +76,17 @@ impl DaemonCall {
             .redirect(redirect::Policy::none())
             .build()?;
         let endpoint = format!("/{}/oauth2/v2.0/token", self.tenant);
-        let form = [
+        let endpoint = self.authority.join(&endpoint)?;
+        let now = SystemClock.now();
+        let proof = self.credential.prove(&self.client_id, &endpoint, now);
+        let proof = proof.await.map_err(DaemonError::Credential)?;
+        let mut form = vec![
             ("grant_type", "client_credentials"),
             ("client_id", &self.client_id),
-            ("client_secret", self.client_secret.expose_secret()),
             ("scope", &self.scope),
         ];
-        let answer = client
-            .post(self.authority.join(&endpoint)?)
-            .form(&form)
-            .send()
-            .await?;
+        form.extend(proof.fields());
+        let answer = client.post(endpoint).form(&form).send().await?;
         let status = answer.status();
         if !status.is_success() {
             let TokenError { error } = answer.json().await?;

@@ -11,9 +11,12 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use commands::doctor::DoctorArgs;
+use commands::{Usage, doctor::DoctorArgs, register::RegisterArgs, unregister::UnregisterArgs};
 use demo_services::{
-    config::{DownstreamApiConfig, MiddleTierConfig, ServiceConfig, SpaBackendConfig, load},
+    config::{
+        ClientCertificateConfig, DownstreamApiConfig, MiddleTierConfig, ServiceConfig,
+        SpaBackendConfig, credential, load,
+    },
     daemon::DaemonCall,
     demo::{self, DemoOptions, Https},
     downstream_api,
@@ -25,6 +28,7 @@ use listening::{Listeners, serve};
 use local_authority::{
     Clock, Directory, LocalAuthority, LocalCa, Options, Running, SystemClock, Tls,
 };
+use secrecy::SecretString;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
@@ -56,6 +60,10 @@ enum Command {
     MiddleTier(ServiceArgs),
     /// The downstream API alone
     DownstreamApi(ServiceArgs),
+    /// Makes everything that the demo needs in a tenant of Microsoft Entra, and writes the services' configuration
+    Register(Box<RegisterArgs>),
+    /// Removes exactly what register has made, and puts back the configuration that was there before
+    Unregister(UnregisterArgs),
 }
 
 #[derive(Args, Debug)]
@@ -150,9 +158,21 @@ struct DaemonArgs {
         long,
         env = "CLIENT_SECRET",
         hide_env_values = true,
+        required_unless_present = "certificate",
         value_name = "SECRET"
     )]
-    client_secret: String,
+    client_secret: Option<SecretString>,
+    /// Its certificate (PEM) instead, as register writes it
+    #[arg(
+        long,
+        requires = "private_key",
+        conflicts_with = "client_secret",
+        value_name = "FILE"
+    )]
+    certificate: Option<PathBuf>,
+    /// The private key of --certificate (PEM)
+    #[arg(long, requires = "certificate", value_name = "FILE")]
+    private_key: Option<PathBuf>,
     /// Certificates (PEM) to trust besides the system's, such as the demo's with --https
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
@@ -189,7 +209,10 @@ async fn main() -> ExitCode {
         Err(error) => {
             let text = with_causes("error", error.as_ref());
             say(&mut io::stderr(), &text);
-            ExitCode::FAILURE
+            match error.is::<Usage>() {
+                true => ExitCode::from(2),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -227,6 +250,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             serve(listeners, service, stop).await;
             Ok(())
         }
+        Command::Register(args) => commands::register::run(*args).await,
+        Command::Unregister(args) => commands::unregister::run(args).await,
     }
 }
 
@@ -265,11 +290,16 @@ async fn run_demo(args: DemoArgs) -> Result<(), Failure> {
 
 async fn run_daemon(args: DaemonArgs) -> Result<(), Failure> {
     let trust = args.ca_file.map(Trust::file).transpose()?;
+    let files = args.certificate.zip(args.private_key);
+    let files = files.map(|(certificate, private_key)| ClientCertificateConfig {
+        certificate,
+        private_key,
+    });
     let call = DaemonCall {
         authority: args.authority,
         tenant: args.tenant,
         client_id: args.client_id,
-        client_secret: args.client_secret.into(),
+        credential: credential(args.client_secret.as_ref(), files.as_ref())?,
         scope: args.scope,
         url: args.url,
         trust: trust.unwrap_or_default(),

@@ -16,14 +16,14 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_bearer::{
-    BoxError, CallError, ChallengeRequired, CloneBody, ConfigError, Credential, HttpClient,
-    OnBehalfOf, OnBehalfOfExt, Principal, PropagateChallengeLayer, RequireScopeLayer, Target, Tee,
+    BoxError, CallError, ChallengeRequired, CloneBody, ConfigError, HttpClient, OnBehalfOf,
+    OnBehalfOfExt, Principal, PropagateChallengeLayer, RequireScopeLayer, Target, Tee,
     ValidateBearerLayer,
 };
 use url::Url;
 
 use crate::{
-    config::{MiddleTierConfig, ServiceConfig as _, SetupError, described, host_of},
+    config::{MiddleTierConfig, ServiceConfig as _, SetupError, credential, described, host_of},
     downstream_rpc,
     flow_events::{AcceptedLayer, FlowEvents, FlowLayer, Inside, Lane, Outside},
     health::HealthLayer,
@@ -65,7 +65,8 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, SetupError> {
         .app_id_uri(&config.app_id_uri)?;
     let scope = format!("{}/{}", config.app_id_uri, config.required_scope);
     let (resource, metadata) = described(resource, config.public_url.as_ref(), &scope)?;
-    let credential = Credential::secret(config.client_secret.clone())?;
+    let secret = config.client_secret.as_ref();
+    let credential = credential(secret, config.client_certificate.as_ref())?;
     let mut me = authority.client(&config.client_id, credential.clone())?;
     if let Some(shared_tokens) = &config.shared_tokens {
         // What one process of this tier obtained, the others need not ask for.

@@ -177,7 +177,8 @@ fn apis_at(
         authority: authority(),
         client_id: CLIENT.into(),
         app_id_uri: "api://m".into(),
-        client_secret: "unused".into(),
+        client_secret: Some("unused".into()),
+        client_certificate: None,
         required_scope: "user_impersonation".into(),
         public_url: public_url.clone(),
         downstream: NOBODY.parse().unwrap(),
@@ -677,7 +678,7 @@ async fn the_files_of_the_guide_belong_together() {
         (
             "middle-tier",
             &middle.client_id,
-            Some(&middle.client_secret),
+            middle.client_secret.as_ref(),
         ),
         ("downstream-api", &downstream.client_id, None),
     ] {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use demo_services::{
+    config::credential,
     daemon::{DaemonCall, DaemonError},
     demo::{self, DemoOptions},
     trust::Trust,
@@ -128,7 +129,7 @@ async fn the_daemon_command_needs_the_ca_as_well() {
         authority: world.demo.authority().url().parse().unwrap(),
         tenant: world.demo.authority().tenant().to_string(),
         client_id: daemon.client_id.to_string(),
-        client_secret: daemon.secret().unwrap().to_owned().into(),
+        credential: credential(daemon.secret().map(Into::into).as_ref(), None).unwrap(),
         scope: "api://downstream-api/.default".into(),
         url: world.demo.downstream().join("/admin").unwrap(),
         trust: trust.clone(),

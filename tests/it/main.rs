@@ -21,6 +21,7 @@ mod revoke_me;
 mod samples_way;
 mod sign_in_and_step_up;
 mod start_and_outage;
+mod tenant;
 mod tidy;
 mod two_tabs;
 mod web_attacks;

@@ -1,6 +1,6 @@
 //! What each API tier refuses, and how (`design.md` 4.1); every refusal stands beside its valid twin.
 
-use demo_services::daemon::DaemonCall;
+use demo_services::{config::credential, daemon::DaemonCall};
 use integration_tests::{challenge::Challenge, world::World};
 use local_authority::TokenSpec;
 use reqwest::{Response, header::CONTENT_TYPE};
@@ -264,7 +264,7 @@ async fn the_daemon_command_reaches_admin_with_its_secret_only() {
         authority: world.demo.authority().url().parse().unwrap(),
         tenant: world.demo.authority().tenant().to_string(),
         client_id: daemon.client_id.to_string(),
-        client_secret: secret.to_owned().into(),
+        credential: credential(Some(&secret.into()), None).unwrap(),
         scope: "api://downstream-api/.default".into(),
         url: world.demo.downstream().join("/admin").unwrap(),
         trust: Default::default(),

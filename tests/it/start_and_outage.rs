@@ -96,7 +96,8 @@ async fn apis_start_without_their_authority_and_decide_nothing() {
         authority,
         client_id: "3edd1e00-0000-4000-8000-000000005000".into(),
         app_id_uri: "api://middle-tier".into(),
-        client_secret: "unused".into(),
+        client_secret: Some("unused".into()),
+        client_certificate: None,
         required_scope: "user_impersonation".into(),
         public_url: None,
         downstream: NOBODY.parse().unwrap(),
@@ -110,14 +111,18 @@ async fn apis_start_without_their_authority_and_decide_nothing() {
         samples_way: false,
         flow_events: false,
     });
-    for (service, app) in [(downstream, "downstream-api"), (middle, "middle-tier")] {
+    let services = [
+        (downstream.unwrap(), "downstream-api"),
+        (middle.unwrap(), "middle-tier"),
+    ];
+    for (service, app) in services {
         let listeners = Listeners::bind("localhost:0", Reach::Loopback)
             .await
             .unwrap();
         let base: Url = format!("http://localhost:{}", listeners.port())
             .parse()
             .unwrap();
-        let server = tokio::spawn(serve(listeners, service.unwrap(), std::future::pending()));
+        let server = tokio::spawn(serve(listeners, service, std::future::pending()));
 
         assert_eq!(
             world.get(&base, "/healthz", None).await.status(),

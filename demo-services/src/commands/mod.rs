@@ -1,3 +1,132 @@
 //! The commands about a tenant, and what they have in common.
 
 pub(crate) mod doctor;
+pub(crate) mod register;
+pub(crate) mod unregister;
+
+use std::{
+    env, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use clap::Args;
+use demo_services::{
+    tenant::{
+        cloud::Place,
+        graph::{RealPause, TokenSource},
+        progress::{Event, Progress},
+        sign_in::{
+            ACCESS_TOKEN, CLIENT_ID, CLIENT_SECRET, ClientCredential, DeviceCode, EnvironmentToken,
+            NoToken, Way,
+        },
+    },
+    trust::Trust,
+};
+use local_authority::SystemClock;
+use reqwest::{Client, redirect};
+use secrecy::SecretString;
+
+use crate::{Failure, say};
+
+/// No request to Graph or the authority takes longer.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A command line that cannot be carried out as it is: exit status 2, as with those that clap refuses.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
+
+/// How to sign in to Graph.
+#[derive(Args, Debug)]
+pub(crate) struct SignInArgs {
+    /// How to sign in to Microsoft Graph: device-code opens a page for an administrator; token takes GRAPH_ACCESS_TOKEN;
+    /// client-credential takes GRAPH_CLIENT_ID and GRAPH_CLIENT_SECRET
+    #[arg(long, value_enum, default_value_t, value_name = "WAY")]
+    sign_in: Way,
+    /// Certificates (PEM) to trust besides the system's, such as a local authority's
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+}
+
+impl SignInArgs {
+    fn http(&self, place: &Place) -> Result<Client, Failure> {
+        let trust = self.ca_file.as_deref().map(Trust::file).transpose();
+        let trust = trust
+            .map_err(|error| Usage(format!("--ca-file: {error}")))?
+            .unwrap_or_default();
+        // A redirect could carry a token elsewhere.
+        let settings = Client::builder()
+            .redirect(redirect::Policy::none())
+            .timeout(DEADLINE);
+        // A proxy from the environment would see tokens of plain http in clear, and does not reach this machine.
+        let plain = [&place.authority, &place.graph]
+            .iter()
+            .any(|url| url.scheme() == "http");
+        let settings = if plain { settings.no_proxy() } else { settings };
+        Ok(trust.http(settings).build()?)
+    }
+
+    fn tokens(
+        &self,
+        place: &Place,
+        tenant: &str,
+        permissions: &[&'static str],
+        http: &Client,
+    ) -> Result<Arc<dyn TokenSource>, NoToken> {
+        let (place, http, clock) = (place.clone(), http.clone(), Arc::new(SystemClock));
+        Ok(match self.sign_in {
+            Way::DeviceCode => Arc::new(DeviceCode::new(
+                place,
+                tenant,
+                http,
+                clock,
+                Arc::new(RealPause),
+                Arc::new(|text: &str| say(&mut io::stderr(), text)),
+            )),
+            Way::Token => {
+                let token = variable(ACCESS_TOKEN)?.into();
+                let token = EnvironmentToken::new(token, &place, tenant, permissions, clock)?;
+                Arc::new(token)
+            }
+            Way::ClientCredential => {
+                let secret = SecretString::from(variable(CLIENT_SECRET)?);
+                let client = (variable(CLIENT_ID)?, secret);
+                Arc::new(ClientCredential::new(place, tenant, client, http, clock))
+            }
+        })
+    }
+}
+
+fn variable(name: &'static str) -> Result<String, NoToken> {
+    let value = env::var(name).ok().filter(|value| !value.is_empty());
+    value.ok_or(NoToken::Variable(name))
+}
+
+/// One line for each thing that happens, for the person at the terminal.
+struct Lines;
+
+impl Progress for Lines {
+    fn tell(&self, event: &Event) {
+        say(&mut io::stderr(), &event.to_string());
+    }
+}
+
+/// Ctrl-C in the middle of it.
+fn stopped(state: &Path) -> Failure {
+    if !state.exists() {
+        return "stopped. Nothing was made".into();
+    }
+    format!(
+        "stopped. What is there so far is recorded in {}: the same command goes on with it, and unregister removes it",
+        state.display()
+    )
+    .into()
+}
+
+/// Files are named in the configuration, which may be read from another directory.
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    let cannot = |error| Usage(format!("{}: {error}", path.display()));
+    Ok(std::path::absolute(path).map_err(cannot)?)
+}

@@ -146,7 +146,13 @@ impl ServiceConfig for SpaBackendConfig {
 
 impl ServiceConfig for MiddleTierConfig {
     const PREFIX: &str = "MIDDLE_TIER";
-    const PATHS: &[&str] = &["ca_file", "tls.certificate", "tls.private_key"];
+    const PATHS: &[&str] = &[
+        "ca_file",
+        "client_certificate.certificate",
+        "client_certificate.private_key",
+        "tls.certificate",
+        "tls.private_key",
+    ];
 
     fn urls(&self) -> Vec<(&'static str, &Url)> {
         let mut urls = vec![
@@ -427,7 +433,8 @@ mod tests {
             ],
         )
         .unwrap();
-        assert_eq!(config.client_secret.expose_secret(), "from the environment");
+        let secret = config.client_secret.unwrap();
+        assert_eq!(secret.expose_secret(), "from the environment");
         assert_eq!(config.authority.tenant, "other");
         assert_eq!(config.client_id, "c");
     }
@@ -472,8 +479,9 @@ mod tests {
     #[test]
     fn a_secret_may_stand_in_the_environment_alone() {
         let text = GOOD.replace(r#"client_secret = "s3cret-value""#, "");
-        assert!(middle_tier(&text, &[]).is_err());
-        middle_tier(&text, &[("MIDDLE_TIER__CLIENT_SECRET", "x")]).unwrap();
+        assert!(middle_tier(&text, &[]).unwrap().client_secret.is_none());
+        let config = middle_tier(&text, &[("MIDDLE_TIER__CLIENT_SECRET", "x")]);
+        assert!(config.unwrap().client_secret.is_some());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Why a service cannot be made of a configuration that reads well.
 
+use super::CredentialError;
+
 /// A configuration of which no service can be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -7,6 +9,9 @@ pub enum SetupError {
     /// A value that the library does not take.
     #[error(transparent)]
     Library(#[from] tower_bearer::ConfigError),
+    /// The authority's client has no usable credential.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
     /// Flow events are served to whoever knows a flow's id, and others than this machine could ask.
     #[error(
         "flow_events is for a service that this machine alone reaches: listen on localhost, without trusted_proxies, and under no \

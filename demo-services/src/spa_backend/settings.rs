@@ -1,15 +1,15 @@
 //! The configuration, checked once; what is here needs no further doubt.
 
-use std::fs;
-use std::path::Path;
-
-use tower_bearer::{Certificate, Credential, Resource};
+use tower_bearer::{Credential, Resource};
 use url::Url;
 
 use super::id_token;
 use super::msal::MsalError;
 use super::store::{MemoryStore, Records, RedisStore};
-use crate::config::{ResponseMode, ServiceConfig as _, SetupError, SpaBackendConfig, network};
+use crate::config::{
+    CredentialError, ResponseMode, ServiceConfig as _, SetupError, SpaBackendConfig, credential,
+    network,
+};
 use crate::forwarded::TrustedProxies;
 use crate::loopback::is_loopback;
 use crate::peers::Peers;
@@ -77,14 +77,9 @@ pub enum ConfigError {
          authority's form, and browsers take such a one with Secure alone"
     )]
     FormPost,
-    /// Neither or both of the two credentials.
-    #[error("set either client_secret or client_certificate, and not both")]
-    Credential,
-    /// A file of the client certificate that cannot be read or used.
-    #[error(
-        "{0} cannot be used: it must be a PEM file that is there, with an RSA certificate and its private key"
-    )]
-    Certificate(&'static str),
+    /// No usable one of the two credentials.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
     /// No URL of a Redis.
     #[error("sessions.redis must be a URL redis://, rediss:// or redis+unix:// without a fragment")]
     Redis,
@@ -144,7 +139,10 @@ impl Settings {
                 &config.trust,
             )?,
             client_id: config.client_id.clone(),
-            credential: credential(config)?,
+            credential: credential(
+                config.client_secret.as_ref(),
+                config.client_certificate.as_ref(),
+            )?,
             response_mode: config.response_mode,
             id_token_hint: config.id_token_hint,
             consent_scope: format!("{resource}/.default"),
@@ -175,24 +173,6 @@ impl Settings {
 /// https, or http that stays on this machine.
 pub(super) fn is_protected(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url))
-}
-
-/// What this client proves itself with: exactly one of the two.
-fn credential(config: &SpaBackendConfig) -> Result<Credential, ConfigError> {
-    match (&config.client_secret, &config.client_certificate) {
-        (Some(secret), None) => {
-            Credential::secret(secret.clone()).map_err(|_| ConfigError::Text("client_secret"))
-        }
-        (None, Some(files)) => {
-            let read = |key, path: &Path| fs::read(path).map_err(|_| ConfigError::Certificate(key));
-            let certificate = read("client_certificate.certificate", &files.certificate)?;
-            let private_key = read("client_certificate.private_key", &files.private_key)?;
-            let certificate = Certificate::from_pem(&certificate, &private_key)
-                .map_err(|_| ConfigError::Certificate("client_certificate"))?;
-            Ok(Credential::certificate(certificate))
-        }
-        (None, None) | (Some(_), Some(_)) => Err(ConfigError::Credential),
-    }
 }
 
 /// Where sessions are kept.

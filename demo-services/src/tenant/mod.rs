@@ -1,6 +1,10 @@
 //! The demo in a tenant of Microsoft Entra: what is created there through Microsoft Graph, and how it is removed again.
 
+pub mod cloud;
+pub mod configure;
+pub mod credential_files;
 pub mod doctor;
+pub mod files;
 pub mod graph;
 pub mod local;
 mod merge;
@@ -9,4 +13,6 @@ pub mod progress;
 pub mod record;
 pub mod register;
 pub mod report;
+pub mod sign_in;
+pub mod tenant_id;
 pub mod unregister;

@@ -136,7 +136,11 @@ impl Configurations {
 
 /// What the middle tier proves itself with.
 fn proof_of(config: &MiddleTierConfig) -> Proof<'_> {
-    Proof::Secret(&config.client_secret)
+    match (&config.client_certificate, &config.client_secret) {
+        (Some(files), _) => Proof::Certificate(files),
+        (None, Some(secret)) => Proof::Secret(secret),
+        (None, None) => Proof::None,
+    }
 }
 
 impl Api<'_> {

@@ -1,0 +1,80 @@
+//! What a service proves itself with at the authority: exactly one of a secret and a certificate.
+
+use std::{fs, path::Path};
+
+use secrecy::SecretString;
+use tower_bearer::{Certificate, Credential};
+
+use super::ClientCertificateConfig;
+
+/// Why there is no credential; the text names the key.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialError {
+    /// Neither or both of the two.
+    #[error("set either client_secret or client_certificate, and not both")]
+    One,
+    /// A secret that cannot be one.
+    #[error("client_secret is empty, holds white space or is a placeholder")]
+    Secret,
+    /// A file that cannot be read or used.
+    #[error(
+        "{0} cannot be used: it must be a PEM file that is there, with an RSA certificate and its private key"
+    )]
+    Certificate(&'static str),
+}
+
+/// The credential of a client that is given these two.
+///
+/// # Errors
+///
+/// Both are there or none is; the secret is empty; a file cannot be read, or the two do not belong together.
+pub fn credential(
+    secret: Option<&SecretString>,
+    certificate: Option<&ClientCertificateConfig>,
+) -> Result<Credential, CredentialError> {
+    match (secret, certificate) {
+        (Some(secret), None) => {
+            Credential::secret(secret.clone()).map_err(|_| CredentialError::Secret)
+        }
+        (None, Some(files)) => {
+            let read =
+                |key, path: &Path| fs::read(path).map_err(|_| CredentialError::Certificate(key));
+            let certificate = read("client_certificate.certificate", &files.certificate)?;
+            let private_key = read("client_certificate.private_key", &files.private_key)?;
+            let certificate = Certificate::from_pem(&certificate, &private_key)
+                .map_err(|_| CredentialError::Certificate("client_certificate"))?;
+            Ok(Credential::certificate(certificate))
+        }
+        (None, None) | (Some(_), Some(_)) => Err(CredentialError::One),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exactly_one_of_the_two_is_taken() {
+        let files = ClientCertificateConfig {
+            certificate: "/nowhere/certificate.pem".into(),
+            private_key: "/nowhere/key.pem".into(),
+        };
+        let said = |secret: Option<&str>, files: Option<&ClientCertificateConfig>| {
+            let secret = secret.map(SecretString::from);
+            credential(secret.as_ref(), files)
+                .err()
+                .map(|error| error.to_string())
+        };
+        assert_eq!(said(Some("s"), None), None);
+        for (secret, files, named) in [
+            (None, None, "set either "),
+            (Some("s"), Some(&files), "set either "),
+            (Some(""), None, "client_secret "),
+            (None, Some(&files), "client_certificate.certificate "),
+        ] {
+            let message = said(secret, files).unwrap();
+            assert!(message.starts_with(named), "{message}");
+        }
+    }
+}

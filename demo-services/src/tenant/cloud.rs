@@ -1,0 +1,290 @@
+//! Where a tenant's authority, Microsoft Graph and portal are: one of Microsoft's clouds, or a local authority.
+
+use clap::ValueEnum;
+use url::Url;
+
+use super::record::Record;
+use crate::loopback::is_loopback;
+
+/// "Microsoft Graph Command Line Tools", which Microsoft has registered for every tenant: a public client with which whoever may grant
+/// the permissions signs in by device code.
+pub const PUBLIC_CLIENT: &str = "14d82eec-204b-4c2f-b7e8-296a70dab67e";
+/// Application id of Microsoft Graph, the same in every cloud.
+pub const GRAPH_APP: &str = "00000003-0000-0000-c000-000000000000";
+
+/// One of Microsoft's clouds ("National cloud deployments" of Microsoft Graph's documentation).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Cloud {
+    /// Everybody's.
+    #[default]
+    Global,
+    /// US Government L4.
+    #[value(name = "usgov")]
+    UsGov,
+    /// China, operated by 21Vianet.
+    China,
+}
+
+/// Why there is no place to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloudError {
+    /// A URL that is no origin.
+    #[error("{0} must be an address such as http://localhost:8080, without a path")]
+    NotPlain(&'static str),
+    /// Plain http to another machine: tokens would be seen on the way.
+    #[error("{0} must be https, or http on this machine")]
+    NotSecure(&'static str),
+    /// A record of a cloud that there is none of.
+    #[error("the record is of a cloud that this program does not know")]
+    Unknown,
+    /// A Graph of one's own belongs to an authority of one's own.
+    #[error("--graph needs --authority: one of Microsoft's clouds has a Graph of its own")]
+    GraphAlone,
+}
+
+/// Whom to ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Base URL of the authority, as it stands in issuers: no path.
+    pub authority: Url,
+    /// Base URL of Microsoft Graph, or of what speaks like it.
+    pub graph: Url,
+    /// What Graph's permissions are asked for: `<resource>/User.Read`. Without a trailing slash.
+    pub graph_resource: String,
+    /// The administrator's pages; none of a local authority.
+    pub portal: Option<Url>,
+}
+
+impl Cloud {
+    /// Its name on the command line and in the record.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Global => "global",
+            Self::UsGov => "usgov",
+            Self::China => "china",
+        }
+    }
+
+    /// Authority, Graph and portal.
+    fn hosts(self) -> [&'static str; 3] {
+        match self {
+            Self::Global => [
+                "https://login.microsoftonline.com",
+                "https://graph.microsoft.com",
+                "https://entra.microsoft.com",
+            ],
+            Self::UsGov => [
+                "https://login.microsoftonline.us",
+                "https://graph.microsoft.us",
+                "https://entra.microsoft.us",
+            ],
+            Self::China => [
+                "https://login.partner.microsoftonline.cn",
+                "https://microsoftgraph.chinacloudapi.cn",
+                "https://entra.microsoftonline.cn",
+            ],
+        }
+    }
+}
+
+impl Place {
+    /// The cloud's, or a local authority that is its own Graph unless another is given.
+    ///
+    /// # Errors
+    ///
+    /// A URL with a path, user, query or fragment, or one of plain http beyond this machine; `graph` without `authority`.
+    pub fn new(
+        cloud: Cloud,
+        authority: Option<&Url>,
+        graph: Option<&Url>,
+    ) -> Result<Self, CloudError> {
+        let [login, cloud_graph, portal] = cloud.hosts();
+        let known = |text: &str| Url::parse(text).map_err(|_| CloudError::NotPlain("--cloud"));
+        let Some(authority) = authority else {
+            if graph.is_some() {
+                return Err(CloudError::GraphAlone);
+            }
+            return Ok(Self {
+                authority: known(login)?,
+                graph: known(cloud_graph)?,
+                graph_resource: cloud_graph.to_owned(),
+                portal: Some(known(portal)?),
+            });
+        };
+        let authority = checked("--authority", authority)?;
+        let graph = match graph {
+            Some(graph) => checked("--graph", graph)?,
+            None => authority.clone(),
+        };
+        Ok(Self {
+            authority,
+            graph,
+            graph_resource: cloud_graph.to_owned(),
+            portal: None,
+        })
+    }
+
+    /// That of a record, with the same checks: a file may have been changed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`new`](Self::new), or a cloud of another name.
+    pub fn of(record: &Record) -> Result<Self, CloudError> {
+        let cloud = Cloud::from_str(&record.cloud, false).map_err(|_| CloudError::Unknown)?;
+        let own = Self::new(cloud, None, None)?;
+        if (&own.authority, &own.graph) == (&record.authority, &record.graph) {
+            return Ok(own);
+        }
+        Self::new(cloud, Some(&record.authority), Some(&record.graph))
+    }
+
+    /// Whether a token with this `aud` is for our Graph.
+    #[must_use]
+    pub fn is_graph(&self, audience: &str) -> bool {
+        let audience = audience.trim_end_matches('/');
+        audience == GRAPH_APP
+            || audience == self.graph_resource
+            || audience == self.graph.as_str().trim_end_matches('/')
+    }
+
+    /// An endpoint of the tenant: `{authority}/{tenant}/oauth2/v2.0/{name}`.
+    pub(crate) fn endpoint(&self, tenant: &str, name: &str) -> Url {
+        let mut url = self.authority.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.clear().extend([tenant, "oauth2", "v2.0", name]);
+        }
+        url
+    }
+}
+
+fn checked(option: &'static str, url: &Url) -> Result<Url, CloudError> {
+    let plain = matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.path() == "/"
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if !plain {
+        return Err(CloudError::NotPlain(option));
+    }
+    if url.scheme() == "http" && !is_loopback(url) {
+        return Err(CloudError::NotSecure(option));
+    }
+    Ok(url.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn each_cloud_has_hosts_of_its_own() {
+        for (cloud, login, graph) in [
+            (
+                Cloud::Global,
+                "login.microsoftonline.com",
+                "https://graph.microsoft.com",
+            ),
+            (
+                Cloud::UsGov,
+                "login.microsoftonline.us",
+                "https://graph.microsoft.us",
+            ),
+            (
+                Cloud::China,
+                "login.partner.microsoftonline.cn",
+                "https://microsoftgraph.chinacloudapi.cn",
+            ),
+        ] {
+            let place = Place::new(cloud, None, None).unwrap();
+            assert_eq!(place.authority.host_str(), Some(login));
+            assert_eq!(place.graph_resource, graph);
+            assert!(place.graph.as_str().starts_with(graph) && place.portal.is_some());
+            assert!(place.is_graph(graph) && place.is_graph(GRAPH_APP));
+            assert!(!place.is_graph("https://management.azure.com"));
+            let named = Cloud::from_str(cloud.name(), false);
+            assert_eq!(named, Ok(cloud));
+        }
+    }
+
+    #[test]
+    fn a_local_authority_is_its_own_graph() {
+        let local = url("http://localhost:8080");
+        let place = Place::new(Cloud::Global, Some(&local), None).unwrap();
+        assert_eq!((&place.authority, &place.graph), (&local, &local));
+        assert_eq!(place.graph_resource, "https://graph.microsoft.com");
+        assert!(place.is_graph("https://graph.microsoft.com/") && place.portal.is_none());
+        assert_eq!(
+            place.endpoint("t", "token").as_str(),
+            "http://localhost:8080/t/oauth2/v2.0/token"
+        );
+        let graph = url("https://127.0.0.1:9");
+        let place = Place::new(Cloud::Global, Some(&local), Some(&graph)).unwrap();
+        assert_eq!(place.graph, graph);
+    }
+
+    #[test]
+    fn plain_http_stays_on_this_machine() {
+        let new = |authority: &str| Place::new(Cloud::Global, Some(&url(authority)), None);
+        for good in [
+            "http://127.0.0.1:1",
+            "http://[::1]:1",
+            "https://login.example",
+        ] {
+            assert!(new(good).is_ok(), "{good}");
+        }
+        let not_secure = Err(CloudError::NotSecure("--authority"));
+        assert_eq!(new("http://login.example"), not_secure);
+        assert_eq!(new("http://localhost.example"), not_secure);
+        let not_plain = Err(CloudError::NotPlain("--authority"));
+        for bad in [
+            "http://localhost/x",
+            "ftp://localhost",
+            "https://u@login.example",
+            "https://login.example/?x",
+        ] {
+            assert_eq!(new(bad), not_plain, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_record_has_the_place_that_it_was_made_in() {
+        let record = |cloud: &str, authority: &str, graph: &str| {
+            let (authority, graph) = (url(authority), url(graph));
+            Record::new("t".into(), cloud.into(), authority, graph, "p".into())
+        };
+        for (cloud, local) in [
+            (Cloud::China, None),
+            (Cloud::UsGov, Some(url("http://localhost:8080"))),
+        ] {
+            let place = Place::new(cloud, local.as_ref(), None).unwrap();
+            let record = record(cloud.name(), place.authority.as_str(), place.graph.as_str());
+            assert_eq!(Place::of(&record), Ok(place));
+        }
+        let mars = record("mars", "http://localhost:1", "http://localhost:1");
+        assert_eq!(Place::of(&mars), Err(CloudError::Unknown));
+        let plain = record("global", "http://login.example", "http://localhost:1");
+        assert_eq!(Place::of(&plain), Err(CloudError::NotSecure("--authority")));
+    }
+
+    #[test]
+    fn a_cloud_is_not_given_another_graph() {
+        let graph = url("https://graph.example");
+        let refused = Place::new(Cloud::Global, None, Some(&graph));
+        assert_eq!(refused, Err(CloudError::GraphAlone));
+        let local = url("http://localhost:1");
+        let refused = Place::new(
+            Cloud::Global,
+            Some(&local),
+            Some(&url("http://graph.example")),
+        );
+        assert_eq!(refused, Err(CloudError::NotSecure("--graph")));
+    }
+}

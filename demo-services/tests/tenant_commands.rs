@@ -1,0 +1,359 @@
+//! `register` and `unregister` as processes, against a local authority: what they print, how they end, and what they leave.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking"
+)]
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Output, Stdio},
+    time::Duration,
+};
+
+use demo_services::tenant::plan::PERMISSIONS;
+use local_authority::{Directory, Endpoint, Fault, LocalAuthority, Options, Running, TokenSpec};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::Command,
+};
+
+const TOOLS: &str = "Microsoft Graph Command Line Tools";
+const GRAPH: &str = "https://graph.microsoft.com";
+struct Tenant {
+    authority: Running,
+    folder: PathBuf,
+    token: String,
+}
+
+struct Ended {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Tenant {
+    async fn new(name: &str) -> Self {
+        let mut directory = Directory::demo();
+        directory.apps.retain(|app| app.name == TOOLS);
+        directory.policies.clear();
+        let authority = LocalAuthority::start(directory, Options::default())
+            .await
+            .unwrap();
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("commands-{name}"));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        let token = TokenSpec::user("admin", GRAPH).client(TOOLS);
+        let token = authority.issue(token.scopes(PERMISSIONS.iter().copied()));
+        Self {
+            authority,
+            folder,
+            token,
+        }
+    }
+
+    /// In the folder, with the token in the environment.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_demo-services"));
+        command
+            .args(arguments)
+            .current_dir(&self.folder)
+            .env_remove("RUST_LOG")
+            .env("GRAPH_ACCESS_TOKEN", &self.token)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Ended {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = self.command(arguments).output().await.unwrap();
+        let ended = Ended {
+            code: status.code(),
+            out: String::from_utf8(stdout).unwrap(),
+            err: String::from_utf8(stderr).unwrap(),
+        };
+        for text in [&ended.out, &ended.err] {
+            assert!(!text.contains(&self.token), "the token is shown");
+            assert!(
+                !text.contains("PRIVATE KEY") && !text.contains("panicked"),
+                "{text}"
+            );
+        }
+        ended
+    }
+
+    fn register(&self) -> Vec<String> {
+        let tenant = self.authority.tenant().to_string();
+        let url = self.authority.url().to_owned();
+        [
+            "register",
+            "--tenant",
+            &tenant,
+            "--authority",
+            &url,
+            "--sign-in",
+            "token",
+        ]
+        .map(str::to_owned)
+        .into()
+    }
+
+    async fn run_register(&self, more: &[&str]) -> Ended {
+        let register = self.register();
+        let arguments: Vec<&str> = register
+            .iter()
+            .map(String::as_str)
+            .chain(more.iter().copied())
+            .collect();
+        self.run(&arguments).await
+    }
+
+    fn apps(&self) -> usize {
+        self.authority.directory().apps.len()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.folder).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    }
+}
+
+#[tokio::test]
+async fn what_a_dry_run_shows_is_made_and_unregister_takes_it_back() {
+    let tenant = Tenant::new("story").await;
+    let before = tenant.apps();
+    let people = ["--mfa-user", "alice@contoso.example"];
+    let shown = tenant
+        .run_register(&[&people[..], &["--dry-run"]].concat())
+        .await;
+    assert_eq!(shown.code, Some(0), "{}", shown.err);
+    for part in ["application tower-bearer-demo-middle-tier", "report-only"] {
+        assert!(shown.out.contains(part), "{part} in {}", shown.out);
+    }
+    assert_eq!((tenant.apps(), tenant.names()), (before, vec![]));
+
+    let made = tenant
+        .run_register(&[&people[..], &["--json"]].concat())
+        .await;
+    assert_eq!(made.code, Some(0), "{}", made.err);
+    let report: Value = serde_json::from_str(&made.out).unwrap();
+    assert!(report["objects"].as_array().unwrap().len() > 20, "{report}");
+    assert!(
+        made.err
+            .contains("+ application tower-bearer-demo-middle-tier"),
+        "{}",
+        made.err
+    );
+    assert_eq!(
+        (tenant.apps(), tenant.names()),
+        (
+            before + 6,
+            vec![
+                "tenant-config".to_owned(),
+                "tower-bearer-tenant.json".into()
+            ]
+        )
+    );
+
+    let again = tenant.run_register(&people).await;
+    assert_eq!(again.code, Some(0), "{}", again.err);
+    assert!(
+        again.out.contains("tower-bearer-demo-daemon"),
+        "{}",
+        again.out
+    );
+    assert!(
+        again
+            .err
+            .contains("--config tenant-config/spa-backend.toml"),
+        "{}",
+        again.err
+    );
+    assert!(!again.err.contains("\n+ "), "{}", again.err);
+    assert_eq!(tenant.apps(), before + 6);
+
+    // The written file starts its service.
+    let file = "tenant-config/downstream-api.toml";
+    let mut service = tenant.command(&["downstream-api", "--config", file]);
+    let mut service = service
+        .env("DOWNSTREAM_API__LISTEN", "localhost:0")
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(service.stdout.take().unwrap()).lines();
+    let line = lines.next_line().await.unwrap().unwrap();
+    assert!(line.starts_with("downstream API on port "), "{line}");
+
+    // Nobody is at the terminal to be asked.
+    let asked = tenant.run(&["unregister", "--sign-in", "token"]).await;
+    assert_eq!(asked.code, Some(2), "{}", asked.err);
+    assert!(
+        asked.err.contains("--yes") && tenant.apps() == before + 6,
+        "{}",
+        asked.err
+    );
+    let removed = tenant
+        .run(&["unregister", "--sign-in", "token", "--yes"])
+        .await;
+    assert_eq!(removed.code, Some(0), "{}", removed.err);
+    assert!(
+        removed
+            .err
+            .contains("- application tower-bearer-demo-middle-tier"),
+        "{}",
+        removed.err
+    );
+    assert_eq!((tenant.apps(), tenant.names()), (before, vec![]));
+    let nothing = tenant
+        .run(&["unregister", "--sign-in", "token", "--yes"])
+        .await;
+    assert_eq!(nothing.code, Some(1));
+    assert!(
+        nothing.err.contains("nothing was registered from here"),
+        "{}",
+        nothing.err
+    );
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn ctrl_c_leaves_a_record_that_is_gone_on_with() {
+    let tenant = Tenant::new("ctrl-c").await;
+    let before = tenant.apps();
+    let fault = Fault::delay(Duration::from_secs(20)).skip(20);
+    tenant.authority.fail_next(Endpoint::Graph, 1, fault);
+    let register = tenant.register();
+    let arguments: Vec<&str> = register.iter().map(String::as_str).collect();
+    let mut child = tenant.command(&arguments).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    // It is at work, and has not made everything.
+    let line = lines.next_line().await.unwrap().unwrap();
+    assert!(line.starts_with("+ application"), "{line}");
+    let id = child.id().unwrap().to_string();
+    let sent = Command::new("kill").args(["-s", "INT", &id]).status().await;
+    assert!(sent.unwrap().success());
+    assert_eq!(child.wait().await.unwrap().code(), Some(1));
+    let mut said = String::new();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        said.push_str(&line);
+    }
+    assert!(
+        said.contains("error: stopped.") && said.contains("tower-bearer-tenant.json"),
+        "{said}"
+    );
+
+    let done = tenant.run_register(&[]).await;
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    assert!(done.out.contains("left out: policy"), "{}", done.out);
+    assert_eq!(tenant.apps(), before + 6);
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_said_with_the_way_on() {
+    let tenant = Tenant::new("refusals").await;
+    let url = tenant.authority.url().to_owned();
+    let id = tenant.authority.tenant().to_string();
+    let (url, id) = (url.as_str(), id.as_str());
+    let register = |more: &[&'static str]| {
+        let mut arguments = vec!["register", "--tenant", id, "--authority", url];
+        arguments.extend(more);
+        arguments
+    };
+    for (arguments, code, said) in [
+        (vec!["register"], 2, "--tenant"),
+        (
+            vec!["register", "--tenant", "common", "--authority", url],
+            2,
+            "must be the tenant's id",
+        ),
+        (
+            vec![
+                "register",
+                "--tenant",
+                id,
+                "--authority",
+                "http://login.example",
+            ],
+            2,
+            "http on this machine",
+        ),
+        (
+            vec!["register", "--tenant", id, "--graph", url],
+            2,
+            "--authority",
+        ),
+        (
+            register(&["--base-url", "http://shop.example"]),
+            2,
+            "--base-url must be https",
+        ),
+        (register(&["--prefix", "a b"]), 2, "--prefix"),
+        (
+            register(&["--msal", "."]),
+            2,
+            "--msal needs an https --base-url",
+        ),
+        (
+            register(&["--ca-file", "nowhere.pem"]),
+            2,
+            "ca_file cannot be read",
+        ),
+        (
+            register(&["--sign-in", "client-credential"]),
+            1,
+            "GRAPH_CLIENT_SECRET is not set",
+        ),
+        (
+            vec![
+                "register",
+                "--tenant",
+                "22222222-2222-3333-4444-555555555555",
+                "--authority",
+                url,
+                "--sign-in",
+                "token",
+            ],
+            1,
+            "of another tenant",
+        ),
+        (
+            vec!["unregister", "--state", "nowhere.json", "--yes"],
+            1,
+            "nowhere.json",
+        ),
+    ] {
+        let ended = tenant.run(&arguments).await;
+        assert_eq!(ended.code, Some(code), "{arguments:?}: {}", ended.err);
+        assert!(ended.err.contains(said), "{arguments:?}: {}", ended.err);
+        assert!(ended.out.is_empty(), "{}", ended.out);
+    }
+    assert!(tenant.names().is_empty(), "{:?}", tenant.names());
+    fs::write(
+        tenant.folder.join("tower-bearer-tenant.json"),
+        "{\"version\":1,",
+    )
+    .unwrap();
+    for arguments in [
+        register(&["--sign-in", "token"]),
+        vec!["unregister", "--yes"],
+    ] {
+        let ended = tenant.run(&arguments).await;
+        assert_eq!(ended.code, Some(1), "{}", ended.err);
+        assert!(ended.err.contains("is damaged"), "{}", ended.err);
+    }
+    let damaged = fs::read_to_string(tenant.folder.join("tower-bearer-tenant.json")).unwrap();
+    assert_eq!(damaged, "{\"version\":1,");
+}

@@ -1,0 +1,470 @@
+//! From an empty tenant to the demo in it and back: register, the services from the written configuration, the story, unregister.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use demo_services::{
+    config::{
+        ClientCertificateConfig, DownstreamApiConfig, MiddleTierConfig, ServiceConfig,
+        SpaBackendConfig, credential, load,
+    },
+    daemon::DaemonCall,
+    downstream_api, middle_tier, spa_backend,
+    tenant::{
+        cloud::{Cloud, Place},
+        configure::{Configuration, TenantFiles},
+        files::KeptFiles,
+        graph::{Graph, Pause, TokenSource},
+        plan::{Choices, CredentialKind, DEFAULT_PREFIX},
+        record::{Kind, Record, StateFile},
+        register::{RegisterError, register},
+        report::Report,
+        sign_in::DeviceCode,
+        unregister::{Removal, Removed},
+    },
+};
+use integration_tests::{
+    html,
+    person::{Page, Person},
+    visitor::{Visitor, error_of},
+};
+use listening::{Listeners, Reach, serve};
+use local_authority::{Directory, Endpoint, Fault, LocalAuthority, Options, Running, SystemClock};
+use reqwest::Client;
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+use url::Url;
+
+const OTP: &str = "123456";
+/// What stands in Graph of a tenant, and must be the same afterwards.
+const LISTS: [&str; 5] = [
+    "applications",
+    "servicePrincipals",
+    "oauth2PermissionGrants",
+    "identity/conditionalAccess/policies",
+    "identity/conditionalAccess/authenticationContextClassReferences",
+];
+
+/// A tenant with nobody's applications in it, and a folder.
+struct Tenant {
+    authority: Running,
+    folder: PathBuf,
+    base_url: Url,
+    /// Of the SPA backend: its port is in the redirect URIs.
+    spa: Option<Listeners>,
+    tokens: Arc<dyn TokenSource>,
+}
+
+/// Signs in at the page whenever the program begins to wait for that, so that nobody waits.
+#[derive(Default)]
+struct Administrator {
+    told: Mutex<Option<String>>,
+}
+
+#[async_trait]
+impl Pause for Administrator {
+    async fn pause(&self, _time: Duration) {
+        let told = self.told.lock().unwrap().take();
+        if let Some(told) = told {
+            sign_in_at_the_page(&told).await;
+        }
+    }
+}
+
+/// Does what the message on the terminal says.
+async fn sign_in_at_the_page(message: &str) {
+    let word_after = |before: &str| {
+        let (_, rest) = message.split_once(before).unwrap();
+        rest.split(' ').next().unwrap().to_owned()
+    };
+    let mut person = Person::new();
+    let mut page = person
+        .open(&word_after("open the page ").parse().unwrap())
+        .await;
+    let code = word_after("enter the code ");
+    let answers: [(&str, &[(&str, &str)]); 4] = [
+        ("user_code", &[("user_code", &code)]),
+        (
+            "password",
+            &[
+                ("username", "admin@contoso.example"),
+                ("password", "admin-of-the-tenant"),
+            ],
+        ),
+        ("continue", &[("continue", "1")]),
+        ("accept", &[("accept", "1")]),
+    ];
+    for (name, fields) in answers {
+        let form = html::forms(&page.body).into_iter().find(|form| {
+            let mut names = form.inputs.iter().chain(&form.buttons);
+            names.any(|(input, _)| input == name)
+        });
+        assert!(form.is_some(), "no `{name}` on {page:?}");
+        page = person.submit(&page, &form.unwrap(), fields).await;
+    }
+    assert!(page.says("You are signed in on your device"), "{page:?}");
+}
+
+impl Tenant {
+    async fn new(name: &str) -> Self {
+        let mut directory = Directory::demo();
+        directory
+            .apps
+            .retain(|app| app.name == "Microsoft Graph Command Line Tools");
+        directory.policies.clear();
+        let authority = LocalAuthority::start(directory, Options::default())
+            .await
+            .unwrap();
+        let spa = Listeners::bind("localhost:0", Reach::Loopback)
+            .await
+            .unwrap();
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("tenant-{name}"));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+
+        let administrator = Arc::new(Administrator::default());
+        let telling = Arc::clone(&administrator);
+        let tokens = DeviceCode::new(
+            place(&authority),
+            authority.tenant().to_string(),
+            http(),
+            Arc::new(SystemClock),
+            administrator,
+            Arc::new(move |told| *telling.told.lock().unwrap() = Some(told.to_owned())),
+        );
+        Self {
+            base_url: format!("http://localhost:{}", spa.port()).parse().unwrap(),
+            authority,
+            folder,
+            spa: Some(spa),
+            tokens: Arc::new(tokens),
+        }
+    }
+
+    fn out(&self) -> PathBuf {
+        self.folder.join("config")
+    }
+
+    fn state(&self) -> PathBuf {
+        self.folder.join("state.json")
+    }
+
+    fn record(&self) -> Record {
+        Record::read(&self.state()).unwrap()
+    }
+
+    fn graph(&self) -> Graph {
+        let base = place(&self.authority).graph;
+        Graph::new(base, http(), Arc::clone(&self.tokens))
+            .waiting(Arc::new(Administrator::default()))
+    }
+
+    fn choices(&self) -> Choices {
+        let place = place(&self.authority);
+        Choices {
+            tenant: self.authority.tenant().to_string(),
+            cloud: Cloud::Global.name().into(),
+            authority: place.authority,
+            graph: place.graph,
+            prefix: DEFAULT_PREFIX.into(),
+            base_url: self.base_url.clone(),
+            mfa_users: vec!["alice@contoso.example".into()],
+            mfa_groups: Vec::new(),
+            enforce: true,
+            credential: CredentialKind::Certificate,
+            out: self.out(),
+        }
+    }
+
+    async fn register(&self, choices: &Choices) -> Result<Report, RegisterError> {
+        let configuration = Configuration {
+            folder: self.out(),
+            place: place(&self.authority),
+            prefix: choices.prefix.clone(),
+            credential: choices.credential,
+            base_url: choices.base_url.clone(),
+            tls: None,
+            ca_file: None,
+            msal: None,
+        };
+        let files = TenantFiles::new(configuration, Arc::new(SystemClock));
+        let (state, known) = StateFile::open(&self.state()).unwrap();
+        register(&self.graph(), &state, known, choices, &files).await
+    }
+
+    async fn unregister(&self) -> Removed {
+        let (state, record) = StateFile::open(&self.state()).unwrap();
+        let removal = Removal::of(record.unwrap());
+        removal.run(&self.graph(), state, &KeptFiles).await.unwrap()
+    }
+
+    /// All lists of Graph, sorted.
+    async fn lists(&self) -> Vec<Vec<String>> {
+        let mut lists = Vec::new();
+        for path in LISTS {
+            let list = self.graph().list(path, "").await.unwrap();
+            let mut list: Vec<String> = list.iter().map(Value::to_string).collect();
+            list.sort();
+            lists.push(list);
+        }
+        lists
+    }
+
+    /// Every file below the folder but the record, with its text.
+    fn files(&self) -> Vec<(PathBuf, String)> {
+        let Ok(entries) = fs::read_dir(self.out()) else {
+            return Vec::new();
+        };
+        let paths = entries.map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = paths
+            .map(|path| (path.clone(), fs::read_to_string(path).unwrap()))
+            .collect();
+        files.sort();
+        files
+    }
+
+    /// The three services as their files say, but for the ports of two.
+    async fn start_services(&mut self) -> Url {
+        let bind = || async {
+            let listeners = Listeners::bind("localhost:0", Reach::Loopback).await;
+            let listeners = listeners.unwrap();
+            let url = format!("http://localhost:{}", listeners.port());
+            (listeners, url)
+        };
+        let (middle_listeners, middle_url) = bind().await;
+        let (downstream_listeners, downstream_url) = bind().await;
+        let environment = [
+            ("DOWNSTREAM_API__PUBLIC_URL", &downstream_url),
+            ("MIDDLE_TIER__DOWNSTREAM", &downstream_url),
+            ("MIDDLE_TIER__PUBLIC_URL", &middle_url),
+            ("SPA_BACKEND__MIDDLE_TIER", &middle_url),
+        ];
+        let environment = environment.map(|(name, value)| (name.into(), value.into()));
+        let out = self.out();
+        let downstream: DownstreamApiConfig = read(&out, "downstream-api.toml", &environment);
+        let middle: MiddleTierConfig = read(&out, "middle-tier.toml", &environment);
+        let spa: SpaBackendConfig = read(&out, "spa-backend.toml", &environment);
+        assert_eq!(spa.base_url, self.base_url);
+        assert_eq!(
+            spa.listen,
+            format!("localhost:{}", self.spa.as_ref().unwrap().port())
+        );
+        let never = std::future::pending;
+        let service = downstream_api::service(&downstream).unwrap();
+        tokio::spawn(serve(downstream_listeners, service, never()));
+        let service = middle_tier::service(&middle).unwrap();
+        tokio::spawn(serve(middle_listeners, service, never()));
+        let service = spa_backend::router(&spa).unwrap();
+        tokio::spawn(serve(self.spa.take().unwrap(), service, never()));
+        downstream_url.parse().unwrap()
+    }
+
+    async fn signed_in(&self, name: &str) -> Visitor {
+        let mut person = Person::new();
+        let page = person.open(&self.base_url).await;
+        let mut visitor = Visitor { person, page };
+        let form = visitor.press_sign_in().await;
+        let directory = self.authority.directory();
+        let user = directory.user(name).unwrap();
+        visitor.page = visitor
+            .give_password(&form, &user.username, user.password())
+            .await;
+        assert!(visitor.page.says(&user.username), "{:?}", visitor.page);
+        visitor
+    }
+}
+
+fn place(authority: &Running) -> Place {
+    let url: Url = authority.url().parse().unwrap();
+    Place::new(Cloud::Global, Some(&url), None).unwrap()
+}
+
+fn http() -> Client {
+    Client::builder().no_proxy().build().unwrap()
+}
+
+fn read<T: ServiceConfig>(folder: &Path, name: &str, environment: &[(OsString, OsString)]) -> T {
+    load(&folder.join(name), environment.iter().cloned()).unwrap()
+}
+
+/// The person gives the second factor that the answer demands, and the same call completes.
+async fn completes(visitor: &mut Visitor, refused: &Page) -> Page {
+    assert_eq!(refused.status, 401, "{refused:?}");
+    assert_eq!(error_of(refused), "step_up_required");
+    let page = visitor.go(refused).await;
+    let back = match page.find_form("code") {
+        Some(_) => visitor.give_code(&page, OTP).await,
+        // It was given before.
+        None => page,
+    };
+    visitor.complete(back).await
+}
+
+#[tokio::test]
+async fn the_demo_runs_in_a_tenant_and_leaves_it_as_it_was() {
+    let mut tenant = Tenant::new("story").await;
+    fs::create_dir_all(tenant.out()).unwrap();
+    fs::write(tenant.out().join("middle-tier.toml"), "of before").unwrap();
+    let files_before = tenant.files();
+    let before = tenant.lists().await;
+
+    let report = tenant.register(&tenant.choices()).await.unwrap();
+    assert!(
+        report.changes > 0 && report.left_out.is_empty(),
+        "{report:?}"
+    );
+    let record = tenant.record();
+    assert!(record.finished);
+    let count = |kind| {
+        let objects = record.objects.iter();
+        objects.filter(|object| object.kind == kind).count()
+    };
+    assert_eq!((count(Kind::Application), count(Kind::Policy)), (6, 3));
+    let client_id = |key: &str| record.app(key).unwrap().app_id.clone().unwrap();
+    let downstream_url = tenant.start_services().await;
+
+    // The call that the policy of the downstream API guards, and the one that demands the authentication context.
+    let mut alice = tenant.signed_in("alice").await;
+    let refused = alice.call("/api/api").await;
+    let answer = completes(&mut alice, &refused).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let body = answer.json();
+    assert_eq!(
+        (&body["name"], &body["issued-by"], &body["issued-for"]),
+        (
+            &json!("Alice Liddell"),
+            &json!(tenant.authority.issuer()),
+            &json!(client_id("downstream-api"))
+        )
+    );
+    let refused = alice.call("/api/secure").await;
+    let answer = completes(&mut alice, &refused).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+
+    // The gate of the profile, in a browser of its own.
+    let mut alice = tenant.signed_in("alice").await;
+    assert_eq!(alice.call("/api/profile").await.status, 200);
+    let refused = alice.call("/api/profile/edit").await;
+    let form = completes(&mut alice, &refused).await;
+    assert_eq!(form.status, 200, "{form:?}");
+    let change = json!({ "displayName": "Alice of the tenant" });
+    let saved = alice.patch("/api/profile", change.to_string()).await;
+    assert!(saved.status.is_success(), "{saved:?}");
+    let told = alice.call("/api/profile").await.json();
+    assert_eq!(told["displayName"], "Alice of the tenant", "{told}");
+
+    // Nobody was named but alice.
+    let mut bob = tenant.signed_in("bob").await;
+    assert_eq!(bob.call("/api/api").await.status, 200);
+
+    // The daemon proves itself with its certificate.
+    let files = ClientCertificateConfig {
+        certificate: tenant.out().join("daemon.pem"),
+        private_key: tenant.out().join("daemon-key.pem"),
+    };
+    let call = DaemonCall {
+        authority: place(&tenant.authority).authority,
+        tenant: record.tenant.clone(),
+        client_id: client_id("daemon"),
+        credential: credential(None, Some(&files)).unwrap(),
+        scope: format!("api://{}/.default", client_id("downstream-api")),
+        url: downstream_url.join("/admin").unwrap(),
+        trust: Default::default(),
+    };
+    let (status, body) = call.send().await.unwrap();
+    assert_eq!(status, 200, "{body}");
+
+    let removed = tenant.unregister().await;
+    assert_eq!(removed.gone, 0, "{removed:?}");
+    assert_eq!(tenant.lists().await, before);
+    assert_eq!(tenant.files(), files_before);
+    assert!(!tenant.state().exists());
+    let page = bob.press_sign_in().await;
+    assert!(page.says("AADSTS700016"), "{page:?}");
+}
+
+#[tokio::test]
+async fn a_second_run_changes_nothing() {
+    let tenant = Tenant::new("again").await;
+    let choices = tenant.choices();
+    let first = tenant.register(&choices).await.unwrap();
+    let (lists, files, record) = (tenant.lists().await, tenant.files(), tenant.record());
+    let second = tenant.register(&choices).await.unwrap();
+    assert_eq!((second.changes, second.objects), (0, first.objects));
+    assert_eq!(tenant.lists().await, lists);
+    assert_eq!((tenant.files(), tenant.record()), (files, record));
+}
+
+#[tokio::test]
+async fn secrets_stand_in_files_and_nowhere_else() {
+    let mut tenant = Tenant::new("secrets").await;
+    let mut choices = tenant.choices();
+    choices.credential = CredentialKind::Secret;
+    let report = tenant.register(&choices).await.unwrap();
+    let middle: MiddleTierConfig = read(&tenant.out(), "middle-tier.toml", &[]);
+    let secret = middle.client_secret.unwrap().expose_secret().to_owned();
+    for text in [
+        report.json(),
+        report.table(),
+        fs::read_to_string(tenant.state()).unwrap(),
+    ] {
+        assert!(!text.contains(&secret));
+    }
+    #[cfg(unix)]
+    for (path, _) in tenant.files() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}", path.display());
+    }
+    tenant.start_services().await;
+    let mut bob = tenant.signed_in("bob").await;
+    assert_eq!(bob.call("/api/api").await.status, 200);
+    tenant.unregister().await;
+    assert!(tenant.files().is_empty());
+}
+
+#[tokio::test]
+async fn a_run_that_is_refused_in_the_middle_is_gone_on_with() {
+    let tenant = Tenant::new("middle").await;
+    let before = tenant.lists().await;
+    let choices = tenant.choices();
+    // How far a run comes before the permission is lost.
+    for skip in [14, 24, 36, 50] {
+        let fault = Fault::status(403).skip(skip);
+        tenant.authority.fail_next(Endpoint::Graph, 1, fault);
+        let error = tenant.register(&choices).await.unwrap_err();
+        assert!(
+            matches!(
+                error,
+                RegisterError::Graph { .. } | RegisterError::Asking(_)
+            ),
+            "{error}"
+        );
+        assert!(!tenant.record().finished);
+    }
+    tenant.register(&choices).await.unwrap();
+    assert!(tenant.record().finished);
+    let after = tenant.lists().await;
+    let grown: Vec<usize> = before
+        .iter()
+        .zip(&after)
+        .map(|(b, a)| a.len() - b.len())
+        .collect();
+    let record = tenant.record();
+    let count = |kind| {
+        record
+            .objects
+            .iter()
+            .filter(|object| object.kind == kind)
+            .count()
+    };
+    assert_eq!(grown, [6, 6, count(Kind::Grant), 3, 1]);
+    tenant.unregister().await;
+    assert_eq!(tenant.lists().await, before);
+}
