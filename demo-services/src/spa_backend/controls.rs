@@ -149,7 +149,9 @@ mod tests {
 
     /// A browser of `user` at a service with controls.
     async fn signed_in(stage: &Stage, noted: &Arc<Noted>, user: &str) -> Browser {
-        let config = config(&stage.authority.url, "http://localhost:1");
+        let mut config = config(&stage.authority.url, "http://localhost:1");
+        // There is no picture without them.
+        config.flow_events = true;
         let demo = Demo {
             users: Vec::new(),
             controls: Some(Arc::clone(noted) as Arc<dyn Controls>),
