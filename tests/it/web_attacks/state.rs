@@ -17,10 +17,7 @@ async fn assert_refused(world: &World, person: &mut Person, callback: &Url, what
     let page = person.open_once(callback).await;
     assert_eq!(page.status, 400, "{what}: {page:?}");
     assert!(page.says("no longer valid"), "{what}: {page:?}");
-    assert!(
-        page.body.contains("href=\"/auth/sign-in\""),
-        "{what}: a way on"
-    );
+    assert!(page.body.contains("primary\" href=\"/"), "{what}: a way on");
     assert_eq!(cookie(world, person, SESSION), before, "{what}");
     assert_eq!(
         world.asked(Endpoint::Token),
