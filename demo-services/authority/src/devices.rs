@@ -1,37 +1,12 @@
-//! RFC 8628: what a device waits for while a person signs in elsewhere. Kept in memory only, as a sign-in under way is.
+//! RFC 8628: how a device waits while a person signs in elsewhere.
 
 use uuid::Uuid;
 
 use crate::authorization::AuthorizeRequest;
+use crate::device::{Device, INTERVAL, MAX_WRONG, State};
 use crate::policy::Authentication;
 use crate::random;
 use crate::records::{Guess, Stores};
-
-/// How long both codes are good, in seconds.
-pub(crate) const LIFETIME: u64 = 900;
-/// Seconds between two polls, before any of them came too early.
-pub(crate) const INTERVAL: u64 = 5;
-/// More waiting devices than that push out the oldest.
-pub(crate) const MAX_DEVICES: usize = 1000;
-/// Wrong user codes within ten minutes, over everybody who types any: RFC 8628 section 5.1. Of 20^9 codes at most 1000 are good at a time.
-pub(crate) const MAX_WRONG: u8 = 100;
-
-/// A device that waits.
-pub(crate) struct Device {
-    pub(crate) request: AuthorizeRequest,
-    user_code: String,
-    state: State,
-    /// When it asked last.
-    polled: Option<u64>,
-    interval: u64,
-}
-
-enum State {
-    Pending,
-    Declined,
-    Granted(Authentication),
-    Spent,
-}
 
 /// What a poll is told.
 pub(crate) enum Poll {
@@ -199,6 +174,7 @@ mod tests {
     use super::*;
     use crate::authorization::Prompt;
     use crate::demands::Demands;
+    use crate::device::{LIFETIME, MAX_DEVICES};
     use crate::directory::Directory;
     use crate::errors::Trace;
     use crate::scopes::Requested;

@@ -86,6 +86,7 @@ mod clock;
 mod control;
 mod cookies;
 mod demands;
+mod device;
 mod devices;
 mod directory;
 mod discovery;

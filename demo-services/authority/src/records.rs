@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::authorization::{AuthorizeRequest, Redirect, RedirectKind};
 use crate::bounded::Expiring;
-use crate::devices::{self, Device};
+use crate::device::{self, Device};
 use crate::policy::Authentication;
 use crate::random;
 use crate::tokens::ACCESS_TOKEN_LIFETIME;
@@ -166,8 +166,8 @@ impl Stores {
         Self {
             sessions: Expiring::new(DAY, 10_000),
             flows: Expiring::new(600, 1000),
-            devices: Expiring::new(devices::LIFETIME, devices::MAX_DEVICES),
-            user_codes: Expiring::new(devices::LIFETIME, devices::MAX_DEVICES),
+            devices: Expiring::new(device::LIFETIME, device::MAX_DEVICES),
+            user_codes: Expiring::new(device::LIFETIME, device::MAX_DEVICES),
             codes: Expiring::new(300, 4096),
             families: Expiring::new(DAY, 50_000),
             records: Expiring::new(ACCESS_TOKEN_LIFETIME, 100_000),
