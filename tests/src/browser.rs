@@ -369,12 +369,14 @@ impl Browser {
         Self::save(name, &shot)
     }
 
-    /// Saves one element as `tests/screenshots/<name>.png`.
+    /// Saves one element, below the fold as well, as `tests/screenshots/<name>.png`.
     pub async fn element(&self, css: &str, name: &str) -> PathBuf {
-        let element = self.find(css).await.expect("an element");
-        let path = format!("/element/{element}/screenshot");
-        let shot = self.must(Method::GET, &path, None).await;
-        Self::save(name, &shot)
+        let script = "const { x, y, width, height } = document.querySelector(arguments[0]).getBoundingClientRect();\
+            return { x: x + scrollX, y: y + scrollY, width, height, scale: 1 }";
+        let clip = self.execute(script, &[json!(css)]).await;
+        let part = json!({ "captureBeyondViewport": true, "clip": clip });
+        let shot = self.devtools("Page.captureScreenshot", part).await;
+        Self::save(name, &shot["data"])
     }
 
     fn save(name: &str, shot: &Value) -> PathBuf {
