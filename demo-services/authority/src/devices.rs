@@ -174,7 +174,7 @@ mod tests {
     use super::*;
     use crate::authorization::Prompt;
     use crate::demands::Demands;
-    use crate::device::{LIFETIME, MAX_DEVICES};
+    use crate::device::MAX_DEVICES;
     use crate::directory::Directory;
     use crate::errors::Trace;
     use crate::scopes::Requested;
