@@ -157,7 +157,8 @@ fn respond(
         "authorization_code" => GrantType::AuthorizationCode,
         "client_credentials" => GrantType::ClientCredentials,
         "refresh_token" => GrantType::RefreshToken,
-        "urn:ietf:params:oauth:grant-type:device_code" => GrantType::DeviceCode,
+        // The second is what MSAL for Node writes, from before RFC 8628.
+        "urn:ietf:params:oauth:grant-type:device_code" | "device_code" => GrantType::DeviceCode,
         "urn:ietf:params:oauth:grant-type:jwt-bearer" => GrantType::OnBehalfOf,
         _ => {
             return Err(Refusal::new(

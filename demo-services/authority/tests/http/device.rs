@@ -157,6 +157,22 @@ async fn an_administrator_signs_a_command_line_in() {
 }
 
 #[tokio::test]
+async fn the_grant_has_an_older_name_as_well() {
+    let authority = Harness::start().await;
+    let codes = authority.codes(REGISTER).await;
+    let id = authority.id(TOOLS);
+    let form = [
+        ("grant_type", "device_code"),
+        ("client_id", &*id),
+        ("device_code", codes["device_code"].as_str().unwrap()),
+    ];
+    assert_eq!(
+        error(&authority.token(&form).await),
+        is("authorization_pending", 70_016)
+    );
+}
+
+#[tokio::test]
 async fn what_only_an_administrator_may_grant_no_other_user_grants() {
     let authority = Harness::start().await;
     let codes = authority.codes(REGISTER).await;
