@@ -253,7 +253,7 @@ impl fmt::Debug for Graph {
 }
 
 impl Graph {
-    /// Asks Graph at this base URL, such as `https://graph.microsoft.com`. `http` is to come from [`http`].
+    /// Asks Graph at this base URL, such as `https://graph.microsoft.com`. `http` is to come from [`http()`].
     #[must_use]
     pub fn new(base: Url, http: reqwest::Client, tokens: Arc<dyn TokenSource>) -> Self {
         Self {
