@@ -371,8 +371,9 @@ impl Browser {
 
     /// Saves one element, below the fold as well, as `tests/screenshots/<name>.png`.
     pub async fn element(&self, css: &str, name: &str) -> PathBuf {
+        // With a margin, and room for what the page gains: it is taken without its scroll bar.
         let script = "const { x, y, width, height } = document.querySelector(arguments[0]).getBoundingClientRect();\
-            return { x: x + scrollX, y: y + scrollY, width, height, scale: 1 }";
+            return { x: x + scrollX - 8, y: y + scrollY - 8, width: width + 32, height: height + 16, scale: 1 }";
         let clip = self.execute(script, &[json!(css)]).await;
         let part = json!({ "captureBeyondViewport": true, "clip": clip });
         let shot = self.devtools("Page.captureScreenshot", part).await;
