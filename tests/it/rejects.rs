@@ -1,4 +1,4 @@
-//! What each API tier refuses, and how (`design.md` 4.1); every refusal stands beside its valid twin.
+//! What each API tier refuses, and how (the table "What a caller sees" of the library); every refusal stands beside its valid twin.
 
 use demo_services::{config::credential, daemon::DaemonCall};
 use integration_tests::{challenge::Challenge, world::World};

@@ -9,13 +9,11 @@ use demo_services::tenant::doctor::{
     Configurations, GraphAccess, LONGEST_TOKEN, Options, Report, Severity, Sources, examine,
     explain,
 };
+use demo_services::tenant::sign_in::ACCESS_TOKEN;
 use secrecy::SecretString;
 use url::Url;
 
 use crate::{Failure, say};
-
-/// Holds an access token for Microsoft Graph; never on the command line, where others see it.
-const GRAPH_TOKEN: &str = "GRAPH_ACCESS_TOKEN";
 
 #[derive(Args, Debug)]
 pub(crate) struct DoctorArgs {
@@ -54,7 +52,7 @@ pub(crate) async fn run(args: DoctorArgs) -> Result<(), Failure> {
         let token = token()?;
         explain(&configurations, &token, &options).await
     } else {
-        let token = std::env::var(GRAPH_TOKEN)
+        let token = std::env::var(ACCESS_TOKEN)
             .ok()
             .filter(|token| !token.trim().is_empty());
         if let (Some(token), Some(instance)) = (token, configurations.instance()) {

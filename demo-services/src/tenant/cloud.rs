@@ -67,6 +67,21 @@ impl Cloud {
         }
     }
 
+    /// The one whose authority has this host name.
+    pub(crate) fn of_login(host: &str) -> Option<Self> {
+        let is_its = |cloud: &Self| {
+            let [login, ..] = cloud.hosts();
+            login.strip_prefix("https://") == Some(host)
+        };
+        Self::value_variants().iter().copied().find(is_its)
+    }
+
+    /// Base URL of its Microsoft Graph.
+    pub(crate) fn graph(self) -> &'static str {
+        let [_, graph, _] = self.hosts();
+        graph
+    }
+
     /// Authority, Graph and portal.
     fn hosts(self) -> [&'static str; 3] {
         match self {

@@ -21,6 +21,7 @@ use super::finding::{Check, Finding, Service};
 use super::probe::Probe;
 use super::subject::{Api, resource_of};
 use crate::loopback::is_loopback;
+use crate::tenant::cloud::Cloud;
 use crate::trust::Trust;
 
 /// A secret or certificate that ends sooner is told, in seconds.
@@ -84,16 +85,13 @@ fn of_cloud(instance: &Url) -> Option<Url> {
     if is_loopback(instance) {
         return Some(instance.clone());
     }
-    let graph = match instance.host_str()? {
-        "login.microsoftonline.com" => "https://graph.microsoft.com",
-        "login.microsoftonline.us" => "https://graph.microsoft.us",
-        "login.partner.microsoftonline.cn" | "login.chinacloudapi.cn" => {
-            "https://microsoftgraph.chinacloudapi.cn"
-        }
-        host if host.ends_with(".ciamlogin.com") => "https://graph.microsoft.com",
-        _ => return None,
+    let cloud = match instance.host_str()? {
+        // The former name of China's.
+        "login.chinacloudapi.cn" => Cloud::China,
+        host if host.ends_with(".ciamlogin.com") => Cloud::Global,
+        host => Cloud::of_login(host)?,
     };
-    graph.parse().ok()
+    cloud.graph().parse().ok()
 }
 
 /// An answer, or why there is none.
