@@ -13,6 +13,7 @@ pub mod how_to_trust;
 mod lists;
 mod loopback;
 pub mod middle_tier;
+pub mod outbound;
 pub mod peers;
 pub mod problem;
 pub mod revocations;

@@ -28,7 +28,7 @@ use crate::{
     flow_events::{AcceptedLayer, FlowEvents, FlowLayer, Inside, Lane, Outside},
     health::HealthLayer,
     host_guard::HostGuardLayer,
-    loopback::is_loopback,
+    outbound,
     problem::{CORRELATION_ID, CorrelationId, ProblemLayer},
     routes::{Routes, WebService, boxed},
     samples_way,
@@ -158,13 +158,7 @@ pub fn service(config: &MiddleTierConfig) -> Result<WebService, SetupError> {
 }
 
 fn client(downstream: &Url, trust: &Trust) -> Result<HttpClient, ConfigError> {
-    let settings = trust.http(reqwest::Client::builder().timeout(DEADLINE));
-    // A proxy from the environment would see tokens of plain http in clear, and does not reach this machine.
-    let settings = if downstream.scheme() == "http" || is_loopback(downstream) {
-        settings.no_proxy()
-    } else {
-        settings
-    };
+    let settings = outbound::settings(&[downstream], trust).timeout(DEADLINE);
     HttpClient::new(settings).map_err(|_| ConfigError::HttpClient)
 }
 

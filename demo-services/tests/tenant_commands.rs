@@ -23,6 +23,9 @@ use tokio::{
     process::Command,
 };
 
+#[cfg(target_os = "linux")]
+use tokio::io::AsyncWriteExt as _;
+
 const TOOLS: &str = "Microsoft Graph Command Line Tools";
 const GRAPH: &str = "https://graph.microsoft.com";
 struct Tenant {
@@ -91,6 +94,30 @@ impl Tenant {
             );
         }
         ended
+    }
+
+    /// With somebody at a terminal, who types this line. What both streams show comes back together.
+    #[cfg(target_os = "linux")]
+    async fn typed(&self, arguments: &str, line: &str) -> (Option<i32>, String) {
+        let binary = env!("CARGO_BIN_EXE_demo-services");
+        let mut child = Command::new("script")
+            .args(["-qec", &format!("'{binary}' {arguments}"), "/dev/null"])
+            .current_dir(&self.folder)
+            .env_remove("RUST_LOG")
+            .env("GRAPH_ACCESS_TOKEN", &self.token)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("script (util-linux) makes a terminal");
+        let mut keyboard = child.stdin.take().unwrap();
+        keyboard.write_all(line.as_bytes()).await.unwrap();
+        keyboard.write_all(b"\n").await.unwrap();
+        let output = child.wait_with_output().await.unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
     }
 
     fn register(&self) -> Vec<String> {
@@ -226,6 +253,31 @@ async fn what_a_dry_run_shows_is_made_and_unregister_takes_it_back() {
         "{}",
         nothing.err
     );
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn unregister_asks_whoever_is_at_the_terminal() {
+    let tenant = Tenant::new("asked").await;
+    let before = tenant.apps();
+    let made = tenant.run_register(&[]).await;
+    assert_eq!(made.code, Some(0), "{}", made.err);
+    for answer in ["n", "", "yesterday"] {
+        let (code, said) = tenant.typed("unregister --sign-in token", answer).await;
+        assert_eq!(code, Some(1), "{said}");
+        for part in [
+            "- application tower-bearer-demo-daemon",
+            "Remove all of this? [y/N]",
+            "nothing was removed",
+        ] {
+            assert!(said.contains(part), "{part} in {said}");
+        }
+        assert_eq!(tenant.apps(), before + 6, "{answer:?}");
+    }
+    let (code, said) = tenant.typed("unregister --sign-in token", "y").await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("The tenant is as it was"), "{said}");
+    assert_eq!((tenant.apps(), tenant.names()), (before, vec![]));
 }
 
 #[cfg(unix)]

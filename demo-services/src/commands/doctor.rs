@@ -13,6 +13,7 @@ use demo_services::tenant::sign_in::ACCESS_TOKEN;
 use secrecy::SecretString;
 use url::Url;
 
+use super::Usage;
 use crate::{Failure, say};
 
 #[derive(Args, Debug)]
@@ -57,7 +58,8 @@ pub(crate) async fn run(args: DoctorArgs) -> Result<(), Failure> {
             .filter(|token| !token.trim().is_empty());
         if let (Some(token), Some(instance)) = (token, configurations.instance()) {
             let token: SecretString = token.trim().into();
-            options.graph = Some(GraphAccess::new(token, args.graph, instance)?);
+            let graph = GraphAccess::new(token, args.graph, instance);
+            options.graph = Some(graph.map_err(|error| Usage(error.to_string()))?);
         }
         examine(&configurations, &options).await
     };

@@ -13,6 +13,7 @@ use std::{
 
 use clap::Args;
 use demo_services::{
+    outbound,
     tenant::{
         cloud::Place,
         graph::{RealPause, TokenSource},
@@ -25,7 +26,7 @@ use demo_services::{
     trust::Trust,
 };
 use local_authority::SystemClock;
-use reqwest::{Client, redirect};
+use reqwest::Client;
 use secrecy::SecretString;
 
 use crate::{Failure, say};
@@ -56,16 +57,8 @@ impl SignInArgs {
         let trust = trust
             .map_err(|error| Usage(format!("--ca-file: {error}")))?
             .unwrap_or_default();
-        // A redirect could carry a token elsewhere.
-        let settings = Client::builder()
-            .redirect(redirect::Policy::none())
-            .timeout(DEADLINE);
-        // A proxy from the environment would see tokens of plain http in clear, and does not reach this machine.
-        let plain = [&place.authority, &place.graph]
-            .iter()
-            .any(|url| url.scheme() == "http");
-        let settings = if plain { settings.no_proxy() } else { settings };
-        Ok(trust.http(settings).build()?)
+        let places = [&place.authority, &place.graph];
+        Ok(outbound::client(&places, DEADLINE, &trust)?)
     }
 
     fn tokens(

@@ -19,11 +19,11 @@ use super::flow::Flow;
 use super::flows::Asked;
 use super::guard::Caller;
 use super::operations::{Gone, Operation};
-use super::outbound::NoAnswer;
 use super::problem::Problem;
 use super::proxy::{Answer, Call};
 use super::store::StoreError;
 use super::vault::{NoToken, Seat};
+use crate::outbound::NoAnswer;
 
 /// Largest request body that is passed on, and kept if the call has to wait.
 const BODY_LIMIT: usize = 64 * 1024;

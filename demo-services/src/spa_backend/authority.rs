@@ -13,12 +13,12 @@ use tower_bearer::{ClaimsRequest, Credential};
 use url::Url;
 
 use super::metadata::Metadata;
-use super::outbound::{self, NoAnswer};
 use super::settings::{ConfigError, Settings};
 use super::token_events;
 use super::tokens::Tokens;
 use crate::flow_events::Grant;
 use crate::loopback::is_loopback;
+use crate::outbound::{self, NoAnswer};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const METADATA_LIMIT: usize = 64 * 1024;
@@ -76,7 +76,7 @@ impl Authority {
             issuer: settings.issuer.clone(),
             client_id: settings.client_id.clone(),
             credential: settings.credential.clone(),
-            http: outbound::client(&target, TIMEOUT, &settings.trust)?,
+            http: outbound::client(&[&target], TIMEOUT, &settings.trust)?,
             known: Mutex::default(),
         })
     }

@@ -24,13 +24,13 @@ use super::App;
 use super::demand::Demand;
 use super::flow::Flow;
 use super::guard::Caller;
-use super::outbound;
 use super::problem::Problem;
 use super::settings::{ConfigError, Settings};
 use crate::flow_events::{
     EVENTS, Event, FLOWS, FlowEvents, Kind, LIFETIME, Lane, Protocol, SignInReason, Trail,
     claims_of, now,
 };
+use crate::outbound;
 
 /// Flows of one session; beyond it the oldest is no longer its own, and its events are dropped, so that no session takes the place of
 /// many others' events here.

@@ -68,7 +68,6 @@ mod message;
 mod metadata;
 mod msal;
 mod operations;
-mod outbound;
 mod pages;
 mod problem;
 mod profile;

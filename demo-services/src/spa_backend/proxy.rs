@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::flow::Flow;
-use super::outbound::{self, NoAnswer};
 use super::settings::{ConfigError, Settings};
 use crate::flow_events::{Challenge, Kind, Lane, Protocol, Reason, Source, Trail};
+use crate::outbound::{self, NoAnswer};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 const ANSWER_LIMIT: usize = 1024 * 1024;
@@ -56,7 +56,7 @@ impl MiddleTier {
     pub(super) fn new(settings: &Settings) -> Result<Self, ConfigError> {
         Ok(Self {
             base: settings.middle_tier.clone(),
-            http: outbound::client(&settings.middle_tier, TIMEOUT, &settings.trust)?,
+            http: outbound::client(&[&settings.middle_tier], TIMEOUT, &settings.trust)?,
         })
     }
 

@@ -4,14 +4,12 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use http::{HeaderMap, Method, StatusCode, header};
-use reqwest::redirect;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
 use super::plan::Request;
 use super::progress::{Event, Progress};
-use crate::trust::Trust;
 
 /// How often one request is sent at most.
 const ATTEMPTS: u32 = 6;
@@ -176,19 +174,6 @@ struct Said {
     message: String,
 }
 
-/// The HTTP client for it: follows no redirect, which could carry the token elsewhere.
-///
-/// # Errors
-///
-/// TLS cannot be set up.
-pub fn http(trust: &Trust) -> reqwest::Result<reqwest::Client> {
-    trust
-        .http(reqwest::Client::builder())
-        .redirect(redirect::Policy::none())
-        .connect_timeout(Duration::from_secs(20))
-        .build()
-}
-
 #[async_trait]
 impl Pause for RealPause {
     async fn pause(&self, time: Duration) {
@@ -253,7 +238,7 @@ impl fmt::Debug for Graph {
 }
 
 impl Graph {
-    /// Asks Graph at this base URL, such as `https://graph.microsoft.com`. `http` is to come from [`http()`].
+    /// Asks Graph at this base URL, such as `https://graph.microsoft.com`. `http` is to come from [`outbound::client`](crate::outbound::client).
     #[must_use]
     pub fn new(base: Url, http: reqwest::Client, tokens: Arc<dyn TokenSource>) -> Self {
         Self {

@@ -9,12 +9,17 @@ use serde_json::Value;
 use crate::stage::{Folder, Stage};
 
 fn doctor(arguments: &[&str], input: Option<&str>) -> Output {
+    doctor_with(arguments, input, None)
+}
+
+fn doctor_with(arguments: &[&str], input: Option<&str>, token: Option<&str>) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_demo-services"));
     command
         .arg("doctor")
         .args(arguments)
         .env_remove("RUST_LOG")
-        .env_remove("GRAPH_ACCESS_TOKEN");
+        .env_remove("GRAPH_ACCESS_TOKEN")
+        .envs(token.map(|token| ("GRAPH_ACCESS_TOKEN", token)));
     let stdin = if input.is_some() {
         Stdio::piped()
     } else {
@@ -54,6 +59,21 @@ fn wrong_usage_is_status_2() {
         );
         assert!(output.stdout.is_empty(), "{arguments:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_graph_that_the_token_may_not_be_sent_to_is_status_2() {
+    let stage = Stage::start().await;
+    let folder = Folder::of(&stage.texts);
+    let path = folder.path().to_str().unwrap().to_owned();
+    let run = tokio::task::spawn_blocking(move || {
+        let graph = "http://graph.example";
+        doctor_with(&["--config-dir", &path, "--graph", graph], None, Some("t"))
+    });
+    let output = run.await.unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stdout));
+    let said = text(&output.stderr);
+    assert!(said.contains("--graph must be an https URL"), "{said}");
 }
 
 #[test]

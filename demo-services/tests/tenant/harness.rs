@@ -21,7 +21,7 @@ use axum::{
     response::Response,
 };
 use demo_services::tenant::{
-    graph::{Graph, Pause, SignInError, TokenSource, http},
+    graph::{Graph, Pause, SignInError, TokenSource},
     local::{LocalError, LocalFiles},
     plan::{Certificate, Choices, CredentialKind},
     progress::{Event, Progress},
@@ -30,7 +30,7 @@ use demo_services::tenant::{
     report::Report,
     unregister::{Removal, Removed, UnregisterError},
 };
-use demo_services::trust::Trust;
+use demo_services::{outbound, trust::Trust};
 use local_authority::{Directory, LocalAuthority, Options, Running, TokenSpec};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -38,6 +38,10 @@ use url::Url;
 
 pub(crate) const GRAPH: &str = "https://graph.microsoft.com";
 pub(crate) const BASE: &str = "http://localhost:3000";
+
+fn http(to: &Url) -> reqwest::Client {
+    outbound::client(&[to], Duration::from_secs(60), &Trust::default()).unwrap()
+}
 
 /// What the door does with a request that it was told about.
 #[derive(Clone)]
@@ -227,7 +231,7 @@ impl Tenant {
         let door = Arc::new(Mutex::new(Door::default()));
         let keeper = Doorkeeper {
             to: running.url().to_string(),
-            http: http(&Trust::default()).unwrap(),
+            http: http(&running.url().parse().unwrap()),
             door: door.clone(),
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -279,7 +283,7 @@ impl Tenant {
     }
 
     pub(crate) fn client(&self, tokens: Arc<Tokens>) -> Graph {
-        Graph::new(self.graph.clone(), http(&Trust::default()).unwrap(), tokens)
+        Graph::new(self.graph.clone(), http(&self.graph), tokens)
             .progress(self.told.clone())
             .waiting(self.waits.clone())
     }

@@ -4,11 +4,11 @@ use std::error::Error;
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
-use reqwest::{Client, RequestBuilder, redirect};
+use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
 use url::Url;
 
-use crate::loopback::is_loopback;
+use crate::outbound;
 use crate::trust::Trust;
 
 /// Sign-in pages are long; what we look for stands in their first part.
@@ -41,18 +41,7 @@ pub(super) enum NoAnswer {
 impl Probe {
     /// `None` if no client can be made, for lack of certificates to trust.
     pub(super) fn new(target: &Url, trust: &Trust, deadline: Duration) -> Option<Self> {
-        let builder = trust
-            .http(Client::builder())
-            // A redirect could carry a secret or a token elsewhere.
-            .redirect(redirect::Policy::none())
-            .timeout(deadline)
-            .connect_timeout(deadline.min(Duration::from_secs(5)));
-        // A proxy from the environment does not reach this machine.
-        let builder = match is_loopback(target) {
-            true => builder.no_proxy(),
-            false => builder,
-        };
-        let http = builder.build().ok()?;
+        let http = outbound::client(&[target], deadline, trust).ok()?;
         Some(Self { http, deadline })
     }
 

@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
+use reqwest::{Client, ClientBuilder, Response};
 use url::Url;
 
 use crate::loopback::is_loopback;
 use crate::trust::Trust;
 
+/// Longest wait for a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+
 /// Why there is no usable answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoAnswer {
+pub(crate) enum NoAnswer {
     /// The connection broke after something was sent, or the answer is not HTTP.
     #[error("the connection broke")]
     Broken,
@@ -25,22 +28,33 @@ pub(super) enum NoAnswer {
     Unreachable,
 }
 
-/// A client for one service. A proxy from the environment never gets to see a call to this machine.
-pub(super) fn client(target: &Url, timeout: Duration, trust: &Trust) -> reqwest::Result<Client> {
-    let builder = trust
-        .http(Client::builder())
-        .redirect(Policy::none())
+/// A client for these servers: follows no redirect, which could carry a token or a secret elsewhere, and gives up after `timeout`.
+///
+/// A proxy from the environment would see tokens of plain http in clear and does not reach this machine: it is used for neither.
+///
+/// # Errors
+///
+/// TLS cannot be set up.
+pub fn client(targets: &[&Url], timeout: Duration, trust: &Trust) -> reqwest::Result<Client> {
+    let settings = settings(targets, trust)
         .timeout(timeout)
-        .connect_timeout(timeout.min(Duration::from_secs(5)));
-    if is_loopback(target) {
-        builder.no_proxy().build()
+        .connect_timeout(timeout.min(CONNECT));
+    settings.build()
+}
+
+/// The same before its times are set.
+pub(crate) fn settings(targets: &[&Url], trust: &Trust) -> ClientBuilder {
+    let settings = trust.http(Client::builder()).redirect(Policy::none());
+    let direct = |target: &&Url| target.scheme() == "http" || is_loopback(target);
+    if targets.iter().any(direct) {
+        settings.no_proxy()
     } else {
-        builder.build()
+        settings
     }
 }
 
 /// Reads a body of at most `limit` bytes.
-pub(super) async fn read(mut response: Response, limit: usize) -> Result<Bytes, NoAnswer> {
+pub(crate) async fn read(mut response: Response, limit: usize) -> Result<Bytes, NoAnswer> {
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > limit {
