@@ -1,0 +1,332 @@
+//! Objects with an id of their own: looked for, created once, recorded, and set right where they lack something.
+
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use super::policy::policy_changes;
+use super::{
+    CREATIONS, Failure, LOOKS, Outcome, POLICIES, RegisterError, Run, SECOND_LOOK, is, text, whole,
+};
+use crate::tenant::graph::{GraphError, backoff};
+use crate::tenant::merge;
+use crate::tenant::plan::{Action, Edge, Missing, Request, Step};
+use crate::tenant::record::{Kind, Object, is_id};
+
+impl Run<'_> {
+    /// Something with an id of its own.
+    pub(super) async fn object(&mut self, step: &Step, kind: Kind) -> Result<Outcome, Failure> {
+        let recorded = self.record.object(kind, &step.key).cloned();
+        if let Some(object) = &recorded {
+            let mut there = self.there(step, object).await?;
+            if there.is_none() && !self.fresh.contains(&step.key) {
+                self.graph
+                    .wait(SECOND_LOOK, format!("{step} is not there; looking again"))
+                    .await;
+                there = self.there(step, object).await?;
+            }
+            if let Some(there) = there {
+                let changed = self.adjust(step, object, &there).await?;
+                return Ok(if changed {
+                    Outcome::Changed
+                } else {
+                    Outcome::Kept
+                });
+            }
+        }
+        let (object, found) = self.find_or_create(step, kind).await?;
+        self.keep(object)?;
+        if kind == Kind::Application {
+            self.fresh.insert(step.key.clone());
+        }
+        Ok(match (found, &recorded) {
+            (true, _) => Outcome::Found,
+            (false, None) => Outcome::Made,
+            (false, Some(_)) => Outcome::MadeAnew,
+        })
+    }
+
+    async fn find_or_create(&mut self, step: &Step, kind: Kind) -> Result<(Object, bool), Failure> {
+        if let Some(object) = self.find(step).await? {
+            return Ok((object, true));
+        }
+        let mut creation = 1;
+        loop {
+            let request = self.request(step).await?;
+            let error = match self.graph.write(&request).await {
+                Ok(created) => {
+                    self.wrote();
+                    return Ok((self.created(step, kind, &created)?, false));
+                }
+                Err(error) => error,
+            };
+            if !error.may_be_done() || creation >= CREATIONS {
+                return Err(error.into());
+            }
+            for look in 1..=LOOKS {
+                let why = format!("no answer ({step}); looking whether it was made");
+                self.graph.wait(backoff(look), why).await;
+                if let Some(object) = self.find(step).await? {
+                    self.wrote();
+                    return Ok((object, false));
+                }
+            }
+            creation += 1;
+        }
+    }
+
+    /// The object of the record as it is in the tenant, if it is there and still what it was for.
+    async fn there(&mut self, step: &Step, object: &Object) -> Result<Option<Value>, Failure> {
+        let id = &object.id;
+        let app = self.record.app(&step.key).cloned();
+        let found = match (&step.action, app) {
+            (Action::Application, _) => {
+                self.graph
+                    .get(&format!("applications/{id}"), "$select=id,appId")
+                    .await?
+            }
+            (Action::Principal, Some(app)) => {
+                let found = self
+                    .graph
+                    .get(&format!("servicePrincipals/{id}"), "$select=id,appId")
+                    .await?;
+                found.filter(|found| text(found, "appId") == app.app_id)
+            }
+            (Action::Certificate | Action::Secret, Some(app)) => {
+                let here = self.files.has_credential(&step.key);
+                if !here || object.parent.as_ref() != Some(&app.id) {
+                    return Ok(None);
+                }
+                let keys = self.credentials(&app.id, list_of(&step.action)).await?;
+                keys.into_iter().find(|key| is(key, "keyId", id))
+            }
+            (Action::Grant(edge), _) => {
+                let found = self
+                    .graph
+                    .get(&format!("oauth2PermissionGrants/{id}"), "")
+                    .await?;
+                let ends = self.ends(edge)?;
+                found.filter(|found| is_between(found, "clientId", &ends))
+            }
+            (Action::Role(edge), _) => self
+                .assignment(step, edge)
+                .await?
+                .filter(|found| is(found, "id", id)),
+            (Action::Policy(_), _) => self.graph.get(&format!("{POLICIES}/{id}"), "").await?,
+            _ => None,
+        };
+        Ok(found)
+    }
+
+    /// What an earlier run has made without taking note of it.
+    async fn find(&mut self, step: &Step) -> Result<Option<Object>, Failure> {
+        let found = match &step.action {
+            Action::Application => self.named(step).await?,
+            Action::Principal => {
+                let app_id = self.app(step)?.app_id.unwrap_or_default();
+                let path = format!("servicePrincipals(appId='{app_id}')");
+                self.graph.get(&path, "$select=id,appId").await?
+            }
+            Action::Certificate => {
+                let certificate = self.certificate(step)?;
+                let app = self.app(step)?.id;
+                let keys = self.credentials(&app, "keyCredentials").await?;
+                keys.into_iter()
+                    .find(|key| is(key, "keyId", &certificate.to_string()))
+            }
+            Action::Secret => {
+                self.remove_lost_secrets(step).await?;
+                None
+            }
+            Action::Grant(edge) => {
+                let ends = self.ends(edge)?;
+                let filter = format!("$filter=clientId eq '{}'", ends.0);
+                let grants = self.graph.list("oauth2PermissionGrants", &filter).await?;
+                let mut grants = grants.into_iter();
+                let grant = grants.find(|grant| {
+                    is_between(grant, "clientId", &ends)
+                        && is(grant, "consentType", "AllPrincipals")
+                });
+                if let Some(grant) = &grant {
+                    let id = text(grant, "id").unwrap_or_default();
+                    self.widen(edge, &id, grant).await?;
+                }
+                grant
+            }
+            Action::Role(edge) => self.assignment(step, edge).await?,
+            Action::Policy(_) => {
+                let filter = format!("$filter=displayName eq '{}'", step.name);
+                let policies = self.graph.list(POLICIES, &filter).await?;
+                policies
+                    .into_iter()
+                    .find(|policy| is(policy, "displayName", &step.name))
+            }
+            Action::Settings | Action::Owner | Action::AuthenticationContext => None,
+        };
+        match (found, step.kind()) {
+            (Some(found), Some(kind)) => Ok(Some(self.created(step, kind, &found)?)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The application of this name. One that is not of this run is in the way.
+    pub(super) async fn named(&self, step: &Step) -> Result<Option<Value>, Failure> {
+        let query = format!(
+            "$filter=displayName eq '{}'&$select=id,appId,tags",
+            step.name
+        );
+        let found = self.graph.list("applications", &query).await?;
+        let tag = json!(step.tag());
+        let ours = |app: &&Value| {
+            app.get("tags")
+                .and_then(Value::as_array)
+                .is_some_and(|tags| tags.contains(&tag))
+        };
+        if let Some(ours) = found.iter().find(ours) {
+            return Ok(Some(ours.clone()));
+        }
+        match found.is_empty() {
+            true => Ok(None),
+            false => Err(Failure::Whole(RegisterError::NameTaken {
+                name: step.name.clone(),
+            })),
+        }
+    }
+
+    /// The request that makes it. Graph replaces the certificates of an application as a whole: others stay, ours of before goes.
+    async fn request(&mut self, step: &Step) -> Result<Request, Failure> {
+        let mut request = step.request(&self.record, &self.ids).map_err(whole)?;
+        if step.action == Action::Certificate {
+            let app = self.app(step)?.id;
+            let mut keys = self.credentials(&app, "keyCredentials").await?;
+            let before = self
+                .record
+                .object(Kind::Certificate, &step.key)
+                .map(|key| key.id.clone());
+            keys.retain(|key| {
+                before
+                    .as_ref()
+                    .is_none_or(|before| !is(key, "keyId", before))
+            });
+            if let Some(Value::Array(ours)) = request.body.get_mut("keyCredentials") {
+                ours.extend(keys);
+            }
+        }
+        Ok(request)
+    }
+
+    /// The object for the record, from what Graph tells about it.
+    fn created(&mut self, step: &Step, kind: Kind, told: &Value) -> Result<Object, Failure> {
+        let unusable = |why| {
+            Failure::Graph(GraphError::Unusable {
+                doing: step.to_string(),
+                why,
+            })
+        };
+        let (id, parent) = match &step.action {
+            Action::Certificate => (
+                Some(self.certificate(step)?.to_string()),
+                Some(self.app(step)?.id),
+            ),
+            Action::Secret => {
+                let secret =
+                    text(told, "secretText").ok_or_else(|| unusable("there is no secret in it"))?;
+                let written = self
+                    .files
+                    .keep_secret(&step.key, SecretString::from(secret))
+                    .map_err(Failure::Local)?;
+                self.record.add_files(written);
+                (text(told, "keyId"), Some(self.app(step)?.id))
+            }
+            Action::Role(edge) => (text(told, "id"), Some(self.ends(edge)?.1)),
+            _ => (text(told, "id"), None),
+        };
+        let app_id = match kind {
+            Kind::Application | Kind::ServicePrincipal => Some(
+                text(told, "appId")
+                    .filter(|id| is_id(id))
+                    .ok_or_else(|| unusable("there is no appId in it"))?,
+            ),
+            _ => None,
+        };
+        let id = id.filter(|id| is_id(id));
+        Ok(Object {
+            key: step.key.clone(),
+            kind,
+            id: id.ok_or_else(|| unusable("there is no id in it"))?,
+            app_id,
+            parent,
+            name: step.name.clone(),
+        })
+    }
+
+    /// Sets right what choices of now ask for; takes nothing away that somebody else has set. `true` if it took a write.
+    async fn adjust(
+        &mut self,
+        step: &Step,
+        object: &Object,
+        there: &Value,
+    ) -> Result<bool, Failure> {
+        match &step.action {
+            Action::Grant(edge) => self.widen(edge, &object.id, there).await,
+            Action::Policy(_) => {
+                let wanted = step.body(&self.record, &self.ids).map_err(whole)?;
+                let Some(body) = policy_changes(there, &wanted, step.enforced()) else {
+                    return Ok(false);
+                };
+                self.patch(format!("{POLICIES}/{}", object.id), body).await
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Adds the scopes that a grant lacks.
+    async fn widen(&mut self, edge: &Edge, id: &str, grant: &Value) -> Result<bool, Failure> {
+        let scope = text(grant, "scope").unwrap_or_default();
+        let mut scopes: Vec<&str> = scope.split_whitespace().collect();
+        let before = scopes.len();
+        for permission in edge.permissions {
+            if !scopes.contains(permission) {
+                scopes.push(permission);
+            }
+        }
+        if scopes.len() == before {
+            return Ok(false);
+        }
+        self.patch(
+            format!("oauth2PermissionGrants/{id}"),
+            json!({ "scope": scopes.join(" ") }),
+        )
+        .await
+    }
+
+    async fn assignment(&self, step: &Step, edge: &Edge) -> Result<Option<Value>, Failure> {
+        let ends = self.ends(edge)?;
+        let wanted = step.body(&self.record, &self.ids).map_err(whole)?;
+        let path = format!("servicePrincipals/{}/appRoleAssignedTo", ends.1);
+        let list = self.graph.list(&path, "").await?;
+        Ok(list.into_iter().find(|found| merge::has(found, &wanted)))
+    }
+
+    /// Service principals of the client and of the resource.
+    fn ends(&self, edge: &Edge) -> Result<(String, String), Failure> {
+        let of = |key: &str| match self.record.object(Kind::ServicePrincipal, key) {
+            Some(principal) => Ok(principal.id.clone()),
+            None => match &self.ids.graph_principal {
+                Some(graph) if key == "graph" => Ok(graph.clone()),
+                _ => Err(whole(Missing(format!("service principal {key}")))),
+            },
+        };
+        Ok((of(edge.client)?, of(edge.resource)?))
+    }
+}
+
+fn list_of(action: &Action) -> &'static str {
+    match action {
+        Action::Secret => "passwordCredentials",
+        _ => "keyCredentials",
+    }
+}
+
+fn is_between(object: &Value, client: &str, ends: &(String, String)) -> bool {
+    is(object, client, &ends.0) && is(object, "resourceId", &ends.1)
+}

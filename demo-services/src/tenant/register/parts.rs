@@ -1,0 +1,102 @@
+//! What is set at objects that are there: settings, owners, and the authentication context with its fixed id.
+
+use serde_json::Value;
+
+use super::{CONTEXTS, CREATIONS, Failure, Outcome, Run, gone, is, text, whole};
+use crate::tenant::graph::{GraphError, backoff};
+use crate::tenant::merge;
+use crate::tenant::plan::Step;
+use crate::tenant::record::{Kind, Object};
+
+impl Run<'_> {
+    pub(super) async fn settings(&mut self, step: &Step) -> Result<Outcome, Failure> {
+        let wanted = step.body(&self.record, &self.ids).map_err(whole)?;
+        let path = format!("applications/{}", self.app(step)?.id);
+        let select = "$select=identifierUris,api,web,spa,requiredResourceAccess";
+        let current = self
+            .graph
+            .get(&path, select)
+            .await?
+            .ok_or_else(|| gone(&path))?;
+        let Some(body) = merge::missing(&current, &wanted) else {
+            return Ok(Outcome::Kept);
+        };
+        self.patch(path, body).await?;
+        Ok(if self.fresh.contains(&step.key) {
+            Outcome::Made
+        } else {
+            Outcome::Changed
+        })
+    }
+
+    pub(super) async fn owner(&mut self, step: &Step) -> Result<Outcome, Failure> {
+        let Some(user) = self.ids.user.clone() else {
+            return Ok(Outcome::LeftOut(
+                "the sign-in names no user who could be the owner".to_owned(),
+            ));
+        };
+        let path = format!("applications/{}/owners", self.app(step)?.id);
+        let owners = self.graph.list(&path, "$select=id").await?;
+        if owners.iter().any(|owner| is(owner, "id", &user)) {
+            return Ok(Outcome::Kept);
+        }
+        let request = step.request(&self.record, &self.ids).map_err(whole)?;
+        let mut attempt = 1;
+        loop {
+            match self.graph.write(&request).await {
+                Ok(_) => break,
+                // It was carried out before its answer was lost.
+                Err(GraphError::Refused { said, .. }) if said.contains("already exist") => break,
+                Err(error) if error.may_be_done() && attempt < CREATIONS => {
+                    self.graph
+                        .wait(backoff(attempt), format!("no answer ({step})"))
+                        .await;
+                    attempt += 1;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.wrote();
+        Ok(Outcome::Made)
+    }
+
+    /// A context has a fixed id of its own: one that is there and not of this run stays as it is.
+    pub(super) async fn context(&mut self, step: &Step) -> Result<Outcome, Failure> {
+        let path = format!("{CONTEXTS}/{}", step.key);
+        let there = self.graph.get(&path, "").await?;
+        let recorded = self
+            .record
+            .object(Kind::AuthenticationContext, &step.key)
+            .is_some();
+        let ours = |context: &Value| {
+            text(context, "description").is_some_and(|text| text.contains(&step.tag()))
+        };
+        let outcome = match &there {
+            Some(_) if recorded => return Ok(Outcome::Kept),
+            Some(context) if ours(context) => Outcome::Found,
+            Some(context) => {
+                let name = text(context, "displayName").unwrap_or_default();
+                self.foreign_context = Some(name.clone());
+                return Ok(Outcome::LeftOut(format!(
+                    "it exists already as {name:?} and is kept; its policies decide about GET /secure"
+                )));
+            }
+            None if recorded => Outcome::MadeAnew,
+            None => Outcome::Made,
+        };
+        if there.is_none() {
+            let request = step.request(&self.record, &self.ids).map_err(whole)?;
+            self.graph.write(&request).await?;
+            self.wrote();
+        }
+        self.keep(Object {
+            key: step.key.clone(),
+            kind: Kind::AuthenticationContext,
+            id: step.key.clone(),
+            app_id: None,
+            parent: None,
+            name: step.name.clone(),
+        })?;
+        Ok(outcome)
+    }
+}
