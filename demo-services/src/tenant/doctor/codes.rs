@@ -1,6 +1,9 @@
 //! What the authority's error numbers mean here, and how to mend it: the troubleshooting table of `docs/entra.md`.
 //!
 //! A number is for people: Microsoft changes them, and no service of ours decides by one.
+//!
+//! The meanings were checked with Microsoft's page "Microsoft Entra authentication and authorization error codes" (as of February 2025);
+//! numbers that it leaves out, with the authority's own words in Microsoft's other documents and in issue threads.
 
 /// One number, `AADSTS<number>`.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +63,16 @@ pub const CODES: &[Code] = &[
         "check the user name and `authority.tenant`",
     ),
     code(
+        50053,
+        "the account is locked after too many wrong passwords, or the sign-in came from an address known for attacks",
+        "wait and sign in again; the failure reason under Monitoring, Sign-in logs tells which of the two it was",
+    ),
+    code(
+        50057,
+        "the account is disabled",
+        "enable it under Users, or sign in with another account",
+    ),
+    code(
         50058,
         "nobody is signed in, and no page may be shown",
         "nothing is wrong: sign in with a page",
@@ -90,15 +103,25 @@ pub const CODES: &[Code] = &[
         "let the user register a method (https://aka.ms/mfasetup) and sign in again",
     ),
     code(
+        50097,
+        "a policy demands that the device identifies itself",
+        "sign in with a browser of a registered device, not by device code, or leave the demo's applications out of that policy",
+    ),
+    code(
         50105,
         "the user is not assigned to the application, which demands it",
         "assign the user or a group under Enterprise applications, Users and groups, or switch \"Assignment required\" off",
     ),
     code(50126, "user name or password is wrong", "check both"),
     code(
+        50131,
+        "a Conditional Access policy is not met: by the device's state, a suspicious sign-in or another rule",
+        "look the sign-in up under Monitoring, Sign-in logs, Conditional Access: it names the policy",
+    ),
+    code(
         50158,
-        "a challenge outside of the authority was not met",
-        "complete the external factor that the policy names",
+        "a step outside of the authority is not done yet: terms of use, or another provider's second factor",
+        "complete it at a sign-in with a page; the sign-in log tells whether it was passed",
     ),
     code(
         50173,
@@ -168,12 +191,17 @@ pub const CODES: &[Code] = &[
     code(
         90009,
         "an application asked for a token for itself by its URI",
-        "ask by its client id: <client id>/.default",
+        "ask by its client id: `<client id>/.default`",
     ),
     code(
         90038,
         "the tenant is in a national cloud",
         "set `authority.instance` to that cloud's: the table of sovereign clouds is in docs/entra.md",
+    ),
+    code(
+        90094,
+        "only an administrator may consent to what was asked for",
+        "grant admin consent for the application under API permissions",
     ),
     code(
         160021,
@@ -186,14 +214,24 @@ pub const CODES: &[Code] = &[
         "check the API's id in the scope and the tenant; an application without a service principal has none: create it under Enterprise applications, or grant consent",
     ),
     code(
+        500014,
+        "the API's service principal is disabled",
+        "enable sign-in for the API under Enterprise applications, Properties",
+    ),
+    code(
         500113,
         "the application has no redirect URI",
         "add the redirect URI under Authentication",
     ),
     code(
+        500121,
+        "the second factor was declined, failed or took too long",
+        "sign in again and complete the second factor; if it fails again, check the user's registered methods",
+    ),
+    code(
         500131,
         "the token that was to be exchanged is for another application",
-        "ask for a token of the middle tier's own scope, and set `requestedAccessTokenVersion` to 2, so that its audience is the client id",
+        "ask for a token of the middle tier's own scope: its audience must be the middle tier's client id or application ID URI",
     ),
     code(
         500133,
@@ -201,14 +239,19 @@ pub const CODES: &[Code] = &[
         "get a new one; check the clock of this machine",
     ),
     code(
+        500200,
+        "the account is a personal Microsoft account, and the application takes accounts of organizations",
+        "sign in with an account of this tenant, or invite the personal account as a guest",
+    ),
+    code(
         501051,
         "the application is not assigned to a role of the API, which demands it",
-        "assign an app role, or switch \"Assignment required\" off for the API",
+        "give it an app role of the API (API permissions, Application permissions, admin consent), or switch \"Assignment required\" off for the API",
     ),
     code(
         530003,
         "a policy demands a managed device",
-        "sign in from a managed device, or leave the demo's applications out of that policy",
+        "sign in with a browser of a managed device, not by device code, or leave the demo's applications out of that policy",
     ),
     code(
         650052,
@@ -218,7 +261,7 @@ pub const CODES: &[Code] = &[
     code(
         650053,
         "the API has no such scope",
-        "check the scope's name under Expose an API; it is case-sensitive",
+        "check the scope's name under Expose an API, and write the API's application ID URI before it: a bare name is looked for in Microsoft Graph",
     ),
     code(
         650056,
@@ -236,9 +279,14 @@ pub const CODES: &[Code] = &[
         "check `client_id` and `authority.tenant`",
     ),
     code(
+        700024,
+        "the assertion that proves the client has expired or is not valid yet",
+        "check the clock of this machine",
+    ),
+    code(
         700025,
         "the application is registered as a public client and sent a credential",
-        "move the redirect URI from the platform Mobile and desktop or Single-page application to Web",
+        "move the redirect URI from the platform Mobile and desktop or Single-page application to Web, and switch \"Allow public client flows\" off",
     ),
     code(
         700027,
@@ -261,9 +309,14 @@ pub const CODES: &[Code] = &[
         "check the configuration for an empty value",
     ),
     code(
+        1000502,
+        "the client's certificate has expired or is not valid yet",
+        "make a new certificate, upload it (PEM) to the application and name it in `client_certificate`; check the clock of this machine",
+    ),
+    code(
         1002012,
         "client credentials need a scope that ends in /.default",
-        "write <application ID URI>/.default",
+        "write `<application ID URI>/.default`",
     ),
     code(
         7000112,
@@ -277,13 +330,13 @@ pub const CODES: &[Code] = &[
     ),
     code(
         7000216,
-        "no client credential was sent",
+        "an app-only token was asked for without a client credential",
         "set `client_secret` or `client_certificate`",
     ),
     code(
         7000218,
-        "the application must prove itself and did not",
-        "set `client_secret` or `client_certificate`",
+        "the application is no public client and sent no credential",
+        "set `client_secret` or `client_certificate`; the redirect URI of the MSAL.js page belongs under the platform Single-page application",
     ),
     code(
         7000222,
@@ -297,17 +350,17 @@ pub const CODES: &[Code] = &[
     ),
     code(
         9002325,
-        "a cross-origin request came without PKCE",
-        "use MSAL.js 2 or later",
+        "the redirect URI is of a single-page application, and the request came without PKCE",
+        "use MSAL.js 2 or later; the redirect URI of a server belongs under the platform Web",
     ),
     code(
         9002326,
-        "a browser redeemed a code whose redirect URI is not of a single-page application",
+        "a browser redeemed a code or refresh token that was not issued to a single-page application",
         "move the redirect URI of the MSAL.js page to the platform Single-page application",
     ),
     code(
         9002327,
-        "a server redeemed a code whose redirect URI is of a single-page application",
+        "a server redeemed a code or refresh token that was issued to a single-page application",
         "move the redirect URI of the SPA backend to the platform Web",
     ),
 ];
