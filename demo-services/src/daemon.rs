@@ -1,14 +1,22 @@
 //! A client without a user: gets an app-only token and calls an API once.
 
+use std::time::Duration;
+
 use http::{StatusCode, header::ACCEPT};
 use local_authority::{Clock as _, SystemClock};
-use reqwest::{Client, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use tower_bearer::{BoxError, Credential};
 use url::Url;
 
+use crate::outbound;
+use crate::tenant::doctor::codes;
 use crate::trust::Trust;
+
+/// Longest wait for either answer.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Octets of either answer.
+const LIMIT: usize = 256 * 1024;
 
 /// What to call as whom.
 #[derive(Debug)]
@@ -34,16 +42,26 @@ pub struct DaemonCall {
 #[non_exhaustive]
 pub enum DaemonError {
     /// The authority gives no token.
-    #[error("the authority refuses a token: {status} {error}")]
+    #[error("the authority refuses a token: {status} {error}{}", explained(.aadsts))]
     Refused {
         /// Its status.
         status: StatusCode,
         /// Its error code.
         error: String,
+        /// The number of Entra's error.
+        aadsts: Option<u32>,
     },
-    /// One of the two cannot be reached, or answers nonsense.
+    /// One of the two cannot be reached.
     #[error("no usable answer")]
     Transport(#[from] reqwest::Error),
+    /// One of the two breaks off, or says too much.
+    #[error("no usable answer of {from}")]
+    Answer {
+        /// Whose.
+        from: &'static str,
+        /// Why.
+        source: BoxError,
+    },
     /// The certificate's key cannot sign.
     #[error("the daemon cannot prove itself")]
     Credential(#[source] BoxError),
@@ -60,6 +78,8 @@ struct TokenResponse {
 #[derive(Deserialize)]
 struct TokenError {
     error: String,
+    #[serde(default)]
+    error_codes: Vec<u32>,
 }
 
 impl DaemonCall {
@@ -69,12 +89,7 @@ impl DaemonCall {
     ///
     /// The authority refuses, or one of the two does not answer.
     pub async fn send(&self) -> Result<(StatusCode, String), DaemonError> {
-        // A redirect could carry the secret or the token elsewhere.
-        let client = self
-            .trust
-            .http(Client::builder())
-            .redirect(redirect::Policy::none())
-            .build()?;
+        let client = outbound::client(&[&self.authority, &self.url], DEADLINE, &self.trust)?;
         let endpoint = format!("/{}/oauth2/v2.0/token", self.tenant);
         let endpoint = self.authority.join(&endpoint)?;
         let now = SystemClock.now();
@@ -86,19 +101,46 @@ impl DaemonCall {
             ("scope", &self.scope),
         ];
         form.extend(proof.fields());
+        let of_authority = |source: BoxError| DaemonError::Answer {
+            from: "the authority",
+            source,
+        };
         let answer = client.post(endpoint).form(&form).send().await?;
         let status = answer.status();
+        let body = outbound::read(answer, LIMIT).await;
+        let body = body.map_err(|error| of_authority(error.into()))?;
         if !status.is_success() {
-            let TokenError { error } = answer.json().await?;
-            return Err(DaemonError::Refused { status, error });
+            let TokenError { error, error_codes } =
+                serde_json::from_slice(&body).map_err(|error| of_authority(error.into()))?;
+            return Err(DaemonError::Refused {
+                status,
+                error,
+                aadsts: error_codes.first().copied(),
+            });
         }
-        let TokenResponse { access_token } = answer.json().await?;
+        let TokenResponse { access_token } =
+            serde_json::from_slice(&body).map_err(|error| of_authority(error.into()))?;
         let answer = client
             .get(self.url.clone())
             .bearer_auth(access_token.expose_secret())
             .header(ACCEPT, "application/json")
             .send()
             .await?;
-        Ok((answer.status(), answer.text().await?))
+        let status = answer.status();
+        let body = outbound::read(answer, LIMIT).await;
+        let body = body.map_err(|error| DaemonError::Answer {
+            from: "the API",
+            source: error.into(),
+        })?;
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
     }
+}
+
+/// What Entra's number means, and what to do.
+fn explained(aadsts: &Option<u32>) -> String {
+    let Some(number) = aadsts else {
+        return String::new();
+    };
+    let (meaning, mend) = codes::explain(*number);
+    format!(" ({meaning}): {mend}")
 }

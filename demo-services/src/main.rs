@@ -153,7 +153,7 @@ struct DaemonArgs {
         value_name = "ID"
     )]
     client_id: String,
-    /// Its secret, as the demo prints it
+    /// Its secret, as the demo prints it; or give --certificate and --private-key
     #[arg(
         long,
         env = "CLIENT_SECRET",
@@ -162,7 +162,7 @@ struct DaemonArgs {
         value_name = "SECRET"
     )]
     client_secret: Option<SecretString>,
-    /// Its certificate (PEM) instead, as register writes it
+    /// Its certificate (PEM) instead of a secret, as register writes it
     #[arg(
         long,
         requires = "private_key",

@@ -1,6 +1,10 @@
 //! Whom a service trusts when it calls others over TLS: the system's certificates, and those of a private CA if one is configured.
 
-use std::{fmt, fs, path::Path, sync::Arc};
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use reqwest::ClientBuilder;
 use serde::{Deserialize, Deserializer, de};
@@ -16,10 +20,15 @@ pub struct Trust(Option<Arc<str>>);
 #[non_exhaustive]
 pub enum TrustError {
     /// The file cannot be read.
-    #[error("ca_file cannot be read")]
-    Unreadable(#[source] std::io::Error),
+    #[error("{} cannot be read", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// There is no certificate in the text, or one that cannot be read.
-    #[error("ca_file holds no certificate (PEM, BEGIN CERTIFICATE), or one that cannot be read")]
+    #[error("there is no certificate in it (PEM, BEGIN CERTIFICATE), or one that cannot be read")]
     Certificate,
 }
 
@@ -44,7 +53,12 @@ impl Trust {
     ///
     /// Those of [`pem`](Self::pem), or the file cannot be read.
     pub fn file(path: impl AsRef<Path>) -> Result<Self, TrustError> {
-        Self::pem(&fs::read_to_string(path).map_err(TrustError::Unreadable)?)
+        let path = path.as_ref();
+        let text = fs::read_to_string(path).map_err(|source| TrustError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::pem(&text)
     }
 
     /// Makes an HTTP client trust them.
@@ -85,11 +99,13 @@ impl fmt::Debug for Trust {
 impl<'de> Deserialize<'de> for Trust {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let path = String::deserialize(deserializer)?;
-        Self::file(path).map_err(|error| match error {
-            TrustError::Unreadable(cause) => {
-                de::Error::custom(format_args!("ca_file cannot be read: {cause}"))
-            }
-            TrustError::Certificate => de::Error::custom(error),
+        Self::file(&path).map_err(|error| {
+            de::Error::custom(match error {
+                TrustError::Unreadable { source, .. } => {
+                    format!("ca_file cannot be read from {path}: {source}")
+                }
+                TrustError::Certificate => format!("ca_file, {path}: {error}"),
+            })
         })
     }
 }
@@ -116,6 +132,6 @@ mod tests {
     #[test]
     fn a_missing_file_is_said_to_be_unreadable() {
         let error = Trust::file("/nowhere/ca.pem").unwrap_err();
-        assert!(matches!(error, TrustError::Unreadable(_)), "{error}");
+        assert!(matches!(error, TrustError::Unreadable { .. }), "{error}");
     }
 }

@@ -121,8 +121,11 @@ fn a_ca_file_that_cannot_be_used_is_named_by_its_key() {
     let filled = filled.replace('<', "2").replace('>', "");
     let nothing = file("no-ca.pem", "no certificate");
     for (path, said) in [
-        ("/nowhere/ca.pem", "ca_file cannot be read"),
-        (nothing.to_str().unwrap(), "ca_file holds no certificate"),
+        (
+            "/nowhere/ca.pem",
+            "ca_file cannot be read from /nowhere/ca.pem",
+        ),
+        (nothing.to_str().unwrap(), "there is no certificate in it"),
     ] {
         let line = format!("ca_file = '{path}'");
         let text = filled.replace("# ca_file = \"ca.pem\"", &line);

@@ -361,7 +361,7 @@ async fn what_cannot_be_is_said_with_the_way_on() {
         (
             register(&["--ca-file", "nowhere.pem"]),
             2,
-            "ca_file cannot be read",
+            "nowhere.pem cannot be read",
         ),
         (
             register(&["--sign-in", "client-credential"]),

@@ -20,9 +20,14 @@ pub enum ConfigError {
     /// An authentication context is not `c1` to `c99`.
     #[error("an authentication context is written c1 to c99")]
     AuthenticationContext,
-    /// A certificate or its private key cannot be read, or they do not belong together.
-    #[error("a client certificate and its own RSA private key are given in PEM")]
+    /// A client certificate cannot be read.
+    #[error(
+        "there is no client certificate in PEM (BEGIN CERTIFICATE), or one that cannot be read"
+    )]
     Certificate,
+    /// The private key of a client certificate is not that certificate's own.
+    #[error("the private key does not belong to the client certificate")]
+    CertificateMismatch,
     /// The HTTP client that fetches keys and tokens could not be built.
     #[error("the HTTP client could not be built")]
     HttpClient,
@@ -52,6 +57,11 @@ pub enum ConfigError {
         "a protected resource is named by an https URL (http on loopback) in its normal form, without query, fragment or user name"
     )]
     ResourceIdentifier,
+    /// The private key of a client certificate cannot be read, or is not RSA.
+    #[error(
+        "there is no RSA private key in PEM (BEGIN PRIVATE KEY or BEGIN RSA PRIVATE KEY), or one that cannot be read"
+    )]
+    PrivateKey,
     /// A resource whose metadata are to be served has none.
     #[error("the resource was not described: call metadata() on it")]
     ResourceMetadata,

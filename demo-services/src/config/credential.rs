@@ -1,9 +1,12 @@
 //! What a service proves itself with at the authority: exactly one of a secret and a certificate.
 
-use std::{fs, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use secrecy::SecretString;
-use tower_bearer::{Certificate, Credential};
+use tower_bearer::{Certificate, ConfigError, Credential};
 
 use super::ClientCertificateConfig;
 
@@ -17,11 +20,26 @@ pub enum CredentialError {
     /// A secret that cannot be one.
     #[error("client_secret is empty, holds white space or is a placeholder")]
     Secret,
-    /// A file that cannot be read or used.
-    #[error(
-        "{0} cannot be used: it must be a PEM file that is there, with an RSA certificate and its private key"
-    )]
-    Certificate(&'static str),
+    /// A file that cannot be read.
+    #[error("{key} cannot be read from {}", path.display())]
+    Unreadable {
+        /// The key of the configuration.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The two files cannot be used, or do not belong together.
+    #[error("client_certificate ({} with {}) cannot be used", certificate.display(), private_key.display())]
+    Certificate {
+        /// The file of the certificate.
+        certificate: PathBuf,
+        /// The file of the private key.
+        private_key: PathBuf,
+        /// Why.
+        source: ConfigError,
+    },
 }
 
 /// The credential of a client that is given these two.
@@ -38,13 +56,23 @@ pub fn credential(
             Credential::secret(secret.clone()).map_err(|_| CredentialError::Secret)
         }
         (None, Some(files)) => {
-            let read =
-                |key, path: &Path| fs::read(path).map_err(|_| CredentialError::Certificate(key));
+            let read = |key, path: &Path| {
+                fs::read(path).map_err(|source| CredentialError::Unreadable {
+                    key,
+                    path: path.to_owned(),
+                    source,
+                })
+            };
             let certificate = read("client_certificate.certificate", &files.certificate)?;
             let private_key = read("client_certificate.private_key", &files.private_key)?;
-            let certificate = Certificate::from_pem(&certificate, &private_key)
-                .map_err(|_| CredentialError::Certificate("client_certificate"))?;
-            Ok(Credential::certificate(certificate))
+            match Certificate::from_pem(&certificate, &private_key) {
+                Ok(certificate) => Ok(Credential::certificate(certificate)),
+                Err(source) => Err(CredentialError::Certificate {
+                    certificate: files.certificate.clone(),
+                    private_key: files.private_key.clone(),
+                    source,
+                }),
+            }
         }
         (None, None) | (Some(_), Some(_)) => Err(CredentialError::One),
     }
@@ -71,7 +99,11 @@ mod tests {
             (None, None, "set either "),
             (Some("s"), Some(&files), "set either "),
             (Some(""), None, "client_secret "),
-            (None, Some(&files), "client_certificate.certificate "),
+            (
+                None,
+                Some(&files),
+                "client_certificate.certificate cannot be read from /nowhere/certificate.pem",
+            ),
         ] {
             let message = said(secret, files).unwrap();
             assert!(message.starts_with(named), "{message}");

@@ -187,17 +187,17 @@ fn pem_that_is_no_certificate_with_its_rsa_key_is_refused() {
     let another = pem("PRIVATE KEY", another.as_ref());
     assert_eq!(
         certificate(&chain, &another),
-        Some(ConfigError::Certificate),
+        Some(ConfigError::CertificateMismatch),
         "a key of another"
     );
-    for (chain, key) in [
-        ("", key.as_str()),
-        (&chain, ""),
-        (&chain, &junk),
-        (&key, &chain),
-        ("x", "x"),
+    for (chain, key, error) in [
+        ("", key.as_str(), ConfigError::Certificate),
+        (&key, &chain, ConfigError::Certificate),
+        ("x", "x", ConfigError::Certificate),
+        (&chain, "", ConfigError::PrivateKey),
+        (&chain, &junk, ConfigError::PrivateKey),
     ] {
-        assert_eq!(certificate(chain, key), Some(ConfigError::Certificate));
+        assert_eq!(certificate(chain, key), Some(error));
     }
     let shown = format!(
         "{:?} {:?}",

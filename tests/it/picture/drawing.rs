@@ -233,7 +233,7 @@ async fn what_goes_wrong_is_drawn_and_hostile_text_stays_text() {
             { "at": 4, "tier": "middle-tier", "kind": "call", "from": "middle-tier", "to": "graph", "method": "PATCH", "url": "http://localhost:8080/v1.0/me", "protocol": "http", "attempt": 1 },
             { "at": 5, "tier": "middle-tier", "kind": "answer", "from": "graph", "to": "middle-tier", "status": 403, "challenge": { "header": EVIL, "error": EVIL, "claims": { "access_token": { EVIL: EVIL } } } },
             { "at": 6, "tier": "middle-tier", "kind": "call", "from": "middle-tier", "to": "downstream-api", "method": "POST", "url": "http://localhost:7000/demo.downstream.v1.Downstream/Api", "protocol": "grpc", "attempt": 1, "token_source": "memory" },
-            { "at": 7, "tier": "middle-tier", "kind": "no_answer", "from": "middle-tier", "to": "downstream-api", "reason": "unreachable" },
+            { "at": 7, "tier": "middle-tier", "kind": "no_answer", "from": "downstream-api", "to": "middle-tier", "reason": "unreachable" },
             { "at": 8, "tier": "middle-tier", "kind": EVIL, "from": "middle-tier", "to": "authority" },
             { "at": 8, "tier": "nowhere", "kind": "call", "from": "nowhere", "to": EVIL },
             { "at": 9, "tier": "spa-backend", "kind": "answer", "from": "spa-backend", "to": "middle-tier", "status": 502, "challenge": null },
@@ -246,7 +246,7 @@ async fn what_goes_wrong_is_drawn_and_hostile_text_stays_text() {
         let drawn = steps(browser).await;
         assert_eq!(drawn[3], "call middle-tier graph request");
         assert_eq!(drawn[4], "answer graph middle-tier warn");
-        assert_eq!(drawn[6], "no_answer middle-tier downstream-api bad");
+        assert_eq!(drawn[6], "no_answer downstream-api middle-tier bad");
         assert_eq!(
             drawn[8..],
             ["answer middle-tier spa-backend bad", "answer spa-backend browser bad"],

@@ -90,7 +90,7 @@ export function sentence({ event, from, to, card }) {
       if (to === "browser" && event.status === 401) return `${who} answers 401: it keeps the call and tells this page that you are needed.`;
       return `${who} answers ${event.grpc_status ? `gRPC status ${event.grpc_status}` : event.status}${isMute(event) ? ", without a challenge: nothing says what is missing" : ""}.`;
     case "no_answer":
-      return `${name(event.to)} ${LOST[event.reason] ?? "gives no answer"}.`;
+      return `${name(event.from)} ${LOST[event.reason] ?? "gives no answer"}.`;
     case "token_request":
       return `${who} ${GRANTS[event.grant]?.[1] ?? "asks for a token"}${event.claims ? ", with the demanded claims" : ""}.`;
     case "token":

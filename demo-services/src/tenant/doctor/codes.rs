@@ -384,7 +384,7 @@ pub(super) fn find(text: &str) -> Option<u32> {
 }
 
 /// What to say about a number and what to do, known or not.
-pub(super) fn explain(number: u32) -> (String, String) {
+pub(crate) fn explain(number: u32) -> (String, String) {
     match Code::of(number) {
         Some(code) => (
             format!("AADSTS{number}: {}", code.meaning),

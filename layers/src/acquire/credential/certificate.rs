@@ -42,21 +42,21 @@ impl Certificate {
             .map_err(|_| ConfigError::Certificate)?;
         let own = chain.first().ok_or(ConfigError::Certificate)?;
         let key =
-            PrivateKeyDer::from_pem_slice(private_key).map_err(|_| ConfigError::Certificate)?;
+            PrivateKeyDer::from_pem_slice(private_key).map_err(|_| ConfigError::PrivateKey)?;
         let key = match &key {
             PrivateKeyDer::Pkcs8(der) => RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()),
             PrivateKeyDer::Pkcs1(der) => RsaKeyPair::from_der(der.secret_pkcs1_der()),
-            _ => return Err(ConfigError::Certificate),
+            _ => return Err(ConfigError::PrivateKey),
         };
-        let key = key.map_err(|_| ConfigError::Certificate)?;
+        let key = key.map_err(|_| ConfigError::PrivateKey)?;
         // A certificate holds its public key in exactly this form (RFC 5280 4.1), so there is no need to read the rest.
         let public: PublicKeyX509Der<'_> = key
             .public_key()
             .as_der()
-            .map_err(|_| ConfigError::Certificate)?;
+            .map_err(|_| ConfigError::PrivateKey)?;
         let public = public.as_ref();
         if !own.windows(public.len()).any(|part| part == public) {
-            return Err(ConfigError::Certificate);
+            return Err(ConfigError::CertificateMismatch);
         }
         Ok(Self {
             thumbprint: sha256(own),
