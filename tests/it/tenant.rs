@@ -21,11 +21,11 @@ use demo_services::{
         configure::{Configuration, TenantFiles},
         files::KeptFiles,
         graph::{Graph, Pause, TokenSource},
-        plan::{Choices, CredentialKind, DEFAULT_PREFIX},
+        plan::{Choices, CredentialKind, DEFAULT_PREFIX, PERMISSIONS},
         record::{Kind, Record, StateFile},
         register::{RegisterError, register},
         report::Report,
-        sign_in::DeviceCode,
+        sign_in::{PersonTokens, PublicClient},
         unregister::{Removal, Removed},
     },
 };
@@ -130,14 +130,17 @@ impl Tenant {
 
         let administrator = Arc::new(Administrator::default());
         let telling = Arc::clone(&administrator);
-        let tokens = DeviceCode::new(
-            place(&authority),
-            authority.tenant().to_string(),
-            http(),
-            Arc::new(SystemClock),
-            administrator,
-            Arc::new(move |told| *telling.told.lock().unwrap() = Some(told.to_owned())),
-        );
+        let place = place(&authority);
+        let tokens = PersonTokens::by_device_code(PublicClient {
+            client_id: place.public_client().unwrap().to_owned(),
+            place,
+            tenant: authority.tenant().to_string(),
+            permissions: PERMISSIONS.to_vec(),
+            http: http(),
+            clock: Arc::new(SystemClock),
+            pause: administrator,
+            tell: Arc::new(move |told| *telling.told.lock().unwrap() = Some(told.to_owned())),
+        });
         Self {
             base_url: format!("http://localhost:{}", spa.port()).parse().unwrap(),
             authority,
