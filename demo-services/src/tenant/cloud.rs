@@ -202,8 +202,8 @@ impl Place {
     /// Microsoft's client for command lines, where there is one: what Microsoft registers for every tenant does not get to China.
     #[must_use]
     pub fn public_client(&self) -> Option<&'static str> {
-        let in_china = self.portal.is_some() && self.graph_resource == Cloud::China.graph();
-        (!in_china).then_some(PUBLIC_CLIENT)
+        let cloud = self.authority.host_str().and_then(Cloud::of_login);
+        (cloud != Some(Cloud::China)).then_some(PUBLIC_CLIENT)
     }
 
     /// Whether a token with this `aud` is for our Graph.
