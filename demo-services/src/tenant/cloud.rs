@@ -45,9 +45,9 @@ pub enum CloudError {
     )]
     Foreign {
         /// Base URL of the record's authority.
-        authority: Url,
+        authority: String,
         /// Base URL of its Graph.
-        graph: Url,
+        graph: String,
     },
     /// A record of other servers than those that were named.
     #[error(
@@ -55,9 +55,9 @@ pub enum CloudError {
     )]
     Another {
         /// Base URL of the record's authority.
-        authority: Url,
+        authority: String,
         /// Base URL of its Graph.
-        graph: Url,
+        graph: String,
     },
     /// A Graph of one's own belongs to an authority of one's own.
     #[error("--graph needs --authority: one of Microsoft's clouds has a Graph of its own")]
@@ -179,8 +179,8 @@ impl Place {
             let named = Self::new(cloud, authority, graph)?;
             if (&named.authority, &named.graph) != recorded {
                 return Err(CloudError::Another {
-                    authority: record.authority.clone(),
-                    graph: record.graph.clone(),
+                    authority: record.authority.to_string(),
+                    graph: record.graph.to_string(),
                 });
             }
         }
@@ -192,8 +192,8 @@ impl Place {
         let here = is_loopback(&place.authority) && is_loopback(&place.graph);
         if authority.is_none() && !here {
             return Err(CloudError::Foreign {
-                authority: place.authority,
-                graph: place.graph,
+                authority: place.authority.into(),
+                graph: place.graph.into(),
             });
         }
         Ok(place)
