@@ -16,6 +16,7 @@ pub mod middle_tier;
 pub mod outbound;
 pub mod peers;
 pub mod problem;
+mod random;
 pub mod revocations;
 pub mod routes;
 mod samples_way;

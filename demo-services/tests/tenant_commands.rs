@@ -8,6 +8,8 @@
     reason = "helpers of tests fail by panicking"
 )]
 
+mod administrator;
+
 use std::{
     fs,
     path::PathBuf,
@@ -20,7 +22,7 @@ use local_authority::{Directory, Endpoint, Fault, LocalAuthority, Options, Runni
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
-    process::Command,
+    process::{Child, ChildStderr, Command},
 };
 
 #[cfg(target_os = "linux")]
@@ -28,6 +30,8 @@ use tokio::io::AsyncWriteExt as _;
 
 const TOOLS: &str = "Microsoft Graph Command Line Tools";
 const GRAPH: &str = "https://graph.microsoft.com";
+type Lines = tokio::io::Lines<BufReader<ChildStderr>>;
+
 struct Tenant {
     authority: Running,
     folder: PathBuf,
@@ -67,6 +71,7 @@ impl Tenant {
             .args(arguments)
             .current_dir(&self.folder)
             .env_remove("RUST_LOG")
+            .env_remove("GRAPH_CLIENT_ID")
             .env("GRAPH_ACCESS_TOKEN", &self.token)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -144,6 +149,34 @@ impl Tenant {
             .chain(more.iter().copied())
             .collect();
         self.run(&arguments).await
+    }
+
+    /// Begins a command that has somebody sign in, and reads the address to open.
+    async fn asks(&self, arguments: &[&str]) -> (Child, Lines, String) {
+        let mut child = self.command(arguments).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let words = lines.next_line().await.unwrap().unwrap();
+        assert!(
+            words.contains("open this address in a browser on this machine"),
+            "{words}"
+        );
+        let address = lines.next_line().await.unwrap().unwrap();
+        (child, lines, address)
+    }
+
+    /// A command with an administrator at the browser. What both streams show comes back together.
+    async fn run_with_browser(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let (child, mut lines, address) = self.asks(arguments).await;
+        let page = administrator::signs_in(&address).await;
+        assert!(page.contains("You can close this window"), "{page}");
+        let mut said = String::new();
+        while let Some(line) = lines.next_line().await.unwrap() {
+            said.push_str(&line);
+            said.push('\n');
+        }
+        let output = child.wait_with_output().await.unwrap();
+        said.push_str(&String::from_utf8(output.stdout).unwrap());
+        (output.status.code(), said)
     }
 
     fn apps(&self) -> usize {
@@ -255,10 +288,96 @@ async fn what_a_dry_run_shows_is_made_and_unregister_takes_it_back() {
     );
 }
 
+#[tokio::test]
+async fn somebody_signs_in_with_a_browser_where_nothing_else_is_said() {
+    let tenant = Tenant::new("browser").await;
+    let before = tenant.apps();
+    let register = tenant.register();
+    let arguments: Vec<&str> = register.iter().map(String::as_str).collect();
+    let [arguments @ .., "--sign-in", "token"] = arguments.as_slice() else {
+        panic!("{arguments:?}");
+    };
+    let (code, said) = tenant.run_with_browser(arguments).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("tower-bearer-demo-daemon"), "{said}");
+    assert_eq!(tenant.apps(), before + 6);
+    let (code, said) = tenant.run_with_browser(&["unregister", "--yes"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("The tenant is as it was"), "{said}");
+    assert_eq!((tenant.apps(), tenant.names()), (before, vec![]));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn ctrl_c_ends_the_wait_for_a_sign_in() {
+    let tenant = Tenant::new("ctrl-c-at-the-sign-in").await;
+    let (url, id) = (
+        tenant.authority.url(),
+        tenant.authority.tenant().to_string(),
+    );
+    let arguments = ["register", "--tenant", &id, "--authority", url];
+    let (mut child, mut lines, _) = tenant.asks(&arguments).await;
+    let process = child.id().unwrap().to_string();
+    let sent = Command::new("kill")
+        .args(["-s", "INT", &process])
+        .status()
+        .await;
+    assert!(sent.unwrap().success());
+    assert_eq!(child.wait().await.unwrap().code(), Some(1));
+    let said = lines.next_line().await.unwrap().unwrap();
+    assert!(said.contains("stopped. Nothing was made"), "{said}");
+}
+
+#[tokio::test]
+async fn a_record_from_elsewhere_gets_no_token() {
+    let tenant = Tenant::new("foreign").await;
+    let made = tenant.run_register(&[]).await;
+    assert_eq!(made.code, Some(0), "{}", made.err);
+    let file = tenant.folder.join("tower-bearer-tenant.json");
+    let ours = fs::read_to_string(&file).unwrap();
+    let url = tenant.authority.url();
+    let unregister = ["unregister", "--sign-in", "token", "--yes"];
+    for (key, host) in [
+        ("authority", "https://evil.example/"),
+        ("graph", "https://evil.example/"),
+    ] {
+        let mut record: Value = serde_json::from_str(&ours).unwrap();
+        record[key] = host.into();
+        fs::write(&file, record.to_string()).unwrap();
+        let ended = tenant.run(&unregister).await;
+        assert_eq!(ended.code, Some(2), "{}", ended.err);
+        for part in [
+            host,
+            url,
+            "--authority and --graph",
+            "nothing was sent there",
+        ] {
+            assert!(ended.err.contains(part), "{key}: {part} in {}", ended.err);
+        }
+        assert_eq!(fs::read_to_string(&file).unwrap(), record.to_string());
+    }
+    fs::write(&file, &ours).unwrap();
+    let elsewhere = ["--authority", "https://login.example"];
+    let ended = tenant.run(&[&unregister[..], &elsewhere].concat()).await;
+    assert_eq!(ended.code, Some(2), "{}", ended.err);
+    assert!(
+        ended
+            .err
+            .contains("not of what --authority and --graph name"),
+        "{}",
+        ended.err
+    );
+    let ended = tenant
+        .run(&[&unregister[..], &["--authority", url]].concat())
+        .await;
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn unregister_asks_whoever_is_at_the_terminal() {
     let tenant = Tenant::new("asked").await;
+    let url = tenant.authority.url();
     let before = tenant.apps();
     let made = tenant.run_register(&[]).await;
     assert_eq!(made.code, Some(0), "{}", made.err);
@@ -267,6 +386,7 @@ async fn unregister_asks_whoever_is_at_the_terminal() {
         assert_eq!(code, Some(1), "{said}");
         for part in [
             "- application tower-bearer-demo-daemon",
+            &format!("at {url}/, through the Graph at {url}/:"),
             "Remove all of this? [y/N]",
             "nothing was removed",
         ] {
@@ -367,6 +487,22 @@ async fn what_cannot_be_is_said_with_the_way_on() {
             register(&["--sign-in", "client-credential"]),
             1,
             "GRAPH_CLIENT_SECRET is not set",
+        ),
+        // Nobody is asked for it in vain: Microsoft's client is not there.
+        (
+            vec!["register", "--tenant", id, "--cloud", "china"],
+            2,
+            "--client-id",
+        ),
+        (
+            register(&[
+                "--sign-in",
+                "device-code",
+                "--client-id",
+                "22222222-2222-3333-4444-555555555555",
+            ]),
+            1,
+            "(AADSTS700016). The tenant does not know this client",
         ),
         (
             vec![

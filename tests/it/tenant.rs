@@ -1,6 +1,7 @@
 //! From an empty tenant to the demo in it and back: register, the services from the written configuration, the story, unregister.
 
 use std::{
+    error::Error,
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
@@ -21,11 +22,11 @@ use demo_services::{
         configure::{Configuration, TenantFiles},
         files::KeptFiles,
         graph::{Graph, Pause, TokenSource},
-        plan::{Choices, CredentialKind, DEFAULT_PREFIX},
+        plan::{Choices, CredentialKind, DEFAULT_PREFIX, PERMISSIONS},
         record::{Kind, Record, StateFile},
         register::{RegisterError, register},
         report::Report,
-        sign_in::DeviceCode,
+        sign_in::{PersonTokens, PublicClient},
         unregister::{Removal, Removed},
     },
 };
@@ -84,22 +85,43 @@ async fn sign_in_at_the_page(message: &str) {
         rest.split(' ').next().unwrap().to_owned()
     };
     let mut person = Person::new();
-    let mut page = person
+    let page = person
         .open(&word_after("open the page ").parse().unwrap())
         .await;
     let code = word_after("enter the code ");
-    let answers: [(&str, &[(&str, &str)]); 4] = [
+    let answers: [Answer<'_>; 4] = [
         ("user_code", &[("user_code", &code)]),
-        (
-            "password",
-            &[
-                ("username", "admin@contoso.example"),
-                ("password", "admin-of-the-tenant"),
-            ],
-        ),
+        PASSWORD,
         ("continue", &[("continue", "1")]),
-        ("accept", &[("accept", "1")]),
+        ACCEPT,
     ];
+    let page = answer(&mut person, page, &answers).await;
+    assert!(page.says("You are signed in on your device"), "{page:?}");
+}
+
+/// The same where the browser comes back to the program itself.
+async fn sign_in_with_the_browser(address: Url) {
+    let mut person = Person::new();
+    let page = person.open(&address).await;
+    // Consent was given with the device's sign-in, which came to nothing.
+    let page = answer(&mut person, page, &[PASSWORD]).await;
+    assert!(page.says("You can close this window"), "{page:?}");
+}
+
+/// The name of an input or a button of a form, and what is filled in.
+type Answer<'a> = (&'a str, &'a [(&'a str, &'a str)]);
+
+const PASSWORD: Answer<'_> = (
+    "password",
+    &[
+        ("username", "admin@contoso.example"),
+        ("password", "admin-of-the-tenant"),
+    ],
+);
+const ACCEPT: Answer<'_> = ("accept", &[("accept", "1")]);
+
+/// Fills in one form after the other.
+async fn answer(person: &mut Person, mut page: Page, answers: &[Answer<'_>]) -> Page {
     for (name, fields) in answers {
         let form = html::forms(&page.body).into_iter().find(|form| {
             let mut names = form.inputs.iter().chain(&form.buttons);
@@ -108,16 +130,21 @@ async fn sign_in_at_the_page(message: &str) {
         assert!(form.is_some(), "no `{name}` on {page:?}");
         page = person.submit(&page, &form.unwrap(), fields).await;
     }
-    assert!(page.says("You are signed in on your device"), "{page:?}");
+    page
 }
 
 impl Tenant {
     async fn new(name: &str) -> Self {
+        Self::with(name, |_| {}).await
+    }
+
+    async fn with(name: &str, change: impl FnOnce(&mut Directory)) -> Self {
         let mut directory = Directory::demo();
         directory
             .apps
             .retain(|app| app.name == "Microsoft Graph Command Line Tools");
         directory.policies.clear();
+        change(&mut directory);
         let authority = LocalAuthority::start(directory, Options::default())
             .await
             .unwrap();
@@ -130,14 +157,10 @@ impl Tenant {
 
         let administrator = Arc::new(Administrator::default());
         let telling = Arc::clone(&administrator);
-        let tokens = DeviceCode::new(
-            place(&authority),
-            authority.tenant().to_string(),
-            http(),
-            Arc::new(SystemClock),
-            administrator,
-            Arc::new(move |told| *telling.told.lock().unwrap() = Some(told.to_owned())),
-        );
+        let client = client(&authority, administrator, move |told| {
+            *telling.told.lock().unwrap() = Some(told.to_owned());
+        });
+        let tokens = PersonTokens::by_device_code(client);
         Self {
             base_url: format!("http://localhost:{}", spa.port()).parse().unwrap(),
             authority,
@@ -280,6 +303,25 @@ impl Tenant {
     }
 }
 
+/// The administrator's client, which tells where to sign in.
+fn client(
+    authority: &Running,
+    pause: Arc<dyn Pause>,
+    tell: impl Fn(&str) + Send + Sync + 'static,
+) -> PublicClient {
+    let place = place(authority);
+    PublicClient {
+        client_id: place.public_client().unwrap().to_owned(),
+        place,
+        tenant: authority.tenant().to_string(),
+        permissions: PERMISSIONS.to_vec(),
+        http: http(),
+        clock: Arc::new(SystemClock),
+        pause,
+        tell: Arc::new(tell),
+    }
+}
+
 fn place(authority: &Running) -> Place {
     let url: Url = authority.url().parse().unwrap();
     Place::new(Cloud::Global, Some(&url), None).unwrap()
@@ -387,6 +429,37 @@ async fn the_demo_runs_in_a_tenant_and_leaves_it_as_it_was() {
     assert!(!tenant.state().exists());
     let page = bob.press_sign_in().await;
     assert!(page.says("AADSTS700016"), "{page:?}");
+}
+
+/// What new tenants have: no device codes.
+#[tokio::test]
+async fn a_tenant_with_security_defaults_is_registered_with_a_browser() {
+    let mut tenant = Tenant::with("security-defaults", |directory| {
+        directory.security_defaults = true;
+    })
+    .await;
+    let choices = tenant.choices();
+    let refused = tenant.register(&choices).await.unwrap_err();
+    let (mut told, mut cause) = (refused.to_string(), refused.source());
+    while let Some(error) = cause {
+        told.push_str(&error.to_string());
+        cause = error.source();
+    }
+    assert!(told.contains("AADSTS530035"), "{told}");
+    assert!(told.contains("--sign-in browser"), "{told}");
+
+    let client = client(
+        &tenant.authority,
+        Arc::new(Administrator::default()),
+        |told| {
+            let address: Url = told.rsplit('\n').next().unwrap().parse().unwrap();
+            tokio::spawn(sign_in_with_the_browser(address));
+        },
+    );
+    tenant.tokens = Arc::new(PersonTokens::by_browser(client));
+    tenant.register(&choices).await.unwrap();
+    assert!(tenant.record().finished);
+    tenant.unregister().await;
 }
 
 #[tokio::test]

@@ -219,6 +219,12 @@ pub(crate) fn blocked(error: &'static str) -> Refusal {
     Refusal::new(error, 53_003, "Access has been blocked by Conditional Access policies. The access policy does not allow token issuance.").suberror("message_only")
 }
 
+/// AADSTS530035: the request is of a kind that the tenant takes from nobody.
+pub(crate) fn blocked_by_security_defaults(error: &'static str) -> Refusal {
+    Refusal::new(error, 530_035, "Access has been blocked by security defaults. The request is deemed unsafe by security defaults policies.")
+        .suberror("message_only")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,8 +19,8 @@ use demo_services::{
         graph::{RealPause, TokenSource},
         progress::{Event, Progress},
         sign_in::{
-            ACCESS_TOKEN, CLIENT_ID, CLIENT_SECRET, ClientCredential, DeviceCode, EnvironmentToken,
-            NoToken, Way,
+            ACCESS_TOKEN, CLIENT_ID, CLIENT_SECRET, ClientCredential, EnvironmentToken, NoToken,
+            PersonTokens, PublicClient, Way,
         },
     },
     trust::Trust,
@@ -42,10 +42,14 @@ pub(crate) struct Usage(pub(crate) String);
 /// How to sign in to Graph.
 #[derive(Args, Debug)]
 pub(crate) struct SignInArgs {
-    /// How to sign in to Microsoft Graph: device-code opens a page for an administrator; token takes GRAPH_ACCESS_TOKEN;
-    /// client-credential takes GRAPH_CLIENT_ID and GRAPH_CLIENT_SECRET
+    /// How to sign in to Microsoft Graph: browser shows an address for an administrator to open on this machine; device-code one for any
+    /// device, with a code; token takes GRAPH_ACCESS_TOKEN; client-credential takes GRAPH_CLIENT_ID and GRAPH_CLIENT_SECRET
     #[arg(long, value_enum, default_value_t, value_name = "WAY")]
     sign_in: Way,
+    /// Client to sign in with, instead of Microsoft Graph Command Line Tools: a public one for browser and device-code. Needed with
+    /// --cloud china
+    #[arg(long, env = CLIENT_ID, value_name = "ID")]
+    client_id: Option<String>,
     /// Certificates (PEM) to trust besides the system's, such as a local authority's
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
@@ -67,28 +71,61 @@ impl SignInArgs {
         tenant: &str,
         permissions: &[&'static str],
         http: &Client,
-    ) -> Result<Arc<dyn TokenSource>, NoToken> {
-        let (place, http, clock) = (place.clone(), http.clone(), Arc::new(SystemClock));
+    ) -> Result<Arc<dyn TokenSource>, Failure> {
+        let clock = Arc::new(SystemClock);
         Ok(match self.sign_in {
-            Way::DeviceCode => Arc::new(DeviceCode::new(
-                place,
-                tenant,
-                http,
-                clock,
-                Arc::new(RealPause),
-                Arc::new(|text: &str| say(&mut io::stderr(), text)),
-            )),
+            Way::Browser => {
+                let client = self.public_client(place, tenant, permissions, http)?;
+                Arc::new(PersonTokens::by_browser(client))
+            }
+            Way::DeviceCode => {
+                let client = self.public_client(place, tenant, permissions, http)?;
+                Arc::new(PersonTokens::by_device_code(client))
+            }
             Way::Token => {
                 let token = variable(ACCESS_TOKEN)?.into();
-                let token = EnvironmentToken::new(token, &place, tenant, permissions, clock)?;
+                let token = EnvironmentToken::new(token, place, tenant, permissions, clock)?;
                 Arc::new(token)
             }
             Way::ClientCredential => {
                 let secret = SecretString::from(variable(CLIENT_SECRET)?);
-                let client = (variable(CLIENT_ID)?, secret);
-                Arc::new(ClientCredential::new(place, tenant, client, http, clock))
+                let id = self.client_id().ok_or(NoToken::Variable(CLIENT_ID))?;
+                let (client, place) = ((id.to_owned(), secret), place.clone());
+                Arc::new(ClientCredential::new(
+                    place,
+                    tenant,
+                    client,
+                    http.clone(),
+                    clock,
+                ))
             }
         })
+    }
+
+    fn public_client(
+        &self,
+        place: &Place,
+        tenant: &str,
+        permissions: &[&'static str],
+        http: &Client,
+    ) -> Result<PublicClient, Usage> {
+        let id = self.client_id().or_else(|| place.public_client());
+        let id = id.ok_or_else(|| Usage(NoToken::Client.to_string()))?;
+        Ok(PublicClient {
+            place: place.clone(),
+            tenant: tenant.to_owned(),
+            client_id: id.to_owned(),
+            permissions: permissions.to_vec(),
+            http: http.clone(),
+            clock: Arc::new(SystemClock),
+            pause: Arc::new(RealPause),
+            tell: Arc::new(|text: &str| say(&mut io::stderr(), text)),
+        })
+    }
+
+    /// A variable that is set to nothing is not set.
+    fn client_id(&self) -> Option<&str> {
+        self.client_id.as_deref().filter(|id| !id.is_empty())
     }
 }
 

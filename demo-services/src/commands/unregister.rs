@@ -15,6 +15,7 @@ use demo_services::tenant::{
     record::{DEFAULT_FILE, Record, StateFile},
     unregister::Removal,
 };
+use url::Url;
 
 use super::{Lines, SignInArgs, Usage, stopped};
 use crate::{Failure, say, stop_signal};
@@ -32,6 +33,12 @@ pub(crate) struct UnregisterArgs {
     json: bool,
     #[command(flatten)]
     sign_in: SignInArgs,
+    /// Base URL of the authority that the record must be of; needed if that is neither a cloud's nor on this machine
+    #[arg(long, value_name = "URL")]
+    authority: Option<Url>,
+    /// Base URL of the Graph that the record must be of, if that is not the authority itself
+    #[arg(long, requires = "authority", value_name = "URL")]
+    graph: Option<Url>,
 }
 
 pub(crate) async fn run(args: UnregisterArgs) -> Result<(), Failure> {
@@ -41,7 +48,8 @@ pub(crate) async fn run(args: UnregisterArgs) -> Result<(), Failure> {
         // With the words for that.
         None => Record::read(&args.state)?,
     };
-    let place = Place::of(&record)?;
+    let place = Place::of(&record, args.authority.as_ref(), args.graph.as_ref())
+        .map_err(|error| Usage(error.to_string()))?;
     let removal = Removal::of(record);
     if !args.yes && !confirmed(&removal)? {
         return Err("nothing was removed".into());
@@ -83,7 +91,10 @@ fn confirmed(removal: &Removal) -> Result<bool, Failure> {
         .into());
     }
     let record = removal.record();
-    let mut text = format!("In the tenant {} at {}:\n", record.tenant, record.authority);
+    let mut text = format!(
+        "In the tenant {} at {}, through the Graph at {}:\n",
+        record.tenant, record.authority, record.graph
+    );
     for line in removal.lines() {
         text.push_str(&format!("  {line}\n"));
     }

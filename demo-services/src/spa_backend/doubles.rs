@@ -23,8 +23,8 @@ use tower::ServiceExt;
 use tower_bearer::clock::{Clock, SystemClock};
 use url::Url;
 
-use super::random;
 use crate::config::{AuthorityConfig, ResponseMode, SpaBackendConfig};
+use crate::random;
 use crate::trust::Trust;
 
 pub(super) const TENANT: &str = "11111111-2222-3333-4444-555555555555";

@@ -18,10 +18,10 @@ use super::App;
 use super::cookies::Cookies;
 use super::message::Message;
 use super::problem::Problem;
-use super::random;
 use super::session::{Known, Visitor};
 use super::vault::Seat;
 use crate::loopback::is_loopback;
+use crate::random;
 
 /// Nothing inline, nothing from elsewhere, no forms: the page is one script that calls its own origin.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \

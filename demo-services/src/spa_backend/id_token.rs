@@ -13,9 +13,9 @@ use tower_bearer::jwt::VerifyError;
 use tower_bearer::{Principal, Resource};
 
 use super::authority::AuthorityError;
-use super::random;
 use super::settings::ConfigError;
 use crate::config::AuthorityConfig;
+use crate::random;
 use crate::trust::Trust;
 
 /// A person in a directory.

@@ -73,7 +73,6 @@ mod problem;
 mod profile;
 mod proxy;
 mod query;
-mod random;
 mod return_to;
 mod session;
 mod settings;

@@ -19,8 +19,8 @@ use uuid::Uuid;
 use super::demand::Demand;
 use super::id_token::Account;
 use super::proxy::Call;
-use super::random;
 use super::store::{Kind, Records, StoreError};
+use crate::random;
 
 /// How long an operation is kept.
 pub(super) const LIFETIME: Duration = Duration::from_secs(10 * 60);

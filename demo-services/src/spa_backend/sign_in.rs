@@ -15,12 +15,12 @@ use super::guard::Navigation;
 use super::message::{Message, Way};
 use super::metadata::Metadata;
 use super::query::Params;
-use super::random;
 use super::return_to::ReturnTo;
 use super::session::Visitor;
 use super::settings::Settings;
 use super::store::StoreError;
 use super::transactions::{Begun, LIFETIME, Purpose};
+use crate::random;
 
 /// `GET /auth/sign-in?return_to=`; `prompt=select_account` to use another account.
 pub(super) async fn begin(

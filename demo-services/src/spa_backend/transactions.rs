@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use tower_bearer::clock::{Clock, SystemClock};
 
 use super::query::Params;
-use super::random;
 use super::return_to::ReturnTo;
 use super::store::{Kind, Records, StoreError, secret_option};
+use crate::random;
 
 /// How long a person may take at the authority.
 pub(super) const LIFETIME: Duration = Duration::from_secs(10 * 60);

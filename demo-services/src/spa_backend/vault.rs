@@ -18,10 +18,10 @@ use tracing::Instrument as _;
 use super::authority::{Authority, AuthorityError};
 use super::id_token::{Account, IdToken};
 use super::operations::Operations;
-use super::random;
 use super::store::{Key, Kind, Records, StoreError, secret, secret_option};
 use super::tokens::Tokens;
 use crate::flow_events::Trail;
+use crate::random;
 
 /// A seat nobody used for this long is gone.
 pub(super) const IDLE: Duration = Duration::from_secs(60 * 60);

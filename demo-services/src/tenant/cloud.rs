@@ -6,8 +6,8 @@ use url::Url;
 use super::record::Record;
 use crate::loopback::is_loopback;
 
-/// "Microsoft Graph Command Line Tools", which Microsoft has registered for every tenant: a public client with which whoever may grant
-/// the permissions signs in by device code.
+/// "Microsoft Graph Command Line Tools", which Microsoft has registered for every tenant but those of China: a public client with which
+/// whoever may grant the permissions signs in. Its redirect URI for browsers is `http://localhost`, with any port.
 pub const PUBLIC_CLIENT: &str = "14d82eec-204b-4c2f-b7e8-296a70dab67e";
 /// Application id of Microsoft Graph, the same in every cloud.
 pub const GRAPH_APP: &str = "00000003-0000-0000-c000-000000000000";
@@ -26,7 +26,7 @@ pub enum Cloud {
 }
 
 /// Why there is no place to ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloudError {
     /// A URL that is no origin.
@@ -38,6 +38,27 @@ pub enum CloudError {
     /// A record of a cloud that there is none of.
     #[error("the record is of a cloud that this program does not know")]
     Unknown,
+    /// A record of servers that nobody has vouched for.
+    #[error(
+        "the record is of {authority} with the Graph at {graph}, neither a cloud of Microsoft nor on this machine; nothing was sent there. \
+         If you trust both, name them with --authority and --graph"
+    )]
+    Foreign {
+        /// Base URL of the record's authority.
+        authority: String,
+        /// Base URL of its Graph.
+        graph: String,
+    },
+    /// A record of other servers than those that were named.
+    #[error(
+        "the record is of {authority} with the Graph at {graph}, not of what --authority and --graph name; nothing was sent there"
+    )]
+    Another {
+        /// Base URL of the record's authority.
+        authority: String,
+        /// Base URL of its Graph.
+        graph: String,
+    },
     /// A Graph of one's own belongs to an authority of one's own.
     #[error("--graph needs --authority: one of Microsoft's clouds has a Graph of its own")]
     GraphAlone,
@@ -141,18 +162,48 @@ impl Place {
         })
     }
 
-    /// That of a record, with the same checks: a file may have been changed.
+    /// That of a record. The file may have come from anywhere, and tokens and secrets go where it says: servers that are neither one of
+    /// Microsoft's clouds nor on this machine must be those that `authority` and `graph` name.
     ///
     /// # Errors
     ///
-    /// Those of [`new`](Self::new), or a cloud of another name.
-    pub fn of(record: &Record) -> Result<Self, CloudError> {
+    /// Those of [`new`](Self::new), a cloud of another name, or servers that are not named.
+    pub fn of(
+        record: &Record,
+        authority: Option<&Url>,
+        graph: Option<&Url>,
+    ) -> Result<Self, CloudError> {
         let cloud = Cloud::from_str(&record.cloud, false).map_err(|_| CloudError::Unknown)?;
+        let recorded = (&record.authority, &record.graph);
+        if authority.is_some() || graph.is_some() {
+            let named = Self::new(cloud, authority, graph)?;
+            if (&named.authority, &named.graph) != recorded {
+                return Err(CloudError::Another {
+                    authority: record.authority.to_string(),
+                    graph: record.graph.to_string(),
+                });
+            }
+        }
         let own = Self::new(cloud, None, None)?;
-        if (&own.authority, &own.graph) == (&record.authority, &record.graph) {
+        if (&own.authority, &own.graph) == recorded {
             return Ok(own);
         }
-        Self::new(cloud, Some(&record.authority), Some(&record.graph))
+        let place = Self::new(cloud, Some(&record.authority), Some(&record.graph))?;
+        let here = is_loopback(&place.authority) && is_loopback(&place.graph);
+        if authority.is_none() && !here {
+            return Err(CloudError::Foreign {
+                authority: place.authority.into(),
+                graph: place.graph.into(),
+            });
+        }
+        Ok(place)
+    }
+
+    /// Microsoft's client for command lines, where there is one: what Microsoft registers for every tenant does not get to China.
+    #[must_use]
+    pub fn public_client(&self) -> Option<&'static str> {
+        let cloud = self.authority.host_str().and_then(Cloud::of_login);
+        (cloud != Some(Cloud::China)).then_some(PUBLIC_CLIENT)
     }
 
     /// Whether a token with this `aud` is for our Graph.
@@ -269,24 +320,98 @@ mod tests {
         }
     }
 
+    fn record(cloud: &str, authority: &str, graph: &str) -> Record {
+        let (authority, graph) = (url(authority), url(graph));
+        Record::new("t".into(), cloud.into(), authority, graph, "p".into())
+    }
+
     #[test]
     fn a_record_has_the_place_that_it_was_made_in() {
-        let record = |cloud: &str, authority: &str, graph: &str| {
-            let (authority, graph) = (url(authority), url(graph));
-            Record::new("t".into(), cloud.into(), authority, graph, "p".into())
-        };
         for (cloud, local) in [
             (Cloud::China, None),
             (Cloud::UsGov, Some(url("http://localhost:8080"))),
         ] {
             let place = Place::new(cloud, local.as_ref(), None).unwrap();
             let record = record(cloud.name(), place.authority.as_str(), place.graph.as_str());
-            assert_eq!(Place::of(&record), Ok(place));
+            assert_eq!(Place::of(&record, None, None), Ok(place));
         }
+        let of = |record: &Record| Place::of(record, None, None);
         let mars = record("mars", "http://localhost:1", "http://localhost:1");
-        assert_eq!(Place::of(&mars), Err(CloudError::Unknown));
+        assert_eq!(of(&mars), Err(CloudError::Unknown));
         let plain = record("global", "http://login.example", "http://localhost:1");
-        assert_eq!(Place::of(&plain), Err(CloudError::NotSecure("--authority")));
+        assert_eq!(of(&plain), Err(CloudError::NotSecure("--authority")));
+    }
+
+    #[test]
+    fn a_record_of_other_servers_needs_somebody_to_vouch_for_them() {
+        const LOGIN: &str = "https://login.microsoftonline.com";
+        const GRAPH: &str = "https://graph.microsoft.com";
+        const EVIL: &str = "https://evil.example";
+        const LOCAL: &str = "http://localhost:8080";
+        let of = |(authority, graph), named: Option<(&str, Option<&str>)>| {
+            let record = record("global", authority, graph);
+            let (authority, graph) = named.unzip();
+            let (authority, graph) = (authority.map(url), graph.flatten().map(url));
+            Place::of(&record, authority.as_ref(), graph.as_ref())
+        };
+        for recorded in [
+            (LOGIN, GRAPH),
+            (LOCAL, LOCAL),
+            (LOCAL, "http://127.0.0.1:9"),
+        ] {
+            assert!(of(recorded, None).is_ok(), "{recorded:?}");
+        }
+        // Each half alone is enough: a token goes to one, a secret to the other.
+        for recorded in [
+            (EVIL, EVIL),
+            (LOGIN, EVIL),
+            (EVIL, GRAPH),
+            (LOCAL, EVIL),
+            (EVIL, LOCAL),
+            (LOGIN, LOCAL),
+        ] {
+            let (authority, graph) = recorded;
+            let told = of(recorded, None).unwrap_err();
+            assert!(matches!(told, CloudError::Foreign { .. }), "{told}");
+            let told = told.to_string();
+            assert!(told.contains(authority) && told.contains(graph), "{told}");
+            let place = of(recorded, Some((authority, Some(graph)))).unwrap();
+            assert_eq!(
+                (&place.authority, &place.graph),
+                (&url(authority), &url(graph))
+            );
+        }
+        assert!(of((EVIL, EVIL), Some((EVIL, None))).is_ok());
+        for (recorded, named) in [
+            ((LOGIN, GRAPH), (EVIL, None)),
+            ((LOGIN, GRAPH), (LOGIN, None)),
+            ((LOCAL, LOCAL), ("http://localhost:8081", None)),
+            ((EVIL, EVIL), (EVIL, Some(GRAPH))),
+            ((EVIL, EVIL), ("https://good.example", Some(EVIL))),
+        ] {
+            let told = of(recorded, Some(named)).unwrap_err();
+            assert!(
+                matches!(told, CloudError::Another { .. }),
+                "{named:?}: {told}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_china_lacks_the_client_of_microsoft() {
+        let client = |cloud, authority: Option<&str>| {
+            let authority = authority.map(url);
+            let place = Place::new(cloud, authority.as_ref(), None).unwrap();
+            place.public_client()
+        };
+        for cloud in [Cloud::Global, Cloud::UsGov] {
+            assert_eq!(client(cloud, None), Some(PUBLIC_CLIENT));
+        }
+        assert_eq!(client(Cloud::China, None), None);
+        assert_eq!(
+            client(Cloud::China, Some("http://localhost:1")),
+            Some(PUBLIC_CLIENT)
+        );
     }
 
     #[test]

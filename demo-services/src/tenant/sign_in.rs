@@ -1,13 +1,18 @@
-//! The three ways to a token for Microsoft Graph. Tokens are in memory only.
+//! The ways to a token for Microsoft Graph. Tokens are in memory only.
 
+mod browser;
 mod client_credential;
 mod device_code;
 mod endpoint;
 mod environment;
+mod person;
+mod redirect;
+#[cfg(test)]
+mod stage;
 
 pub use client_credential::ClientCredential;
-pub use device_code::{DeviceCode, Tell};
 pub use environment::EnvironmentToken;
+pub use person::{PersonTokens, PublicClient, Tell};
 
 pub(super) use endpoint::get;
 
@@ -17,9 +22,10 @@ use super::graph::SignInError;
 
 /// The environment variable with an access token for Graph.
 pub const ACCESS_TOKEN: &str = "GRAPH_ACCESS_TOKEN";
-/// The environment variables of a client that has application permissions of Graph.
+/// The environment variable of a client of one's own: a public one that people sign in with, or one with a secret and application
+/// permissions of Graph.
 pub const CLIENT_ID: &str = "GRAPH_CLIENT_ID";
-/// The same client's secret.
+/// The secret of such a client.
 pub const CLIENT_SECRET: &str = "GRAPH_CLIENT_SECRET";
 
 /// A token that ends sooner than this many seconds is not begun with.
@@ -28,8 +34,10 @@ const MARGIN: u64 = 60;
 /// How to come by a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Way {
-    /// A person opens a page, types a code in and signs in (RFC 8628).
+    /// A person signs in with a browser on this machine (RFC 8252).
     #[default]
+    Browser,
+    /// A person opens a page on any device, types a code in and signs in (RFC 8628).
     DeviceCode,
     /// One that is there already: `GRAPH_ACCESS_TOKEN`.
     Token,
@@ -51,8 +59,8 @@ pub enum NoToken {
     NotAToken,
     /// It is for something else.
     #[error(
-        "the token in {ACCESS_TOKEN} is for another API: get one for {wanted}, for example with \
-         `az account get-access-token --resource {wanted} --query accessToken --output tsv`"
+        "the token in {ACCESS_TOKEN} is for another API than {wanted}: sign in with --sign-in browser, or get one for {wanted} with a \
+         client of your own that has the permissions (the Azure CLI's has none on policies)"
     )]
     Audience {
         /// What it must be for.
@@ -70,8 +78,8 @@ pub enum NoToken {
     Ended,
     /// It lacks permissions.
     #[error(
-        "the token in {ACCESS_TOKEN} cannot do this: it lacks {}. Sign in with --sign-in device-code, or get a token of a client that has \
-         them with an administrator's consent",
+        "the token in {ACCESS_TOKEN} cannot do this: it lacks {}. Sign in with --sign-in browser, or get a token of a client of your own \
+         that has them with an administrator's consent",
         .0.join(", ")
     )]
     Lacks(Vec<&'static str>),
@@ -80,6 +88,12 @@ pub enum NoToken {
         "Graph refuses the token in {ACCESS_TOKEN}: it may have been revoked. Get a new one and run the command again; what is recorded is not made twice"
     )]
     Refused,
+    /// China's cloud has no client of Microsoft's for command lines.
+    #[error(
+        "this cloud has no client of Microsoft's to sign in with: register a public client in the tenant, with the redirect URI \
+         http://localhost of the platform \"Mobile and desktop applications\", and give its id with --client-id or {CLIENT_ID}"
+    )]
+    Client,
     /// The person pressed Cancel.
     #[error("the sign-in was declined at the page. Run the command again to start over")]
     Declined,
@@ -88,6 +102,15 @@ pub enum NoToken {
         "nobody signed in before the code ended. Run the command again and type the new code in at once"
     )]
     CodeEnded,
+    /// Nobody signed in with the browser in time.
+    #[error(
+        "nobody signed in for a quarter of an hour. Run the command again and open the new address. If the page showed an error, look \
+         its code up in docs/entra.md; over ssh use --sign-in device-code"
+    )]
+    NobodyCame,
+    /// There is no port for the browser's answer.
+    #[error("{0}: the browser could not come back. Choose another way with --sign-in")]
+    Port(#[from] listening::BindError),
     /// The authority refuses.
     #[error("the authority refuses: {error}{}. {way_on}", code(.aadsts))]
     Authority {
@@ -98,7 +121,7 @@ pub enum NoToken {
         /// What to do.
         way_on: &'static str,
     },
-    /// It does not answer, or answers nonsense.
+    /// It does not answer, or not now.
     #[error("{url} {problem}")]
     Unreachable {
         /// The endpoint.
@@ -106,6 +129,21 @@ pub enum NoToken {
         /// How it is.
         problem: &'static str,
     },
+    /// It answers nonsense.
+    #[error("{url} {problem}")]
+    Unexpected {
+        /// The endpoint.
+        url: String,
+        /// How it is.
+        problem: &'static str,
+    },
+}
+
+impl NoToken {
+    /// Whether the same request may well be answered a little later.
+    fn is_passing(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
 }
 
 fn code(aadsts: &Option<u64>) -> String {

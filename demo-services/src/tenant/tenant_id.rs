@@ -7,9 +7,6 @@ use uuid::Uuid;
 use super::cloud::Place;
 use super::sign_in::{NoToken, get};
 
-/// Names that stand for no tenant in particular.
-const ANYBODY: [&str; 3] = ["common", "organizations", "consumers"];
-
 /// OpenID Connect Discovery 1.0 section 3.
 #[derive(Deserialize)]
 struct Metadata {
@@ -43,8 +40,9 @@ pub async fn tenant_id(place: &Place, http: &Client, name: &str) -> Result<Strin
         return Ok(id.hyphenated().to_string());
     }
     let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    // `common` and the like have no dot.
     let domain = name.contains('.') && !name.starts_with('.') && name.bytes().all(letters);
-    if !domain || name.len() > 253 || ANYBODY.contains(&name) {
+    if !domain || name.len() > 253 {
         return Err(TenantError::Name);
     }
     let mut url = place.authority.clone();
@@ -104,7 +102,16 @@ mod tests {
             let said = ask(unknown).await.unwrap_err();
             assert!(said.contains("knows no tenant"), "{said}");
         }
-        for bad in ["common", "contoso", "a.b/c", ".x", "a b.c", ""] {
+        for bad in [
+            "common",
+            "organizations",
+            "consumers",
+            "contoso",
+            "a.b/c",
+            ".x",
+            "a b.c",
+            "",
+        ] {
             let said = ask(bad).await.unwrap_err();
             assert!(said.contains("must be the tenant's id"), "{bad}: {said}");
         }

@@ -35,9 +35,7 @@ pub struct Removed {
 #[non_exhaustive]
 pub enum UnregisterError {
     /// The record is of another Graph than the one that is signed in to: the token must not go there.
-    #[error(
-        "the record is of {recorded}, and the sign-in is for {asked}: choose the cloud of the record with --cloud"
-    )]
+    #[error("the record is of {recorded}, and the sign-in is for {asked}: nothing was sent there")]
     AnotherGraph {
         /// What is in the record.
         recorded: String,

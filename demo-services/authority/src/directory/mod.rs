@@ -36,6 +36,8 @@ pub(crate) const GRAPH: Uuid = Uuid::from_u128(0x0000_0003_0000_0000_c000_0000_0
 /// ```
 /// # use local_authority::Directory;
 /// # let directory: Directory = r#"
+/// security_defaults = false                   # true: nobody gets tokens with the device code grant, AADSTS530035
+///
 /// [tenant]
 /// id = "11111111-2222-3333-4444-555555555555"
 /// domain = "contoso.example"
@@ -98,6 +100,9 @@ pub struct Directory {
     /// Conditional Access.
     #[serde(default)]
     pub policies: Vec<Policy>,
+    /// Whether the tenant has security defaults, as new ones have. Of these there is one rule here: the device code grant is blocked.
+    #[serde(default)]
+    pub security_defaults: bool,
     /// Authentication contexts that Graph has been told about; not in the file.
     #[serde(skip)]
     pub(crate) auth_contexts: Vec<registration::AuthContext>,
@@ -351,6 +356,7 @@ impl Directory {
             users: Vec::new(),
             apps: Vec::new(),
             policies: Vec::new(),
+            security_defaults: false,
             auth_contexts: Vec::new(),
         }
     }

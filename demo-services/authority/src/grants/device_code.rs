@@ -19,6 +19,7 @@ use crate::directory::Directory;
 use crate::errors::{Refusal, Trace};
 use crate::form::Form;
 use crate::known::Known;
+use crate::policy;
 use crate::requests;
 use crate::scopes::Requested;
 
@@ -130,6 +131,9 @@ pub(super) fn redeem(request: &TokenRequest<'_>) -> Result<Value, Refusal> {
             ));
         }
     };
+    if request.directory.security_defaults {
+        return Err(policy::blocked_by_security_defaults("access_denied"));
+    }
     // Read again: the API may have changed since.
     let requested = Requested::parse(request.directory, Some(&device.requested.text))?;
     let demands = request

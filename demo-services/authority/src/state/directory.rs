@@ -34,6 +34,9 @@ pub(super) struct DirectoryText {
     users: Vec<UserText>,
     apps: Vec<AppText>,
     policies: Vec<PolicyText>,
+    /// Not in files from before there was such a thing.
+    #[serde(default)]
+    security_defaults: bool,
     auth_contexts: Vec<AuthContext>,
 }
 
@@ -139,6 +142,7 @@ impl DirectoryText {
             users,
             apps,
             policies,
+            security_defaults,
             auth_contexts,
         } = directory;
         Self {
@@ -149,6 +153,7 @@ impl DirectoryText {
             users: users.iter().map(UserText::of).collect(),
             apps: apps.iter().map(AppText::of).collect(),
             policies: policies.iter().map(PolicyText::of).collect(),
+            security_defaults: *security_defaults,
             auth_contexts: auth_contexts.clone(),
         }
     }
@@ -162,6 +167,7 @@ impl DirectoryText {
             users: self.users.into_iter().map(UserText::restore).collect(),
             apps: self.apps.into_iter().map(AppText::restore).collect(),
             policies: self.policies.into_iter().map(PolicyText::restore).collect(),
+            security_defaults: self.security_defaults,
             auth_contexts: self.auth_contexts,
         }
     }
@@ -537,6 +543,7 @@ mod tests {
                     modified: Some(42),
                 },
             }],
+            security_defaults: true,
             auth_contexts: vec![AuthContext {
                 id: text("c8"),
                 display_name: text("Pay"),
@@ -549,6 +556,7 @@ mod tests {
     /// The other value of what has only two or three.
     fn otherwise() -> Directory {
         let mut directory = full();
+        directory.security_defaults = false;
         directory.users[0].mfa = Mfa::NotRegistered;
         directory.users[0].otp = None;
         directory.apps[0].consent = Consent::Granted;

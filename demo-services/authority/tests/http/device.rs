@@ -3,7 +3,7 @@
 use local_authority::{Consent, Endpoint, Fault, Policy};
 use serde_json::Value;
 
-use crate::harness::{Answer, Browser, Harness, claims};
+use crate::harness::{Answer, Browser, Harness, VERIFIER, claims};
 
 const TOOLS: &str = "Microsoft Graph Command Line Tools";
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -457,4 +457,80 @@ async fn neither_code_is_on_record() {
     assert_eq!(endpoints, ["device_code", "device", "sign-in", "token"]);
     assert_eq!(requests[3].grant_type, Some(GRANT));
     assert_eq!(requests[1].client.as_deref(), Some(TOOLS));
+}
+
+#[tokio::test]
+async fn security_defaults_block_the_grant_and_nothing_else() {
+    let authority = Harness::with(|directory| directory.security_defaults = true).await;
+    let codes = authority.codes(REGISTER).await;
+    assert_eq!(
+        error(&authority.poll(&codes).await),
+        is("authorization_pending", 70_016)
+    );
+    let mut browser = Browser::default();
+    let page = authority.begin(&mut browser, &codes).await;
+    let page = authority.sign_in(&mut browser, &page, "admin").await;
+    let page = authority.say(&mut browser, &page, "continue").await;
+    authority.accept(&mut browser, &page).await;
+    authority.clock.advance(5);
+    let answer = authority.poll(&codes).await;
+    assert_eq!(error(&answer), is("access_denied", 530_035));
+    let body = answer.json();
+    assert_eq!(body["suberror"], "message_only");
+    assert!(body.get("claims").is_none() && body.get("access_token").is_none());
+
+    // With a browser of the command line's own machine, whatever port that has.
+    let id = authority.id(TOOLS);
+    let uri = "http://localhost:51234";
+    let mut browser = Browser::default();
+    let request = [
+        ("client_id", id.as_str()),
+        ("redirect_uri", uri),
+        ("scope", REGISTER),
+        ("prompt", "select_account"),
+    ];
+    let page = authority.authorize(&browser, &request).await;
+    // Consent was given with the device's sign-in.
+    let page = authority.sign_in(&mut browser, &page, "admin").await;
+    let location = page.location();
+    assert!(
+        location
+            .as_str()
+            .starts_with("http://localhost:51234/?code="),
+        "{location}"
+    );
+    let form = [
+        ("grant_type", "authorization_code"),
+        ("client_id", &id),
+        ("code", &page.parameters()["code"]),
+        ("redirect_uri", uri),
+        ("code_verifier", VERIFIER),
+    ];
+    let answer = authority.token(&form).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let body = answer.json();
+    let token = claims(body["access_token"].as_str().unwrap());
+    assert_eq!(token["scp"], "Application.ReadWrite.All");
+    assert!(body["refresh_token"].is_string());
+}
+
+/// RFC 8252 sections 7.3 and 8.3: the port alone is free, and on this machine alone.
+#[tokio::test]
+async fn the_tools_are_redirected_to_this_machine_only() {
+    let authority = Harness::start().await;
+    let id = authority.id(TOOLS);
+    for (uri, status) in [
+        ("http://localhost", 200),
+        ("http://localhost:1", 200),
+        ("http://localhost:65535", 200),
+        ("http://127.0.0.1:1", 400),
+        ("http://localhost:1/callback", 400),
+        ("https://localhost:1", 400),
+        ("http://localhost.evil.example:1", 400),
+    ] {
+        let request = [("client_id", id.as_str()), ("redirect_uri", uri)];
+        let page = authority.authorize(&Browser::default(), &request).await;
+        assert_eq!(page.status, status, "{uri}");
+        assert_eq!(page.text.contains("AADSTS50011"), status == 400, "{uri}");
+    }
 }

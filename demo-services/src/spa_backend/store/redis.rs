@@ -23,8 +23,8 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 use tower_bearer::SealingKeys;
 
-use super::super::random;
 use super::{Found, Key, Kind, MAX_RECORD, Store, StoreError, Version};
+use crate::random;
 
 /// What stands before each key.
 const PREFIX: &str = "spa-backend:";

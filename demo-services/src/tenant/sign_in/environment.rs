@@ -215,14 +215,17 @@ mod tests {
         for (token, said) in [
             (
                 with("aud", "https://management.azure.com".into()),
-                "for another API",
+                "for another API than https://graph.microsoft.com: sign in with --sign-in browser",
             ),
             (
                 with("tid", "22222222-2222-3333-4444-555555555555".into()),
                 "another tenant",
             ),
             (with("exp", (NOW + 60).into()), "has ended"),
-            (with("scp", "A.Read".into()), "lacks B.Write"),
+            (
+                with("scp", "A.Read".into()),
+                "lacks B.Write. Sign in with --sign-in browser",
+            ),
             (with("exp", "soon".into()), "holds no access token"),
             (format!("Bearer {plain}"), "holds no access token"),
             (format!("{plain}.x"), "holds no access token"),

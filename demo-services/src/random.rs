@@ -6,17 +6,17 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
 /// 244 random bits as 64 characters that need no escaping anywhere: state, nonce, PKCE verifier (RFC 7636 4.1), ids, header token.
-pub(super) fn secret() -> String {
+pub(crate) fn secret() -> String {
     format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
 }
 
 /// base64url(SHA-256(text)), the `S256` transformation of RFC 7636 4.2.
-pub(super) fn sha256(text: &str) -> String {
+pub(crate) fn sha256(text: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, text.as_bytes()))
 }
 
 /// Compares without telling by its duration where the first difference is.
-pub(super) fn equal(left: &str, right: &str) -> bool {
+pub(crate) fn equal(left: &str, right: &str) -> bool {
     aws_lc_rs::constant_time::verify_slices_are_equal(left.as_bytes(), right.as_bytes()).is_ok()
 }
 
