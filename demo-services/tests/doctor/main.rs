@@ -11,6 +11,7 @@
 
 mod authority;
 mod command;
+mod external_id;
 mod files;
 mod graph;
 mod machine;
