@@ -14,6 +14,7 @@ mod command;
 mod external_id;
 mod files;
 mod graph;
+mod graph_answers;
 mod machine;
 mod stage;
 mod token;
