@@ -95,7 +95,7 @@ fn state(check: Check, what: &str, policies: &[Value], about: impl Fn(&Value) ->
         check.warning(
             None,
             format!("{what}: no policy that is on demands a second factor: no challenge will come"),
-            "create one under Entra ID > Conditional Access > Policies, for test users (`register` does, with --mfa-user or --mfa-group)",
+            "create one under Entra ID > Conditional Access > Policies, for test users (`register` does, with --mfa-user or --mfa-group; it takes Microsoft Entra ID P1)",
         )
     }
 }
