@@ -219,6 +219,55 @@ async fn an_unknown_client_and_an_unknown_api_are_told() {
     assert_has(&report, Check::Credential, Severity::Ok, "");
 }
 
+/// What is wrong with the clients and their tokens, where the token endpoint answers every request with this number.
+async fn with_refusal(number: u32) -> Vec<(Check, Option<Service>, Severity)> {
+    let stage = Stage::start().await;
+    let server = MockServer::start().await;
+    let (url, tenant) = (server.uri(), stage.authority.tenant());
+    let metadata = json!({ "issuer": format!("{url}/{tenant}/v2.0"), "token_endpoint": format!("{url}/token") });
+    let refusal =
+        json!({ "error": "invalid_client", "error_description": format!("AADSTS{number}: x") });
+    for (verb, end, answer) in [
+        (
+            "GET",
+            "openid-configuration$",
+            ResponseTemplate::new(200).set_body_json(metadata),
+        ),
+        (
+            "POST",
+            "/token$",
+            ResponseTemplate::new(401).set_body_json(refusal),
+        ),
+    ] {
+        Mock::given(method(verb))
+            .and(path_regex(end))
+            .respond_with(answer)
+            .mount(&server)
+            .await;
+    }
+    let old = stage.authority.url().to_owned();
+    let report = stage
+        .report(|texts| {
+            for text in [&mut texts.spa, &mut texts.middle, &mut texts.downstream] {
+                *text = text.replace(&old, &url);
+            }
+        })
+        .await;
+    wrong(&report)
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_client_is_told_once_and_not_of_each_api() {
+    let credential = |service| (Check::Credential, service, Severity::Error);
+    for number in [700_024, 1_000_502, 7_000_215] {
+        let found = with_refusal(number).await;
+        assert_eq!(found, [credential(SPA), credential(MIDDLE)], "{number}");
+    }
+    let audience = |service| (Check::Audience, service, Severity::Error);
+    let found = with_refusal(500_011).await;
+    assert_eq!(found, [audience(SPA), audience(MIDDLE), audience(MIDDLE)]);
+}
+
 #[tokio::test]
 async fn version_1_tokens_are_told() {
     for name in ["middle-tier", "downstream-api"] {

@@ -13,13 +13,23 @@ fn doctor(arguments: &[&str], input: Option<&str>) -> Output {
 }
 
 fn doctor_with(arguments: &[&str], input: Option<&str>, token: Option<&str>) -> Output {
+    let variables = token.map(|token| ("GRAPH_ACCESS_TOKEN", token));
+    doctor_in(arguments, input, variables.as_slice())
+}
+
+/// With these environment variables.
+pub(crate) fn doctor_in(
+    arguments: &[&str],
+    input: Option<&str>,
+    variables: &[(&str, &str)],
+) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_demo-services"));
     command
         .arg("doctor")
         .args(arguments)
         .env_remove("RUST_LOG")
         .env_remove("GRAPH_ACCESS_TOKEN")
-        .envs(token.map(|token| ("GRAPH_ACCESS_TOKEN", token)));
+        .envs(variables.iter().copied());
     let stdin = if input.is_some() {
         Stdio::piped()
     } else {
@@ -74,6 +84,30 @@ async fn a_graph_that_the_token_may_not_be_sent_to_is_status_2() {
     assert_eq!(output.status.code(), Some(2), "{}", text(&output.stdout));
     let said = text(&output.stderr);
     assert!(said.contains("--graph must be an https URL"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_graph_is_not_asked_is_told_as_it_is() {
+    const NO_TOKEN: &str = "GRAPH_ACCESS_TOKEN is not set";
+    let unreadable = Folder::new();
+    for service in ["spa-backend", "middle-tier", "downstream-api"] {
+        unreadable.write(&format!("{service}.toml"), "= no TOML");
+    }
+    let output = doctor_with(
+        &["--config-dir", unreadable.path().to_str().unwrap()],
+        None,
+        Some("t"),
+    );
+    let shown = text(&output.stdout);
+    assert!(shown.contains("no configuration can be read"), "{shown}");
+    assert!(!shown.contains(NO_TOKEN), "{shown}");
+
+    let stage = Stage::start().await;
+    let sound = Folder::of(&stage.texts);
+    let path = sound.path().to_str().unwrap().to_owned();
+    let run = tokio::task::spawn_blocking(move || doctor(&["--config-dir", &path], None));
+    let shown = text(&run.await.unwrap().stdout);
+    assert!(shown.contains(NO_TOKEN), "{shown}");
 }
 
 #[test]

@@ -1,19 +1,10 @@
 //! What the tenant says through Graph.
 
-use std::time::Duration;
-
-use demo_services::tenant::doctor::{
-    Check, Configurations, GraphAccess, Options, Report, Service, Severity, Sources, examine,
-};
+use demo_services::tenant::doctor::{Check, GraphAccess, Options, Service, Severity};
 use local_authority::{Consent, Directory, OptionalClaim, Running, TokenSpec};
 use serde_json::json;
-use tower_bearer::clock::{Clock as _, SystemClock};
-use wiremock::matchers::{method, path};
-use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::stage::{
-    Folder, Stage, assert_discreet, assert_has, assert_nothing, assert_only, wrong,
-};
+use crate::stage::{Stage, assert_discreet, assert_has, assert_nothing, assert_only};
 
 const SPA: Option<Service> = Some(Service::SpaBackend);
 const MIDDLE: Option<Service> = Some(Service::MiddleTier);
@@ -278,60 +269,21 @@ async fn what_the_token_may_not_read_is_left_out_with_its_reason() {
     assert!(!report.text().contains("no token"), "{}", report.text());
 }
 
-/// What is found with a Graph that tells of an application with this secret's end.
-async fn with_end(end: Option<&str>) -> Report {
-    let stage = Stage::start().await;
-    let server = MockServer::start().await;
-    let secrets: Vec<_> = end
-        .iter()
-        .map(|end| json!({ "endDateTime": end }))
-        .collect();
-    let application = json!({ "passwordCredentials": secrets, "web": { "redirectUris": [] } });
-    let answer = ResponseTemplate::new(200).set_body_json(json!({ "value": [application] }));
-    Mock::given(method("GET"))
-        .and(path("/v1.0/applications"))
-        .respond_with(answer)
-        .mount(&server)
-        .await;
-    let folder = Folder::of(&stage.texts);
-    let files = Sources::Files(vec![folder.path().join("spa-backend.toml")]);
-    let (configurations, _) = Configurations::read(&files, &[]);
-    let instance = server.uri().parse().unwrap();
-    let options = Options {
-        graph: Some(GraphAccess::new("t".into(), None, &instance).unwrap()),
-        deadline: Duration::from_secs(10),
-        ..Options::default()
-    };
-    examine(&configurations, &options).await
-}
-
 #[tokio::test]
-async fn a_secret_that_ends_is_told() {
-    let in_days = |days: i64| {
-        let at = SystemClock
-            .now()
-            .checked_add_signed(days * 86_400 + 3600)
-            .unwrap();
-        let date = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(at);
-        let (date, time) = (date.date(), date.time());
-        format!(
-            "{date}T{:02}:{:02}:{:02}Z",
-            time.hour(),
-            time.minute(),
-            time.second()
-        )
-    };
-    for (end, severity, says) in [
-        (Some(in_days(200)), Severity::Ok, "200 days"),
-        (Some(in_days(10)), Severity::Warning, "expires in 10 days"),
-        (Some(in_days(-10)), Severity::Error, "9 days ago"),
-        (None, Severity::Error, "neither a secret nor a certificate"),
-    ] {
-        let report = with_end(end.as_deref()).await;
-        assert_has(&report, Check::CredentialExpiry, severity, says);
-        let others = wrong(&report)
-            .into_iter()
-            .filter(|(check, ..)| *check == Check::CredentialExpiry);
-        assert_eq!(others.count(), usize::from(severity != Severity::Ok));
-    }
+async fn the_local_authority_tells_of_a_missing_service_principal_as_graph_does() {
+    let stage = Stage::start().await;
+    let spec = TokenSpec::user("alice", "https://graph.microsoft.com").client("spa-backend");
+    let token = stage
+        .authority
+        .issue(spec.scopes(["Application.ReadWrite.All"]));
+    let directory = stage.authority.directory();
+    let id = directory.app("middle-tier").unwrap().client_id;
+    let url = stage.authority.url();
+    let principal = format!("{url}/v1.0/servicePrincipals(appId='{id}')");
+    let request = reqwest::Client::new().delete(principal).bearer_auth(token);
+    assert_eq!(request.send().await.unwrap().status(), 204);
+    let report = stage.graph_report(|_| {}).await;
+    let says = format!("the application {id} has no service principal");
+    assert_has(&report, Check::Consent, Severity::Error, &says);
+    assert_eq!(report.text().matches(&says).count(), 1, "{}", report.text());
 }

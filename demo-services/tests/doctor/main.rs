@@ -11,8 +11,10 @@
 
 mod authority;
 mod command;
+mod external_id;
 mod files;
 mod graph;
+mod graph_answers;
 mod machine;
 mod stage;
 mod token;

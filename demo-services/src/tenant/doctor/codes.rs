@@ -65,12 +65,12 @@ pub const CODES: &[Code] = &[
     code(
         50053,
         "the account is locked after too many wrong passwords, or the sign-in came from an address known for attacks",
-        "wait and sign in again; the failure reason under Monitoring, Sign-in logs tells which of the two it was",
+        "wait and sign in again; the failure reason under Entra ID > Monitoring & health > Sign-in logs tells which of the two it was",
     ),
     code(
         50057,
         "the account is disabled",
-        "enable it under Users, or sign in with another account",
+        "enable it under Entra ID > Users, or sign in with another account",
     ),
     code(
         50058,
@@ -110,13 +110,13 @@ pub const CODES: &[Code] = &[
     code(
         50105,
         "the user is not assigned to the application, which demands it",
-        "assign the user or a group under Enterprise applications, Users and groups, or switch \"Assignment required\" off",
+        "assign the user or a group under Entra ID > Enterprise apps, the application, Users and groups, or switch \"Assignment required\" off",
     ),
     code(50126, "user name or password is wrong", "check both"),
     code(
         50131,
         "a Conditional Access policy is not met: by the device's state, a suspicious sign-in or another rule",
-        "look the sign-in up under Monitoring, Sign-in logs, Conditional Access: it names the policy",
+        "look the sign-in up under Entra ID > Monitoring & health > Sign-in logs, tab Conditional Access: it names the policy",
     ),
     code(
         50158,
@@ -146,7 +146,7 @@ pub const CODES: &[Code] = &[
     code(
         53003,
         "a Conditional Access policy blocks the token",
-        "look the sign-in up under Monitoring, Sign-in logs, Conditional Access: it names the policy",
+        "look the sign-in up under Entra ID > Monitoring & health > Sign-in logs, tab Conditional Access: it names the policy",
     ),
     code(
         54005,
@@ -211,12 +211,12 @@ pub const CODES: &[Code] = &[
     code(
         500011,
         "the API is not in this tenant",
-        "check the API's id in the scope and the tenant; an application without a service principal has none: create it under Enterprise applications, or grant consent",
+        "check the API's id in the scope and the tenant; an application without a service principal has none: `register` creates it, and so does admin consent (API permissions)",
     ),
     code(
         500014,
         "the API's service principal is disabled",
-        "enable sign-in for the API under Enterprise applications, Properties",
+        "enable sign-in for the API under Entra ID > Enterprise apps, the API, Properties",
     ),
     code(
         500113,
@@ -252,6 +252,11 @@ pub const CODES: &[Code] = &[
         530003,
         "a policy demands a managed device",
         "sign in with a browser of a managed device, not by device code, or leave the demo's applications out of that policy",
+    ),
+    code(
+        530035,
+        "security defaults block the sign-in by device code",
+        "sign in with a browser (`--sign-in browser`, the default), or with the token of another client (`--sign-in token`)",
     ),
     code(
         650052,
@@ -321,7 +326,7 @@ pub const CODES: &[Code] = &[
     code(
         7000112,
         "the application is disabled",
-        "enable sign-in under Enterprise applications, Properties",
+        "enable sign-in under Entra ID > Enterprise apps, the application, Properties",
     ),
     code(
         7000215,

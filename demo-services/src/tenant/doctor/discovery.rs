@@ -40,7 +40,7 @@ pub(super) async fn check(
         return fail(Check::Discovery.error(
             service,
             "`authority.tenant` is no tenant id",
-            "put the directory (tenant) id there, a GUID: portal, Overview",
+            "put the directory (tenant) id there, a GUID: Entra ID > Overview",
         ));
     };
     match probe.ask(|http| http.get(url)).await {
@@ -110,7 +110,7 @@ fn metadata(service: Service, authority: &AuthorityConfig, answer: &Answer) -> F
     if issuer.contains('{') {
         return error(
             "`authority.tenant` is none: common and organizations stand for every tenant".into(),
-            "put the directory (tenant) id there, a GUID: portal, Overview".into(),
+            "put the directory (tenant) id there, a GUID: Entra ID > Overview".into(),
         );
     }
     if uuid::Uuid::try_parse(&authority.tenant).is_err() && uuid::Uuid::try_parse(tenant).is_ok() {

@@ -3,21 +3,17 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use clap::ValueEnum as _;
 use serde_json::{Map, Value};
 use tower_bearer::jwt::VerifyError;
 
 use super::dates::how_long;
 use super::finding::{Check, Finding};
 use super::subject::{Api, base};
+use crate::tenant::cloud::{Cloud, GRAPH_APP};
 
-/// The allowance that the library makes for clocks is smaller; this is for telling which of two times is meant.
-const GRAPH: [&str; 5] = [
-    "00000003-0000-0000-c000-000000000000",
-    "https://graph.microsoft.com",
-    "https://graph.microsoft.us",
-    "https://microsoftgraph.chinacloudapi.cn",
-    "https://graph.windows.net",
-];
+/// What came before Microsoft Graph: its tokens are as little ours.
+const FORMER_GRAPH: &str = "https://graph.windows.net";
 
 /// A token's header and claims, not verified.
 pub(super) struct Claims {
@@ -70,7 +66,14 @@ impl Claims {
     }
 
     pub(super) fn is_for_graph(&self) -> bool {
-        let is_graph = |audience: &str| GRAPH.contains(&audience.trim_end_matches('/'));
+        let is_graph = |audience: &str| {
+            let audience = audience.trim_end_matches('/');
+            let clouds = Cloud::value_variants().iter();
+            [GRAPH_APP, FORMER_GRAPH].contains(&audience)
+                || clouds
+                    .map(|cloud| cloud.graph())
+                    .any(|graph| graph == audience)
+        };
         self.audiences().into_iter().any(is_graph)
     }
 }

@@ -36,7 +36,7 @@ pub use token::{LONGEST as LONGEST_TOKEN, explain};
 /// How to look.
 #[derive(Clone)]
 pub struct Options {
-    /// Longest wait for each answer; 10 seconds by default.
+    /// Longest wait for each answer, and for each list of Graph with all its pages; 10 seconds by default.
     pub deadline: Duration,
     /// Reads the tenant's own words about the applications; without it their checks are left out or inferred.
     pub graph: Option<GraphAccess>,

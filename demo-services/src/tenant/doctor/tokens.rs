@@ -19,8 +19,9 @@ use super::subject::{Api, Client};
 const SOON: u64 = 30 * 86_400;
 
 /// Numbers that say the client itself is refused, not what it asks for.
-const OF_THE_CLIENT: [u32; 8] = [
-    50_012, 700_016, 700_025, 700_027, 7_000_112, 7_000_215, 7_000_216, 7_000_222,
+const OF_THE_CLIENT: [u32; 10] = [
+    50_012, 700_016, 700_024, 700_025, 700_027, 1_000_502, 7_000_112, 7_000_215, 7_000_216,
+    7_000_222,
 ];
 
 /// The files of certificates, without asking anybody.
