@@ -17,6 +17,8 @@ pub(crate) struct GraphError {
     message: String,
     /// Value of `WWW-Authenticate`.
     challenge: Option<String>,
+    /// `innerError.message`, where the reason stands there.
+    inner: Option<String>,
 }
 
 impl GraphError {
@@ -26,12 +28,22 @@ impl GraphError {
             code,
             message: message.into(),
             challenge: None,
+            inner: None,
         }
     }
 
     pub(super) fn challenge(mut self, challenge: String) -> Self {
         self.challenge = Some(challenge);
         self
+    }
+
+    /// A refusal of Conditional Access that has its reason inside.
+    pub(super) fn malformed(reason: impl Into<String>) -> Self {
+        let mut error = Self::protocol(
+            "The server could not process the request because it is malformed or incorrect.",
+        );
+        error.inner = Some(reason.into());
+        error
     }
 
     /// The protocol was not kept: JSON, OData.
@@ -66,6 +78,23 @@ impl GraphError {
             "Authorization_RequestDenied",
             "Insufficient privileges to complete the operation.",
         )
+    }
+
+    /// Conditional Access says it in its own way.
+    pub(super) fn scopes_missing() -> Self {
+        Self::access_denied(
+            "You cannot perform the requested operation, required scopes are missing in the token.",
+        )
+    }
+
+    pub(super) fn not_licensed() -> Self {
+        Self::access_denied(
+            "Your tenant is not licensed for this feature. Please upgrade your subscription to access it.",
+        )
+    }
+
+    fn access_denied(message: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "AccessDenied", message)
     }
 
     pub(super) fn not_found(id: &str) -> Self {
@@ -104,7 +133,7 @@ impl GraphError {
     }
 
     pub(super) fn response(self, trace: Trace, now: u64) -> Response {
-        let body = json!({
+        let mut body = json!({
             "error": {
                 "code": self.code,
                 "message": self.message,
@@ -115,6 +144,9 @@ impl GraphError {
                 },
             },
         });
+        if let Some(reason) = self.inner {
+            body["error"]["innerError"]["message"] = reason.into();
+        }
         let mut response = (self.status, Json(body)).into_response();
         let challenge = self.challenge.map(HeaderValue::try_from);
         if let Some(Ok(challenge)) = challenge {
