@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::clock;
 use crate::directory::DirectoryError;
@@ -133,20 +133,17 @@ impl GraphError {
     }
 
     pub(super) fn response(self, trace: Trace, now: u64) -> Response {
-        let mut body = json!({
-            "error": {
-                "code": self.code,
-                "message": self.message,
-                "innerError": {
-                    "date": clock::timestamp(now).replace(' ', "T").trim_end_matches('Z'),
-                    "request-id": trace.trace_id.to_string(),
-                    "client-request-id": trace.correlation_id.to_string(),
-                },
-            },
+        let mut inner = json!({
+            "date": clock::timestamp(now).replace(' ', "T").trim_end_matches('Z'),
+            "request-id": trace.trace_id.to_string(),
+            "client-request-id": trace.correlation_id.to_string(),
         });
-        if let Some(reason) = self.inner {
-            body["error"]["innerError"]["message"] = reason.into();
+        if let (Some(reason), Value::Object(inner)) = (self.inner, &mut inner) {
+            inner.insert("message".to_owned(), reason.into());
         }
+        let body = json!({
+            "error": { "code": self.code, "message": self.message, "innerError": inner },
+        });
         let mut response = (self.status, Json(body)).into_response();
         let challenge = self.challenge.map(HeaderValue::try_from);
         if let Some(Ok(challenge)) = challenge {
