@@ -1,148 +1,151 @@
-//! Every body that `register` and `unregister` send to Microsoft Graph, against Graph's published types; `docs/graph-fields.md` lists
-//! the same members, no more and no fewer.
+//! Every body that `register`, another `register` and `unregister` send to Microsoft Graph, as a door in front of the authority sees them,
+//! against Graph's published types; `docs/graph-fields.md` lists the same members, no more and no fewer. `UPDATE_GOLDEN=1` writes its rows
+//! anew.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use demo_services::tenant::plan::{
-    Action, Certificate, Choices, CredentialKind, DEFAULT_PREFIX, Ids, Plan,
-};
-use demo_services::tenant::record::{Kind, Object, Record};
+use demo_services::tenant::graph::Graph;
+use demo_services::tenant::plan::{CredentialKind, Request};
+use demo_services::tenant::record::Kind;
+use integration_tests::door::{Door, Written};
 use integration_tests::graph_fields::{check, pattern};
+use reqwest::Method;
 use serde_json::{Value, json};
 
-/// Method, path below `/v1.0/`, body.
-type Sent = (String, String, Value);
+use crate::tenant::Tenant;
 
-fn id(number: usize) -> String {
-    format!("0d1c0000-0000-4000-8000-{number:012}")
+/// A tenant with the group `staff`, and the door that `register` finds Graph behind.
+async fn tenant(name: &str) -> (Tenant, Door) {
+    let mut tenant = Tenant::with(name, |directory| {
+        directory.user_mut("bob").unwrap().groups = vec!["staff".into()];
+    })
+    .await;
+    let door = Door::before(tenant.graph_url()).await;
+    tenant.put_graph_behind(door.url());
+    (tenant, door)
 }
 
-fn choices(credential: CredentialKind, enforce: bool) -> Choices {
-    Choices {
-        tenant: id(1),
-        cloud: "global".to_owned(),
-        authority: "https://login.example".parse().unwrap(),
-        graph: "https://graph.example".parse().unwrap(),
-        prefix: DEFAULT_PREFIX.to_owned(),
-        base_url: "http://localhost:3000".parse().unwrap(),
-        mfa_users: vec!["alice@contoso.example".to_owned()],
-        mfa_groups: vec![id(2)],
-        enforce,
-        credential,
-        out: "tenant-config".into(),
-    }
+/// As somebody else would, past the door.
+async fn change(graph: &Graph, path: String, body: Value) {
+    let method = Method::PATCH;
+    let request = Request { method, path, body };
+    graph.write(&request).await.unwrap();
 }
 
-/// All requests of a plan, each made with what the ones before it left in the record.
-fn of_a_plan(choices: &Choices) -> Vec<Sent> {
-    let mut record: Record = choices.record();
-    let certificate = Certificate {
-        der: vec![0x30, 0x82, 0, 255],
-        start: "2026-11-26T03:00:00Z".to_owned(),
-        end: "2027-11-26T03:00:00Z".to_owned(),
+/// Registers with certificates and report-only policies; somebody takes away and adds; registers again for other people, enforced and at
+/// another address; unregisters.
+async fn with_certificates() -> Vec<Written> {
+    let (tenant, door) = tenant("bodies").await;
+    let others = tenant.graph_past_the_door();
+    let groups = others.list("groups", "").await.unwrap();
+    let mut choices = tenant.choices();
+    choices.enforce = false;
+    choices.mfa_groups = vec![groups[0]["id"].as_str().unwrap().to_owned()];
+    tenant.register(&choices).await.unwrap();
+    let mut written = door.written();
+
+    let record = tenant.record();
+    let id = |kind, key| record.object(kind, key).unwrap().id.as_str();
+    let grant = id(Kind::Grant, "spa-backend>graph");
+    let less = json!({ "scope": "openid" });
+    change(&others, format!("oauth2PermissionGrants/{grant}"), less).await;
+    let app = id(Kind::Application, "middle-tier");
+    let less = json!({ "keyCredentials": [], "requiredResourceAccess": [] });
+    change(&others, format!("applications/{app}"), less).await;
+    let me = others.get("me", "").await.unwrap().unwrap();
+    let me = me["id"].as_str().unwrap();
+    let owner = format!("applications/{app}/owners/{me}/$ref");
+    assert!(others.delete(&owner).await.unwrap());
+    let gate = id(Kind::Application, "mfa-app");
+    let gate = format!("applications/{gate}");
+    assert!(others.delete(&gate).await.unwrap());
+    choices.enforce = true;
+    choices.mfa_users = vec!["bob@contoso.example".to_owned()];
+    choices.base_url = "https://demo.example".parse().unwrap();
+    let again = tenant.register(&choices).await.unwrap();
+    assert!(again.changes > 0, "{again:?}");
+    written.extend(door.written());
+    tenant.unregister().await;
+    written.extend(door.written());
+    written
+}
+
+/// Registers with secrets, loses them, registers again, unregisters.
+async fn with_secrets() -> Vec<Written> {
+    let (tenant, door) = tenant("bodies-secrets").await;
+    let mut choices = tenant.choices();
+    choices.credential = CredentialKind::Secret;
+    tenant.register(&choices).await.unwrap();
+    fs::remove_dir_all(tenant.out()).unwrap();
+    tenant.register(&choices).await.unwrap();
+    tenant.unregister().await;
+    door.written()
+}
+
+/// The row of each member of a body that Graph understands.
+fn rows(sent: &Written) -> Vec<String> {
+    let Written {
+        method, path, body, ..
+    } = sent;
+    let fields = check(method, path, body);
+    assert!(fields.is_ok(), "{method} {path}: {fields:#?}\n{body:#}");
+    let fields = fields.unwrap();
+    assert!(!fields.is_empty(), "{method} {path}");
+    let pattern = pattern(method, path).unwrap();
+    let row = |field: &integration_tests::graph_fields::Field| {
+        format!(
+            "| `{method} {pattern}` | `{}` | `{}` | `{}` |",
+            field.place, field.property, field.edm
+        )
     };
-    let confidential = ["middle-tier", "spa-backend", "daemon"];
-    let ids = Ids {
-        user: Some(id(3)),
-        graph_principal: Some(id(4)),
-        mfa_users: vec![id(5)],
-        mfa_groups: vec![id(2)],
-        certificates: confidential
-            .map(|key| (key.to_owned(), certificate.clone()))
-            .into(),
-    };
-    let plan = Plan::new(choices, &record);
-    assert!(plan.left_out.is_empty(), "{:?}", plan.left_out);
-    let mut sent = Vec::new();
-    for (number, step) in plan.steps.iter().enumerate() {
-        let request = step.request(&record, &ids).unwrap();
-        sent.push((request.method.to_string(), request.path, request.body));
-        if let Some(kind) = step.kind() {
-            let with_app_id = matches!(kind, Kind::Application | Kind::ServicePrincipal);
-            record.add(Object {
-                key: step.key.clone(),
-                kind,
-                id: id(100 + number),
-                app_id: with_app_id.then(|| id(500 + number)),
-                parent: None,
-                name: step.name.clone(),
-            });
+    fields.iter().map(row).collect()
+}
+
+fn is_row(line: &str) -> bool {
+    line.starts_with("| `")
+}
+
+/// The document with the rows that are sent: those that stood there in their places, the new ones after the last of their request.
+fn rewritten(document: &str, sent: &BTreeSet<String>) -> String {
+    let request = |row: &str| row.split('|').nth(1).unwrap_or_default().to_owned();
+    let keep = |line: &&str| !is_row(line) || sent.contains(*line);
+    let mut lines: Vec<String> = document.lines().filter(keep).map(str::to_owned).collect();
+    for row in sent {
+        if lines.contains(row) {
+            continue;
         }
+        let same = |line: &String| is_row(line) && request(line) == request(row);
+        let last = lines.iter().rposition(same);
+        let last = last.or_else(|| lines.iter().rposition(|line| line.starts_with('|')));
+        lines.insert(last.unwrap() + 1, row.clone());
     }
-    let actions = [Action::Application, Action::Settings, Action::Principal];
-    for action in actions {
-        assert!(plan.steps.iter().any(|step| step.action == action));
+    lines.join("\n") + "\n"
+}
+
+#[tokio::test]
+async fn every_body_is_one_that_graph_understands_and_the_document_lists_its_members() {
+    let mut written = with_certificates().await;
+    written.extend(with_secrets().await);
+    let mut sent = BTreeSet::new();
+    for one in &written {
+        assert!(one.status < 300, "{one:?}");
+        sent.extend(rows(one));
+        // A body that is right, with one member of another name, is found.
+        let mut body = one.body.clone();
+        body["tower"] = json!("bearer");
+        let faults = check(&one.method, &one.path, &body).unwrap_err();
+        assert_eq!(faults.len(), 1, "{faults:?}");
     }
-    sent
-}
-
-/// What is sent when something is there already, or is taken away.
-fn beside_a_plan() -> Vec<Sent> {
-    const POLICIES: &str = "identity/conditionalAccess/policies";
-    const CONTEXTS: &str = "identity/conditionalAccess/authenticationContextClassReferences";
-    [
-        (
-            "PATCH",
-            format!("oauth2PermissionGrants/{}", id(6)),
-            json!({ "scope": "User.Read User.ReadWrite" }),
-        ),
-        (
-            "POST",
-            format!("applications/{}/removePassword", id(7)),
-            json!({ "keyId": id(8) }),
-        ),
-        (
-            "PATCH",
-            format!("{CONTEXTS}/c1"),
-            json!({ "isAvailable": false }),
-        ),
-        (
-            "PATCH",
-            format!("{POLICIES}/{}", id(9)),
-            json!({ "state": "enabled", "conditions": {
-                "applications": { "includeApplications": [id(10)] },
-                "users": { "includeUsers": [id(11)], "includeGroups": [id(12)] },
-            } }),
-        ),
-    ]
-    .map(|(method, path, body)| (method.to_owned(), path, body))
-    .into()
-}
-
-fn all() -> Vec<Sent> {
-    let certificate = of_a_plan(&choices(CredentialKind::Certificate, true));
-    let secret = of_a_plan(&choices(CredentialKind::Secret, false));
-    [certificate, secret, beside_a_plan()].concat()
-}
-
-/// The rows of the document, from the bodies.
-fn rows() -> BTreeSet<String> {
-    let mut rows = BTreeSet::new();
-    for (method, path, body) in all() {
-        let fields = check(&method, &path, &body);
-        assert!(fields.is_ok(), "{method} {path}: {fields:#?}\n{body:#}");
-        let fields = fields.unwrap();
-        assert!(!fields.is_empty(), "{method} {path}");
-        let pattern = pattern(&method, &path).unwrap();
-        for field in fields {
-            rows.insert(format!(
-                "| `{method} {pattern}` | `{}` | `{}` | `{}` |",
-                field.place, field.property, field.edm
-            ));
-        }
-    }
-    rows
-}
-
-#[test]
-fn every_body_is_one_that_graph_understands_and_the_document_lists_its_members() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/graph-fields.md");
-    let document = fs::read_to_string(path).unwrap();
-    let listed = document.lines().filter(|line| line.starts_with("| `"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        let document = fs::read_to_string(&path).unwrap();
+        fs::write(&path, rewritten(&document, &sent)).unwrap();
+    }
+    let document = fs::read_to_string(&path).unwrap();
+    let listed = document.lines().filter(|line| is_row(line));
     let listed: BTreeSet<String> = listed.map(str::to_owned).collect();
-    let sent = rows();
     let missing: Vec<_> = sent.difference(&listed).map(String::as_str).collect();
     let idle: Vec<_> = listed.difference(&sent).map(String::as_str).collect();
     assert!(
@@ -153,12 +156,16 @@ fn every_body_is_one_that_graph_understands_and_the_document_lists_its_members()
     );
 }
 
-/// A body that is right, with one member of another name, is found.
 #[test]
-fn a_member_that_graph_does_not_have_is_found() {
-    for (method, path, mut body) in all() {
-        body["tower"] = json!("bearer");
-        let faults = check(&method, &path, &body).unwrap_err();
-        assert_eq!(faults.len(), 1, "{faults:?}");
-    }
+fn a_document_is_rewritten_in_place() {
+    let row = |request: &str, place: &str| format!("| `{request}` | `{place}` | `x` | `y` |");
+    let (a, b, c) = (row("POST a", "z"), row("POST b", "n"), row("POST a", "b"));
+    let head = "Text\n\n| Request | Member |\n|---|---|";
+    let before = format!("{head}\n{a}\n{b}\nEnd\n");
+    let sent = |rows: &[&String]| rows.iter().map(|row| (*row).clone()).collect();
+    assert_eq!(rewritten(&before, &sent(&[&a, &b])), before);
+    let more = format!("{head}\n{a}\n{c}\n{b}\nEnd\n");
+    assert_eq!(rewritten(&before, &sent(&[&a, &b, &c])), more);
+    let other = format!("{head}\n{b}\n{c}\nEnd\n");
+    assert_eq!(rewritten(&before, &sent(&[&b, &c])), other);
 }

@@ -53,8 +53,10 @@ const LISTS: [&str; 5] = [
 ];
 
 /// A tenant with nobody's applications in it, and a folder.
-struct Tenant {
+pub(crate) struct Tenant {
     authority: Running,
+    /// Base URL of Graph: the authority's, or that of a door before it.
+    graph: Url,
     folder: PathBuf,
     base_url: Url,
     /// Of the SPA backend: its port is in the redirect URIs.
@@ -138,8 +140,9 @@ impl Tenant {
         Self::with(name, |_| {}).await
     }
 
-    async fn with(name: &str, change: impl FnOnce(&mut Directory)) -> Self {
+    pub(crate) async fn with(name: &str, change: impl FnOnce(&mut Directory)) -> Self {
         let mut directory = Directory::demo();
+        change(&mut directory);
         directory
             .apps
             .retain(|app| app.name == "Microsoft Graph Command Line Tools");
@@ -163,6 +166,7 @@ impl Tenant {
         let tokens = PersonTokens::by_device_code(client);
         Self {
             base_url: format!("http://localhost:{}", spa.port()).parse().unwrap(),
+            graph: place(&authority).graph,
             authority,
             folder,
             spa: Some(spa),
@@ -170,7 +174,15 @@ impl Tenant {
         }
     }
 
-    fn out(&self) -> PathBuf {
+    pub(crate) fn graph_url(&self) -> &Url {
+        &self.graph
+    }
+
+    pub(crate) fn put_graph_behind(&mut self, door: &Url) {
+        self.graph = door.clone();
+    }
+
+    pub(crate) fn out(&self) -> PathBuf {
         self.folder.join("config")
     }
 
@@ -178,23 +190,30 @@ impl Tenant {
         self.folder.join("state.json")
     }
 
-    fn record(&self) -> Record {
+    pub(crate) fn record(&self) -> Record {
         Record::read(&self.state()).unwrap()
     }
 
     fn graph(&self) -> Graph {
-        let base = place(&self.authority).graph;
+        self.graph_at(self.graph.clone())
+    }
+
+    pub(crate) fn graph_past_the_door(&self) -> Graph {
+        self.graph_at(place(&self.authority).graph)
+    }
+
+    fn graph_at(&self, base: Url) -> Graph {
         Graph::new(base, http(), Arc::clone(&self.tokens))
             .waiting(Arc::new(Administrator::default()))
     }
 
-    fn choices(&self) -> Choices {
+    pub(crate) fn choices(&self) -> Choices {
         let place = place(&self.authority);
         Choices {
             tenant: self.authority.tenant().to_string(),
             cloud: Cloud::Global.name().into(),
             authority: place.authority,
-            graph: place.graph,
+            graph: self.graph.clone(),
             prefix: DEFAULT_PREFIX.into(),
             base_url: self.base_url.clone(),
             mfa_users: vec!["alice@contoso.example".into()],
@@ -205,7 +224,7 @@ impl Tenant {
         }
     }
 
-    async fn register(&self, choices: &Choices) -> Result<Report, RegisterError> {
+    pub(crate) async fn register(&self, choices: &Choices) -> Result<Report, RegisterError> {
         let configuration = Configuration {
             folder: self.out(),
             place: place(&self.authority),
@@ -221,7 +240,7 @@ impl Tenant {
         register(&self.graph(), &state, known, choices, &files).await
     }
 
-    async fn unregister(&self) -> Removed {
+    pub(crate) async fn unregister(&self) -> Removed {
         let (state, record) = StateFile::open(&self.state()).unwrap();
         let removal = Removal::of(record.unwrap());
         removal.run(&self.graph(), state, &KeptFiles).await.unwrap()

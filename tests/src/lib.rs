@@ -13,6 +13,7 @@
 pub mod browser;
 pub mod challenge;
 pub mod cookies;
+pub mod door;
 pub mod graph_fields;
 pub mod html;
 pub mod person;

@@ -89,7 +89,9 @@ impl Authority {
         &self,
         change: impl FnOnce(&mut Directory) -> Result<T, E>,
     ) -> Result<T, E> {
+        let now = self.now();
         self.directory.change(|directory| {
+            directory.forget_deleted(now);
             let done = change(directory)?;
             directory.settle();
             directory.validate()?;

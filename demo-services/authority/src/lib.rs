@@ -121,8 +121,8 @@ pub use certificate::not_after as certificate_not_after;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use cookies::SESSION_COOKIE;
 pub use directory::{
-    App, Consent, Directory, DirectoryError, Mfa, OptionalClaim, Policy, Profile, RedirectUris,
-    Require, Target, Tenant, User,
+    App, Consent, Directory, DirectoryError, Licence, Mfa, OptionalClaim, Policy, Profile,
+    RedirectUris, Require, Target, Tenant, User,
 };
 pub use issue::TokenSpec;
 pub use keys::KeyError;

@@ -28,6 +28,7 @@ pub const PERMISSIONS: &[&str] = &[
     "DelegatedPermissionGrant.ReadWrite.All",
     "Policy.Read.All",
     "Policy.ReadWrite.ConditionalAccess",
+    "AuthenticationContext.ReadWrite.All",
     "User.Read.All",
     "Group.Read.All",
 ];

@@ -76,6 +76,11 @@ const SCOPES: &[(&str, u128, bool)] = &[
         true,
     ),
     (
+        "Policy.Read.ConditionalAccess",
+        0x633e_0fce_8c58_4cfb_9495_12bb_d5a2_4f7c,
+        true,
+    ),
+    (
         "Policy.ReadWrite.ConditionalAccess",
         0xad90_2697_1014_4ef5_81ef_2b43_0198_8e8c,
         true,
@@ -121,6 +126,10 @@ const ROLES: &[(&str, u128)] = &[
         0x8e8e_4742_1d95_4f68_9d56_6ee7_5648_c72a,
     ),
     ("Policy.Read.All", 0x246d_d0d5_5bd0_4def_940b_0421_030a_5b68),
+    (
+        "Policy.Read.ConditionalAccess",
+        0x3773_0810_e9ba_4e46_b07e_8ca7_8d18_2097,
+    ),
     (
         "Policy.ReadWrite.ConditionalAccess",
         0x01c0_a623_fc9b_48e9_b794_0756_f8e8_f067,

@@ -1,6 +1,7 @@
 //! Tenants, users, applications and policies: everything the authority knows, as a plain value.
 
 mod certificates;
+pub(crate) mod deleted;
 mod graph_app;
 mod parse;
 mod policies;
@@ -37,6 +38,7 @@ pub(crate) const GRAPH: Uuid = Uuid::from_u128(0x0000_0003_0000_0000_c000_0000_0
 /// # use local_authority::Directory;
 /// # let directory: Directory = r#"
 /// security_defaults = false                   # true: nobody gets tokens with the device code grant, AADSTS530035
+/// licence = "premium"                         # default; "free": Graph makes no contexts and no policies
 ///
 /// [tenant]
 /// id = "11111111-2222-3333-4444-555555555555"
@@ -89,6 +91,9 @@ pub(crate) const GRAPH: Uuid = Uuid::from_u128(0x0000_0003_0000_0000_c000_0000_0
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Directory {
+    /// What the tenant has paid for.
+    #[serde(default)]
+    pub licence: Licence,
     /// The one tenant.
     pub tenant: Tenant,
     /// People who can sign in.
@@ -106,6 +111,21 @@ pub struct Directory {
     /// Authentication contexts that Graph has been told about; not in the file.
     #[serde(skip)]
     pub(crate) auth_contexts: Vec<registration::AuthContext>,
+    /// Applications that Graph has deleted and can bring back, the oldest first; not in the file.
+    #[serde(skip)]
+    pub(crate) deleted_apps: Vec<deleted::DeletedApp>,
+}
+
+/// Which edition of Entra ID the tenant has.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Licence {
+    /// Neither authentication contexts nor Conditional Access policies can be made through Graph. Policies that are there stay in force.
+    Free,
+    /// P1 or more.
+    #[default]
+    Premium,
 }
 
 /// Name and id of the tenant; both work in URLs.
@@ -352,12 +372,14 @@ impl Directory {
     #[must_use]
     pub fn new(tenant: Tenant) -> Self {
         Self {
+            licence: Licence::Premium,
             tenant,
             users: Vec::new(),
             apps: Vec::new(),
             policies: Vec::new(),
             security_defaults: false,
             auth_contexts: Vec::new(),
+            deleted_apps: Vec::new(),
         }
     }
 

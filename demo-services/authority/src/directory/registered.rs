@@ -1,13 +1,18 @@
 //! The rules for what only the Graph-like API tells. It keeps them itself; a state file may have been damaged.
 
+use super::registration::are_unique;
 use super::validate::{Checked, check as rule, is_auth_context, is_permission, unique};
 use super::{App, Directory, GRAPH};
 
 pub(super) fn check(directory: &Directory) -> Checked {
     let apps = &directory.apps;
+    // What was deleted and can come back keeps what is its own.
+    let deleted = directory.deleted_apps.iter().map(|deleted| &deleted.app);
     unique(
         "apps.registration.object_id",
-        apps.iter().map(|app| app.object_id().to_string()),
+        apps.iter()
+            .chain(deleted)
+            .map(|app| app.object_id().to_string()),
     )?;
     let grants = apps.iter().flat_map(|app| &app.registration.grants);
     unique(
@@ -33,20 +38,16 @@ fn permissions(app: &App) -> Checked {
     let key = |name: &str| format!("apps.{}.registration.{name}", app.name);
     let (scopes, roles) = (&app.registration.scopes, &app.registration.roles);
     let ids = scopes.iter().map(|scope| scope.id);
-    let ids: Vec<_> = ids.chain(roles.iter().map(|role| role.id)).collect();
+    let mut ids = ids.chain(roles.iter().map(|role| role.id));
     rule(
-        ids.iter().all(|id| !id.is_nil()),
+        ids.all(|id| !id.is_nil()),
         key("scopes"),
         "an id is the nil GUID",
     )?;
-    unique(&key("scopes"), ids.iter().map(ToString::to_string))?;
-    unique(
-        &key("scopes"),
-        scopes.iter().filter_map(|scope| scope.value.clone()),
-    )?;
-    unique(
-        &key("roles"),
-        roles.iter().filter_map(|role| role.value.clone()),
+    rule(
+        are_unique(&app.permission_scopes(), &app.roles()),
+        format!("apps.{}.scopes", app.name),
+        "scopes and app roles are one set, in which a name stands once",
     )?;
     let named = |scope: &Option<String>| scope.as_deref().is_some_and(is_permission);
     rule(
@@ -103,6 +104,7 @@ fn references(directory: &Directory, app: &App) -> Checked {
 mod tests {
     use uuid::Uuid;
 
+    use super::super::deleted::DeletedApp;
     use super::super::registration::{
         AppRole, AuthContext, PermissionGrant, PermissionScope, PreAuthorized,
     };
@@ -155,13 +157,16 @@ mod tests {
         registration.scopes = vec![scope(1, "read"), off];
         let mut unnamed = role(4, "");
         unnamed.value = None;
-        registration.roles = vec![role(3, "read"), unnamed];
+        registration.roles = vec![role(3, "run"), unnamed];
         registration.pre_authorized = vec![PreAuthorized {
             app_id: ids[0],
             delegated_permission_ids: vec![Uuid::from_u128(1)],
         }];
         registration.grants = vec![grant(5, ids[2], None), grant(6, GRAPH, Some(user))];
         directory.auth_contexts = vec![context("c1"), context("c99")];
+        let mut app = App::new("deleted", Uuid::from_u128(9));
+        app.registration.object_id = Some(Uuid::from_u128(10));
+        directory.deleted_apps = vec![DeletedApp { app, at: 11 }];
         directory
     }
 
@@ -182,14 +187,21 @@ mod tests {
             ("apps.middle-tier.registration.scopes", |d| {
                 middle(d).registration.scopes[0].id = Uuid::nil();
             }),
-            ("apps.middle-tier.registration.scopes", |d| {
+            ("apps.middle-tier.scopes", |d| {
                 middle(d).registration.scopes[0].id = Uuid::from_u128(2);
             }),
-            ("apps.middle-tier.registration.scopes", |d| {
+            ("apps.middle-tier.scopes", |d| {
                 middle(d).registration.scopes[0].id = Uuid::from_u128(3);
             }),
-            ("apps.middle-tier.registration.scopes", |d| {
+            ("apps.middle-tier.scopes", |d| {
                 middle(d).registration.scopes.push(scope(7, "read"));
+            }),
+            ("apps.middle-tier.scopes", |d| {
+                middle(d).registration.roles.push(role(7, "read"));
+            }),
+            // What the directory file says is told like the rest.
+            ("apps.middle-tier.scopes", |d| {
+                middle(d).app_roles.push("user_impersonation".to_owned());
             }),
             ("apps.middle-tier.registration.scopes", |d| {
                 middle(d).registration.scopes[1].is_enabled = true;
@@ -197,11 +209,11 @@ mod tests {
             ("apps.middle-tier.registration.scopes", |d| {
                 middle(d).registration.scopes[0].value = None;
             }),
-            ("apps.middle-tier.registration.roles", |d| {
-                middle(d).registration.roles.push(role(7, "read"));
+            ("apps.middle-tier.scopes", |d| {
+                middle(d).registration.roles.push(role(7, "run"));
             }),
             ("apps.middle-tier.registration.roles", |d| {
-                middle(d).registration.roles.push(role(7, "a b"));
+                middle(d).registration.roles.push(role(7, "c d"));
             }),
             ("apps.middle-tier.registration.pre_authorized", |d| {
                 middle(d).registration.pre_authorized[0].app_id = Uuid::from_u128(8);
@@ -211,6 +223,16 @@ mod tests {
             }),
             ("apps.middle-tier.registration.grants", |d| {
                 middle(d).registration.grants[0].principal = Some(Uuid::from_u128(8));
+            }),
+            ("apps.registration.object_id", |d| {
+                let id = Some(d.apps[0].object_id());
+                d.deleted_apps[0].app.registration.object_id = id;
+            }),
+            ("apps.client_id", |d| {
+                d.deleted_apps[0].app.client_id = d.apps[0].client_id;
+            }),
+            ("apps.identifier_uris", |d| {
+                d.deleted_apps[0].app.identifier_uris = middle(d).identifier_uris.clone();
             }),
             ("auth_contexts.id", |d| d.auth_contexts.push(context("c1"))),
             ("auth_contexts.id", |d| d.auth_contexts.push(context("c0"))),

@@ -2,7 +2,7 @@
 //!
 //! For what comes from a directory file all of it is empty, and what Graph must tell is derived from the rest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -318,6 +318,42 @@ impl App {
     }
 }
 
+/// Whether ids and values of scopes and of roles stand once. They are one set, in which a scope and a role may only share an id and a value
+/// if they share both, and their texts.
+pub(crate) fn are_unique(scopes: &[PermissionScope], roles: &[AppRole]) -> bool {
+    let mut by_id = HashMap::new();
+    let mut by_value = HashMap::new();
+    for scope in scopes {
+        let value = scope.value.as_ref();
+        if by_id.insert(scope.id, scope).is_some()
+            || value.is_some_and(|value| by_value.insert(value, scope).is_some())
+        {
+            return false;
+        }
+    }
+    let (mut ids, mut values) = (HashSet::new(), HashSet::new());
+    roles.iter().all(|role| {
+        let value = role.value.as_ref();
+        let same_id = by_id.get(&role.id).copied();
+        let same_value = value.and_then(|value| by_value.get(value)).copied();
+        ids.insert(role.id)
+            && value.is_none_or(|value| values.insert(value))
+            && [same_id, same_value]
+                .into_iter()
+                .flatten()
+                .all(|scope| role.is_twin_of(scope))
+    })
+}
+
+impl AppRole {
+    fn is_twin_of(&self, scope: &PermissionScope) -> bool {
+        self.id == scope.id
+            && self.value == scope.value
+            && self.display_name == scope.admin_consent_display_name
+            && self.description == scope.admin_consent_description
+    }
+}
+
 impl User {
     pub(crate) fn is_in(&self, list: &[String]) -> bool {
         list.iter()
@@ -496,4 +532,81 @@ fn delegated(apps: &[App], required: &[RequiredResource]) -> Vec<String> {
         }
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope(id: u128, value: &str) -> PermissionScope {
+        PermissionScope {
+            admin_consent_description: Some("the description".to_owned()),
+            admin_consent_display_name: Some("the name".to_owned()),
+            id: Uuid::from_u128(id),
+            value: (!value.is_empty()).then(|| value.to_owned()),
+            ..PermissionScope::default()
+        }
+    }
+
+    fn role(id: u128, value: &str) -> AppRole {
+        AppRole {
+            description: Some("the description".to_owned()),
+            display_name: Some("the name".to_owned()),
+            id: Uuid::from_u128(id),
+            value: (!value.is_empty()).then(|| value.to_owned()),
+            ..AppRole::default()
+        }
+    }
+
+    #[test]
+    fn a_scope_and_a_role_share_an_id_and_a_value_and_their_texts_or_nothing() {
+        let unique = |role: AppRole| are_unique(&[scope(1, "read")], &[role]);
+        assert!(unique(role(2, "other")) && unique(role(2, "")));
+        assert!(unique(role(1, "read")), "the same thing twice");
+        assert!(!unique(role(2, "read")), "another id");
+        assert!(!unique(role(1, "other")), "another value");
+        type Change = fn(&mut AppRole);
+        let texts: [Change; 2] = [
+            |role| role.display_name = Some("another name".to_owned()),
+            |role| role.description = None,
+        ];
+        for change in texts {
+            let mut role = role(1, "read");
+            change(&mut role);
+            assert!(!unique(role));
+        }
+    }
+
+    #[test]
+    fn among_themselves_scopes_and_roles_stand_once() {
+        for (other, good) in [
+            (scope(2, "other"), true),
+            (scope(2, ""), true),
+            (scope(2, "read"), false),
+            (scope(1, "other"), false),
+        ] {
+            assert_eq!(
+                are_unique(&[scope(1, "read"), other.clone()], &[]),
+                good,
+                "{other:?}"
+            );
+        }
+        for (other, good) in [
+            (role(2, "other"), true),
+            (role(2, ""), true),
+            (role(2, "read"), false),
+            (role(1, "other"), false),
+        ] {
+            assert_eq!(
+                are_unique(&[], &[role(1, "read"), other.clone()]),
+                good,
+                "{other:?}"
+            );
+        }
+        // Without a value nothing is shared.
+        assert!(are_unique(
+            &[scope(1, ""), scope(2, "")],
+            &[role(3, ""), role(4, "")]
+        ));
+    }
 }

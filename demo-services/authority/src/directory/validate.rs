@@ -37,13 +37,13 @@ impl Directory {
             self.users.iter().map(|user| user.oid.to_string()),
         )?;
         unique("apps.name", self.apps.iter().map(|app| app.name.clone()))?;
-        unique(
-            "apps.client_id",
-            self.apps.iter().map(|app| app.client_id.to_string()),
-        )?;
+        // What was deleted and can come back keeps what is its own.
+        let deleted = self.deleted_apps.iter().map(|deleted| &deleted.app);
+        let all = || self.apps.iter().chain(deleted.clone());
+        unique("apps.client_id", all().map(|app| app.client_id.to_string()))?;
         unique(
             "apps.identifier_uris",
-            self.apps.iter().flat_map(|app| app.identifier_uris.clone()),
+            all().flat_map(|app| app.identifier_uris.clone()),
         )?;
         unique(
             "policies.name",

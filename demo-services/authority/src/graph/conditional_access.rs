@@ -2,17 +2,21 @@
 
 use http::Method;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::body::{self, short};
 use super::error::GraphError;
 use super::{Answered, Call, Reply, contexts, dates, id, organization, wrong_method};
 use crate::directory::registration::PolicyRegistration;
-use crate::directory::{Directory, Policy, Require, Target, is_auth_context};
+use crate::directory::{Directory, Licence, Policy, Require, Target, is_auth_context};
 use crate::form;
 
-const READ: &[&str] = &["Policy.Read.All", "Policy.ReadWrite.ConditionalAccess"];
+const READ: &[&str] = &[
+    "Policy.Read.All",
+    "Policy.Read.ConditionalAccess",
+    "Policy.ReadWrite.ConditionalAccess",
+];
 const WRITE: &[&str] = &["Policy.ReadWrite.ConditionalAccess"];
 /// Entra's limit.
 const MAX_POLICIES: usize = 195;
@@ -23,6 +27,32 @@ const HOUR: u64 = 3600;
 /// Longest sign-in frequency in days, and in hours (`signInFrequencySessionControl` resource type).
 const MOST_DAYS: u64 = 365;
 const MOST_HOURS: u64 = 23;
+
+/// What there is none of here. Graph tells it as null or as an empty list, and so it comes back from whoever sends what was read.
+const NOTHING: [(&str, &[&str]); 3] = [
+    (
+        "/conditions",
+        &[
+            "authenticationFlows",
+            "clientApplications",
+            "devices",
+            "insiderRiskLevels",
+            "locations",
+            "platforms",
+            "servicePrincipalRiskLevels",
+            "signInRiskLevels",
+            "userRiskLevels",
+        ],
+    ),
+    ("/conditions/applications", &["applicationFilter"]),
+    (
+        "/conditions/users",
+        &[
+            "includeGuestsOrExternalUsers",
+            "excludeGuestsOrExternalUsers",
+        ],
+    ),
+];
 
 /// Graph's `conditionalAccessPolicy` in a request.
 #[derive(Deserialize)]
@@ -126,6 +156,14 @@ pub(super) fn route(call: &Call<'_>, method: &Method, path: &[&str]) -> Answered
     }
 }
 
+/// Without a licence policies can be looked at and deleted, no more.
+pub(super) fn licensed(call: &Call<'_>) -> Result<(), GraphError> {
+    match call.directory.licence {
+        Licence::Free => Err(GraphError::not_licensed()),
+        Licence::Premium => Ok(()),
+    }
+}
+
 fn policies(call: &Call<'_>, method: &Method, path: &[&str]) -> Answered {
     const SET: &str = "identity/conditionalAccess/policies";
     const KIND: &str = "conditionalAccessPolicy";
@@ -139,14 +177,15 @@ fn policies(call: &Call<'_>, method: &Method, path: &[&str]) -> Answered {
     };
     match (method, path) {
         (&Method::GET, []) => {
-            call.caller.require(READ)?;
+            call.caller.require_scope(READ)?;
             let policies = call.directory.policies.iter();
             let objects = policies.map(|policy| object(call.directory, policy));
             call.many(SET, KIND, objects, &["id", "displayName", "state"])
         }
         (&Method::POST, []) => {
-            call.caller.require(WRITE)?;
-            let body: Body = call.read()?;
+            call.caller.require_scope(WRITE)?;
+            licensed(call)?;
+            let body = read(call.object()?)?;
             let created = call.authority.change(|directory| {
                 if directory.policies.len() >= MAX_POLICIES {
                     return Err(GraphError::quota("policies"));
@@ -159,13 +198,14 @@ fn policies(call: &Call<'_>, method: &Method, path: &[&str]) -> Answered {
             call.created(SET, KIND, created)
         }
         (&Method::GET, [key]) => {
-            call.caller.require(READ)?;
+            call.caller.require_scope(READ)?;
             let policy = call.directory.policies.get(find(call.directory, key)?);
             let policy = policy.ok_or_else(|| GraphError::not_found(key))?;
             call.one(SET, KIND, object(call.directory, policy))
         }
         (&Method::PATCH, [key]) => {
-            call.caller.require(WRITE)?;
+            call.caller.require_scope(WRITE)?;
+            licensed(call)?;
             let changes = call.object()?;
             call.authority.change(|directory| {
                 let index = find(directory, key)?;
@@ -173,15 +213,16 @@ fn policies(call: &Call<'_>, method: &Method, path: &[&str]) -> Answered {
                     return Err(GraphError::not_found(key));
                 };
                 let mut told = object(directory, &old);
+                let told = told.as_object_mut().map(std::mem::take);
+                let mut told = told.unwrap_or_default();
                 for name in ["id", "createdDateTime", "modifiedDateTime"] {
                     if changes.contains_key(name) {
                         return Err(GraphError::read_only(name));
                     }
-                    told.as_object_mut().map(|told| told.remove(name));
+                    told.remove(name);
                 }
-                merge(&mut told, Value::Object(changes.clone()));
-                let merged = told.as_object().cloned().unwrap_or_default();
-                let mut new = policy(directory, body::read(merged)?, old.id, call.now)?;
+                let changed = changed(told, changes.clone());
+                let mut new = policy(directory, read(changed)?, old.id, call.now)?;
                 new.registration.created = old.registration.created;
                 new.registration.modified = Some(call.now);
                 if !changes.contains_key("sessionControls") {
@@ -196,7 +237,7 @@ fn policies(call: &Call<'_>, method: &Method, path: &[&str]) -> Answered {
             Ok(Reply::Done)
         }
         (&Method::DELETE, [key]) => {
-            call.caller.require(WRITE)?;
+            call.caller.require_scope(WRITE)?;
             call.authority.change(|directory| {
                 let index = find(directory, key)?;
                 directory.policies.remove(index);
@@ -209,16 +250,34 @@ fn policies(call: &Call<'_>, method: &Method, path: &[&str]) -> Answered {
     }
 }
 
-/// Objects are merged, everything else is replaced.
-fn merge(into: &mut Value, from: Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            for (name, value) in from {
-                merge(into.entry(name).or_insert(Value::Null), value);
-            }
+fn read(body: Map<String, Value>) -> Result<Body, GraphError> {
+    let mut body = Value::Object(body);
+    for (place, names) in NOTHING {
+        if let Some(Value::Object(object)) = body.pointer_mut(place) {
+            let nothing =
+                |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+            object.retain(|name, value| !(names.contains(&name.as_str()) && nothing(value)));
         }
-        (into, from) => *into = from,
     }
+    body::read(body.as_object_mut().map(std::mem::take).unwrap_or_default())
+}
+
+/// A condition that is named takes the place of the one that was there, with all that it does not say. Graph has been seen to keep what a
+/// condition leaves out: whoever leaves something out shall notice here.
+fn changed(mut told: Map<String, Value>, changes: Map<String, Value>) -> Map<String, Value> {
+    for (name, value) in changes {
+        let conditions = match value {
+            Value::Object(conditions) if name == "conditions" => conditions,
+            value => {
+                told.insert(name, value);
+                continue;
+            }
+        };
+        if let Some(Value::Object(there)) = told.get_mut("conditions") {
+            there.extend(conditions);
+        }
+    }
+    told
 }
 
 fn policy(
@@ -306,14 +365,15 @@ fn targets(directory: &Directory, asked: Applications) -> Result<Vec<Target>, Gr
                 "includeApplications other than application ids",
             ));
         }
-        let id = form::guid(text);
-        let known = id.filter(|id| directory.usable(*id).is_some());
-        let known = known.ok_or_else(|| {
-            GraphError::protocol(
-                "1017: Policy contains invalid applications: no service principal has this appId.",
-            )
-        })?;
-        Ok(Target::App(known.to_string()))
+        let id = form::guid(text)
+            .ok_or_else(|| invalid("conditions.applications.includeApplications"))?;
+        if directory.usable(id).is_none() {
+            let why = json!({ id.to_string(): "ServicePrincipalNotFound" });
+            return Err(GraphError::malformed(format!(
+                "1034: Policy contains invalid applications: {why}"
+            )));
+        }
+        Ok(Target::App(id.to_string()))
     };
     let context = |text: &String| {
         if is_auth_context(text) {
@@ -448,8 +508,18 @@ fn object(directory: &Directory, policy: &Policy) -> Value {
         "modifiedDateTime": dates::value(registration.modified),
         "state": state,
         "conditions": {
+            "authenticationFlows": null,
+            "clientApplications": null,
             "clientAppTypes": ["all"],
+            "devices": null,
+            "insiderRiskLevels": null,
+            "locations": null,
+            "platforms": null,
+            "servicePrincipalRiskLevels": [],
+            "signInRiskLevels": [],
+            "userRiskLevels": [],
             "applications": {
+                "applicationFilter": null,
                 "includeApplications": apps,
                 "excludeApplications": [],
                 "includeUserActions": [],
@@ -460,6 +530,8 @@ fn object(directory: &Directory, policy: &Policy) -> Value {
                 "excludeUsers": exclude_users,
                 "includeGroups": include_groups,
                 "excludeGroups": exclude_groups,
+                "includeGuestsOrExternalUsers": null,
+                "excludeGuestsOrExternalUsers": null,
                 "includeRoles": [],
                 "excludeRoles": [],
             },
@@ -515,7 +587,6 @@ fn told_frequency(seconds: u64) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Map;
 
     #[test]
     fn a_frequency_is_told_only_if_it_can_be_told_as_it_is() {
@@ -549,7 +620,7 @@ mod tests {
             for name in ["id", "createdDateTime", "modifiedDateTime"] {
                 told.remove(name);
             }
-            let body: Body = body::read(Map::clone(told)).unwrap();
+            let body = read(Map::clone(told)).unwrap();
             let new = policy(&directory, body, old.id, 0).unwrap();
             assert_eq!(
                 (new.users, new.require, new.enabled),

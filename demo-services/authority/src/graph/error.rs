@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::clock;
 use crate::directory::DirectoryError;
@@ -17,6 +17,8 @@ pub(crate) struct GraphError {
     message: String,
     /// Value of `WWW-Authenticate`.
     challenge: Option<String>,
+    /// `innerError.message`, where the reason stands there.
+    inner: Option<String>,
 }
 
 impl GraphError {
@@ -26,12 +28,22 @@ impl GraphError {
             code,
             message: message.into(),
             challenge: None,
+            inner: None,
         }
     }
 
     pub(super) fn challenge(mut self, challenge: String) -> Self {
         self.challenge = Some(challenge);
         self
+    }
+
+    /// A refusal of Conditional Access that has its reason inside.
+    pub(super) fn malformed(reason: impl Into<String>) -> Self {
+        let mut error = Self::protocol(
+            "The server could not process the request because it is malformed or incorrect.",
+        );
+        error.inner = Some(reason.into());
+        error
     }
 
     /// The protocol was not kept: JSON, OData.
@@ -66,6 +78,23 @@ impl GraphError {
             "Authorization_RequestDenied",
             "Insufficient privileges to complete the operation.",
         )
+    }
+
+    /// Conditional Access says it in its own way.
+    pub(super) fn scopes_missing() -> Self {
+        Self::access_denied(
+            "You cannot perform the requested operation, required scopes are missing in the token.",
+        )
+    }
+
+    pub(super) fn not_licensed() -> Self {
+        Self::access_denied(
+            "Your tenant is not licensed for this feature. Please upgrade your subscription to access it.",
+        )
+    }
+
+    fn access_denied(message: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "AccessDenied", message)
     }
 
     pub(super) fn not_found(id: &str) -> Self {
@@ -104,16 +133,16 @@ impl GraphError {
     }
 
     pub(super) fn response(self, trace: Trace, now: u64) -> Response {
+        let mut inner = json!({
+            "date": clock::timestamp(now).replace(' ', "T").trim_end_matches('Z'),
+            "request-id": trace.trace_id.to_string(),
+            "client-request-id": trace.correlation_id.to_string(),
+        });
+        if let (Some(reason), Value::Object(inner)) = (self.inner, &mut inner) {
+            inner.insert("message".to_owned(), reason.into());
+        }
         let body = json!({
-            "error": {
-                "code": self.code,
-                "message": self.message,
-                "innerError": {
-                    "date": clock::timestamp(now).replace(' ', "T").trim_end_matches('Z'),
-                    "request-id": trace.trace_id.to_string(),
-                    "client-request-id": trace.correlation_id.to_string(),
-                },
-            },
+            "error": { "code": self.code, "message": self.message, "innerError": inner },
         });
         let mut response = (self.status, Json(body)).into_response();
         let challenge = self.challenge.map(HeaderValue::try_from);

@@ -6,6 +6,7 @@ mod conditional_access;
 mod contexts;
 mod credentials;
 mod dates;
+mod deleted_items;
 mod error;
 mod grants;
 mod me;
@@ -213,6 +214,7 @@ fn route(call: &Call<'_>, method: &Method, segments: &[&str]) -> Answered {
     match segments {
         ["me"] => me::me(call, method),
         ["applications", rest @ ..] => applications::route(call, method, rest),
+        ["directory", rest @ ..] => deleted_items::route(call, method, rest),
         ["servicePrincipals", rest @ ..] => service_principals::route(call, method, rest),
         ["oauth2PermissionGrants", rest @ ..] => grants::route(call, method, rest),
         ["identity", "conditionalAccess", rest @ ..] => {

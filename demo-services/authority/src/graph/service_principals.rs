@@ -122,30 +122,11 @@ fn delete(call: &Call<'_>, key: &Key) -> Answered {
     call.caller.require(WRITE)?;
     let client_id = call.authority.change(|directory| {
         let client_id = find(directory, key)?.client_id;
-        let apps = directory.apps_and_graph();
-        let app = directory
-            .apps
-            .iter_mut()
-            .find(|app| app.client_id == client_id)
-            .ok_or_else(|| GraphError::bad("This service principal cannot be deleted."))?;
-        // What was granted to it goes with it.
-        app.write_grants_down(&apps);
-        app.registration.grants.clear();
-        app.app_permissions.clear();
-        app.registration.without_principal = true;
-        let resource = app.clone();
-        for client in &mut directory.apps {
-            if client.held_on(&resource).next().is_some() {
-                client.write_grants_down(&apps);
-            }
-            let permissions = &mut client.app_permissions;
-            permissions.retain(|permission| resource.permission(permission).is_none());
+        if client_id == GRAPH {
+            return Err(GraphError::bad("This service principal cannot be deleted."));
         }
-        for user in &mut directory.users {
-            user.roles
-                .retain(|permission| resource.permission(permission).is_none());
-        }
-        Ok::<_, GraphError>(client_id)
+        directory.end_principal(client_id);
+        Ok(client_id)
     })?;
     call.authority.end_app(client_id);
     Ok(Reply::Done)

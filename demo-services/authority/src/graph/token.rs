@@ -31,6 +31,11 @@ impl Caller {
         }
     }
 
+    /// The same for Conditional Access.
+    pub(super) fn require_scope(&self, any: &[&str]) -> Result<(), GraphError> {
+        self.require(any).map_err(|_| GraphError::scopes_missing())
+    }
+
     pub(super) fn identify(
         authority: &Authority,
         directory: &Directory,

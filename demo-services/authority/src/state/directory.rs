@@ -4,10 +4,11 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
+use crate::directory::deleted::DeletedApp;
 use crate::directory::registration::{AuthContext, PolicyRegistration, Registration};
 use crate::directory::{
-    App, Consent, Directory, Mfa, OptionalClaim, Policy, Profile, RedirectUris, Require, Target,
-    Tenant, User,
+    App, Consent, Directory, Licence, Mfa, OptionalClaim, Policy, Profile, RedirectUris, Require,
+    Target, Tenant, User,
 };
 
 /// A secret that is written as it is. It has no Debug.
@@ -30,6 +31,9 @@ impl PartialEq for Exposed {
 #[derive(Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DirectoryText {
+    /// Not in files from before there was such a thing.
+    #[serde(default)]
+    licence: Licence,
     tenant: TenantText,
     users: Vec<UserText>,
     apps: Vec<AppText>,
@@ -38,6 +42,16 @@ pub(super) struct DirectoryText {
     #[serde(default)]
     security_defaults: bool,
     auth_contexts: Vec<AuthContext>,
+    /// Not in files from before there was such a thing.
+    #[serde(default)]
+    deleted_apps: Vec<DeletedAppText>,
+}
+
+#[derive(Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+struct DeletedAppText {
+    app: AppText,
+    at: u64,
 }
 
 #[derive(Deserialize, PartialEq, Serialize)]
@@ -138,14 +152,17 @@ enum RequireText {
 impl DirectoryText {
     pub(super) fn of(directory: &Directory) -> Self {
         let Directory {
+            licence,
             tenant: Tenant { id, domain },
             users,
             apps,
             policies,
             security_defaults,
             auth_contexts,
+            deleted_apps,
         } = directory;
         Self {
+            licence: *licence,
             tenant: TenantText {
                 id: *id,
                 domain: domain.clone(),
@@ -155,11 +172,14 @@ impl DirectoryText {
             policies: policies.iter().map(PolicyText::of).collect(),
             security_defaults: *security_defaults,
             auth_contexts: auth_contexts.clone(),
+            deleted_apps: deleted_apps.iter().map(DeletedAppText::of).collect(),
         }
     }
 
     pub(super) fn restore(self) -> Directory {
+        let deleted_apps = self.deleted_apps.into_iter();
         Directory {
+            licence: self.licence,
             tenant: Tenant {
                 id: self.tenant.id,
                 domain: self.tenant.domain,
@@ -169,6 +189,7 @@ impl DirectoryText {
             policies: self.policies.into_iter().map(PolicyText::restore).collect(),
             security_defaults: self.security_defaults,
             auth_contexts: self.auth_contexts,
+            deleted_apps: deleted_apps.map(DeletedAppText::restore).collect(),
         }
     }
 }
@@ -305,6 +326,23 @@ impl AppText {
             known_client_applications: self.known_client_applications,
             pre_authorized: self.pre_authorized,
             registration: self.registration,
+        }
+    }
+}
+
+impl DeletedAppText {
+    fn of(deleted: &DeletedApp) -> Self {
+        let DeletedApp { app, at } = deleted;
+        Self {
+            app: AppText::of(app),
+            at: *at,
+        }
+    }
+
+    fn restore(self) -> DeletedApp {
+        DeletedApp {
+            app: self.app.restore(),
+            at: self.at,
         }
     }
 }
@@ -520,6 +558,7 @@ mod tests {
     /// Every field of everything is there and filled: a literal without `..` does not compile when one is missing.
     fn full() -> Directory {
         Directory {
+            licence: Licence::Free,
             tenant: Tenant {
                 id: id(5),
                 domain: text("contoso.example"),
@@ -550,6 +589,7 @@ mod tests {
                 description: some("for payments"),
                 available: true,
             }],
+            deleted_apps: vec![DeletedApp { app: app(), at: 43 }],
         }
     }
 
@@ -557,6 +597,7 @@ mod tests {
     fn otherwise() -> Directory {
         let mut directory = full();
         directory.security_defaults = false;
+        directory.licence = Licence::Premium;
         directory.users[0].mfa = Mfa::NotRegistered;
         directory.users[0].otp = None;
         directory.apps[0].consent = Consent::Granted;

@@ -8,12 +8,13 @@ use crate::harness::{Answer, Harness};
 pub(crate) const GRAPH: &str = "https://graph.microsoft.com";
 
 /// Everything that registering an application takes.
-pub(crate) const ADMIN: [&str; 9] = [
+pub(crate) const ADMIN: [&str; 10] = [
     "Application.ReadWrite.All",
     "AppRoleAssignment.ReadWrite.All",
     "DelegatedPermissionGrant.ReadWrite.All",
     "Policy.Read.All",
     "Policy.ReadWrite.ConditionalAccess",
+    "AuthenticationContext.ReadWrite.All",
     "User.Read.All",
     "Group.Read.All",
     "Organization.Read.All",

@@ -180,11 +180,13 @@ async fn each_resource_needs_its_own_permission() {
         assert!(answer.status < 300, "{method} {path}: {}", answer.text);
         let bad = authority.graph_token("alice", &["openid", "email"]);
         let answer = authority.graph(&bad, method, path, body).await;
-        assert_eq!(
-            code(&answer),
-            (403, "Authorization_RequestDenied".to_owned()),
-            "{method} {path}"
-        );
+        // Conditional Access says it in its own way.
+        let expected = if path.starts_with("identity") {
+            "AccessDenied"
+        } else {
+            "Authorization_RequestDenied"
+        };
+        assert_eq!(code(&answer), (403, expected.to_owned()), "{method} {path}");
     }
     // A permission to read is none to write.
     let reader = authority.graph_token("alice", &["Application.Read.All", "User.Read"]);
@@ -194,6 +196,44 @@ async fn each_resource_needs_its_own_permission() {
             authority.graph(&reader, method, path, body).await.status,
             403
         );
+    }
+}
+
+/// The tables of v1.0 for `authenticationContextClassReference`.
+#[tokio::test]
+async fn authentication_contexts_have_a_table_for_each_request() {
+    const CONTEXTS: &str = "identity/conditionalAccess/authenticationContextClassReferences";
+    let one = format!("{CONTEXTS}/c7");
+    let body = Some(json!({ "displayName": "x" }));
+    let rows = [
+        ("PATCH", &*one, body, 204),
+        ("GET", CONTEXTS, None, 200),
+        ("GET", &one, None, 200),
+        ("DELETE", &one, None, 204),
+    ];
+    for (permission, good) in [
+        (
+            "AuthenticationContext.ReadWrite.All",
+            [true, true, true, true],
+        ),
+        ("AuthenticationContext.Read.All", [false, true, true, false]),
+        (
+            "Policy.ReadWrite.ConditionalAccess",
+            [true, true, false, false],
+        ),
+        ("Policy.Read.ConditionalAccess", [false, true, true, false]),
+        ("Policy.Read.All", [false; 4]),
+        ("Application.ReadWrite.All", [false; 4]),
+    ] {
+        let authority = Harness::start().await;
+        let made = Some(json!({ "displayName": "x" }));
+        authority.admin("PATCH", &one, made, 204).await;
+        let token = authority.graph_token("alice", &["openid", permission]);
+        for ((method, path, body, status), good) in rows.clone().into_iter().zip(good) {
+            let answer = authority.graph(&token, method, path, body).await;
+            let expected = if good { status } else { 403 };
+            assert_eq!(answer.status, expected, "{permission}: {method} {path}");
+        }
     }
 }
 

@@ -106,6 +106,82 @@ async fn a_policy_works_at_once_for_whom_it_names() {
 }
 
 #[tokio::test]
+async fn a_condition_is_replaced_as_a_whole_and_the_others_stay() {
+    let authority = Harness::start().await;
+    let oid = |name: &str| authority.directory.user(name).unwrap().oid.to_string();
+    let mut body = policy(&authority);
+    body["conditions"]["users"]["excludeUsers"] = json!([oid("bob")]);
+    let made = authority.admin("POST", POLICIES, Some(body), 201).await;
+    let path = format!("{POLICIES}/{}", text(&made, "id"));
+    let conditions = async || {
+        let told = authority.admin("GET", &path, None, 200).await;
+        told["conditions"].clone()
+    };
+    let all = conditions().await;
+    // What was read may be sent, and loses nothing.
+    for body in [
+        json!({ "conditions": all }),
+        json!({ "state": "disabled" }),
+        json!({ "conditions": { "applications": all["applications"] } }),
+        json!({ "conditions": {} }),
+    ] {
+        authority.admin("PATCH", &path, Some(body), 204).await;
+        assert_eq!(conditions().await, all);
+    }
+    let part = json!({ "conditions": { "users": { "includeUsers": [oid("alice")] } } });
+    authority.admin("PATCH", &path, Some(part), 204).await;
+    let now = conditions().await;
+    assert_eq!(now["users"]["includeUsers"], json!([oid("alice")]));
+    assert_eq!(now["users"]["excludeUsers"], json!([]));
+    assert_eq!(now["applications"], all["applications"]);
+    // Something that there is none of here is not taken for nothing.
+    for (place, name) in [
+        ("/conditions", "signInRiskLevels"),
+        ("/conditions/applications", "applicationFilter"),
+        ("/conditions/users", "excludeGuestsOrExternalUsers"),
+    ] {
+        let mut body = json!({ "conditions": all });
+        body.pointer_mut(place).unwrap()[name] = json!(["high"]);
+        authority.admin("PATCH", &path, Some(body), 400).await;
+    }
+}
+
+#[tokio::test]
+async fn an_application_without_a_service_principal_is_told_inside() {
+    let authority = Harness::start().await;
+    let app = Some(json!({ "displayName": "x", "signInAudience": "AzureADMyOrg" }));
+    let app = authority.admin("POST", "applications", app, 201).await;
+    let app_id = text(&app, "appId");
+    let mut body = policy(&authority);
+    body["conditions"]["applications"]["includeApplications"] = json!([app_id]);
+    let refused = authority
+        .admin("POST", POLICIES, Some(body.clone()), 400)
+        .await;
+    let error = &refused["error"];
+    assert_eq!(
+        (&error["code"], &error["message"]),
+        (
+            &json!("BadRequest"),
+            &json!(
+                "The server could not process the request because it is malformed or incorrect."
+            )
+        )
+    );
+    assert_eq!(
+        error["innerError"]["message"],
+        json!(format!(
+            "1034: Policy contains invalid applications: {{\"{app_id}\":\"ServicePrincipalNotFound\"}}"
+        ))
+    );
+    assert!(error["innerError"]["request-id"].is_string());
+    let principal = Some(json!({ "appId": app_id }));
+    authority
+        .admin("POST", "servicePrincipals", principal, 201)
+        .await;
+    authority.admin("POST", POLICIES, Some(body), 201).await;
+}
+
+#[tokio::test]
 async fn only_an_enabled_policy_has_an_effect() {
     let authority = Harness::start().await;
     let made = authority
@@ -237,14 +313,13 @@ async fn contexts_are_c1_to_c99_and_stay_while_a_policy_uses_them() {
         true
     );
     authority.admin("GET", &one("c5"), None, 404).await;
+    // Whoever withdraws one that is gone makes it again.
+    let withdrawn = Some(json!({ "isAvailable": false }));
     authority
-        .admin(
-            "PATCH",
-            &one("c5"),
-            Some(json!({ "isAvailable": true })),
-            400,
-        )
+        .admin("PATCH", &one("c6"), withdrawn.clone(), 204)
         .await;
+    let told = authority.admin("GET", &one("c6"), None, 200).await;
+    assert_eq!(told["displayName"], Value::Null);
     for (id, status) in [("c5", 204), ("c0", 400), ("c100", 400), ("x", 400)] {
         authority
             .admin("PUT", &one(id), Some(body.clone()), status)
@@ -265,10 +340,7 @@ async fn contexts_are_c1_to_c99_and_stay_while_a_policy_uses_them() {
     );
     // One that applications can see stays as well.
     authority.admin("DELETE", &one("c5"), None, 400).await;
-    let withdrawn = json!({ "isAvailable": false });
-    authority
-        .admin("PATCH", &one("c5"), Some(withdrawn), 204)
-        .await;
+    authority.admin("PATCH", &one("c5"), withdrawn, 204).await;
     authority.admin("DELETE", &one("c5"), None, 204).await;
     authority.admin("DELETE", &one("c5"), None, 404).await;
     authority.admin("DELETE", &one("c1"), None, 400).await;

@@ -26,9 +26,13 @@ mod golden;
 #[cfg(test)]
 mod graph;
 #[cfg(test)]
+mod graph_deleted;
+#[cfg(test)]
 mod graph_faults;
 #[cfg(test)]
 mod graph_guard;
+#[cfg(test)]
+mod graph_licence;
 #[cfg(test)]
 mod graph_links;
 #[cfg(test)]

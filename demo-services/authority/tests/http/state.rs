@@ -471,7 +471,18 @@ async fn a_deleted_application_leaves_nothing_behind() {
     let written = || fs::read_to_string(place.file()).unwrap();
     assert!(written().contains(&client));
     let path = format!("applications(appId='{client}')");
+    let app = authority.admin("GET", &path, None, 200).await;
     authority.admin("DELETE", &path, None, 204).await;
+    // Only the application itself is there, to be brought back.
+    let mut json: Value = serde_json::from_str(&written()).unwrap();
+    let deleted = json["directory"]["deleted_apps"].take().to_string();
+    assert!(deleted.contains(&client) && !json.to_string().contains(&client));
+    authority.running.shutdown().await;
+    let authority = place.start().await;
+    let item = format!("directory/deletedItems/{}", app["id"].as_str().unwrap());
+    let told = authority.admin("GET", &item, None, 200).await;
+    assert_eq!(told["appId"], app["appId"]);
+    authority.admin("DELETE", &item, None, 204).await;
     assert!(!written().contains(&client));
 }
 

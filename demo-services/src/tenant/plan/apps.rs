@@ -74,11 +74,6 @@ pub(super) const APPS: &[App] = &[
             name: "Pass the gate of the profile",
             description: "Edit the own profile in the tower-bearer demo, after multifactor authentication.",
         }],
-        roles: &[Permission {
-            value: "User.MFA",
-            name: "Pass the gate of the profile without a user",
-            description: "The same permission of the tower-bearer demo for applications.",
-        }],
         ..NO_APP
     },
     App {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::body::{Api, Body, Web};
 use super::{find, find_mut};
-use crate::directory::registration::{AppRole, PermissionScope};
+use crate::directory::registration::{AppRole, PermissionScope, are_unique};
 use crate::directory::{App, Directory};
 use crate::graph::body::short;
 use crate::graph::error::GraphError;
@@ -174,9 +174,9 @@ fn check_identifier_uris(
     list("identifierUris", uris)?;
     for uri in uris {
         short(uri, 255, "identifierUris", RESOURCE)?;
-        let taken = directory
-            .apps
-            .iter()
+        // A deleted application keeps its own until it is gone for good.
+        let deleted = directory.deleted_apps.iter().map(|deleted| &deleted.app);
+        let taken = (directory.apps.iter().chain(deleted))
             .any(|app| app.client_id != client_id && app.identifier_uris.contains(uri));
         if taken || App::graph().identifier_uris.contains(uri) {
             return Err(GraphError::bad(
@@ -394,33 +394,21 @@ fn still_enabled() -> GraphError {
     )
 }
 
-/// Ids and values of scopes and of roles stand once.
+/// Also what the directory file says counts: it is told like the rest.
 fn check_ids(app: &App) -> Result<(), GraphError> {
-    let (scopes, roles) = (&app.registration.scopes, &app.registration.roles);
-    let mut ids = HashSet::new();
-    let mut scope_values = HashSet::new();
-    let mut role_values = HashSet::new();
-    let all = scopes.iter().map(|scope| scope.id);
-    let unique = all
+    let (scopes, roles) = (app.permission_scopes(), app.roles());
+    let nil = scopes.iter().map(|scope| scope.id);
+    let nil = nil
         .chain(roles.iter().map(|role| role.id))
-        .all(|id| !id.is_nil() && ids.insert(id))
-        && scopes
-            .iter()
-            .filter_map(|scope| scope.value.as_ref())
-            .all(|value| scope_values.insert(value))
-        && roles
-            .iter()
-            .filter_map(|role| role.value.as_ref())
-            .all(|value| role_values.insert(value));
-    if unique {
-        Ok(())
-    } else {
-        Err(GraphError::new(
-            StatusCode::BAD_REQUEST,
-            "DuplicateValue",
-            "Request contains a property with duplicate values.",
-        ))
+        .any(|id| id.is_nil());
+    if !nil && are_unique(&scopes, &roles) {
+        return Ok(());
     }
+    Err(GraphError::new(
+        StatusCode::BAD_REQUEST,
+        "DuplicateValue",
+        "Request contains a property with duplicate values.",
+    ))
 }
 
 #[cfg(test)]
@@ -489,15 +477,25 @@ mod tests {
         let old = &Directory::demo().app("downstream-api").unwrap().roles()[0];
         let with = |more: Value| changed(&[json!({ "appRoles": [json!(old), more] })]).err();
         assert_eq!(with(role(1, "other")), None);
-        // A scope may have the same value.
-        assert_eq!(with(role(1, "user_impersonation")), None);
         for bad in [
+            // Scopes and roles are one set.
+            role(1, "user_impersonation"),
             role(1, "Task.Run"),
             role(old.id.as_u128(), "other"),
             role(0, "other"),
         ] {
             assert_eq!(with(bad), Some("DuplicateValue"));
         }
+        let scope = &Directory::demo()
+            .app("downstream-api")
+            .unwrap()
+            .permission_scopes()[0];
+        let mut twin = role(scope.id.as_u128(), "user_impersonation");
+        twin["displayName"] = json!(scope.admin_consent_display_name);
+        twin["description"] = json!(scope.admin_consent_description);
+        assert_eq!(with(twin.clone()), None, "the same thing twice");
+        twin["description"] = json!("another");
+        assert_eq!(with(twin), Some("DuplicateValue"));
         let gone = changed(&[json!({ "appRoles": [role(1, "other")] })]);
         assert_eq!(gone.err(), Some("CannotDeleteOrUpdateEnabledEntitlement"));
     }

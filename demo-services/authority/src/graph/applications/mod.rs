@@ -13,7 +13,7 @@ use super::{Answered, Call, Key, Reply, credentials, owners, wrong_method};
 use crate::directory::{App, Consent, Directory};
 use body::Body;
 use change::{apply, is_personal, set_version};
-use told::object;
+pub(super) use told::object;
 
 pub(super) const READ: &[&str] = &[
     "Application.Read.All",
@@ -22,7 +22,7 @@ pub(super) const READ: &[&str] = &[
 ];
 pub(super) const WRITE: &[&str] = &["Application.ReadWrite.All"];
 
-const MAX_APPLICATIONS: usize = 1000;
+pub(super) const MAX_APPLICATIONS: usize = 1000;
 
 pub(super) fn route(call: &Call<'_>, method: &Method, path: &[&str]) -> Answered {
     match (method, path) {
@@ -154,10 +154,8 @@ fn update(call: &Call<'_>, key: &Key) -> Answered {
 fn delete(call: &Call<'_>, key: &Key) -> Answered {
     call.caller.require(WRITE)?;
     let client_id = call.authority.change(|directory| {
-        let app = find(directory, key)?;
-        let (name, client_id) = (app.name.clone(), app.client_id);
-        directory.unname(&name, client_id);
-        directory.apps.retain(|app| app.client_id != client_id);
+        let client_id = find(directory, key)?.client_id;
+        directory.delete_app(client_id, call.now);
         Ok::<_, GraphError>(client_id)
     })?;
     call.authority.end_app(client_id);

@@ -8,7 +8,7 @@ use crate::directory::{App, Directory};
 use crate::graph::{credentials, dates};
 
 /// An application as Graph tells it; `apps` are all, for the ids of what it needs.
-pub(super) fn object(directory: &Directory, apps: &[App], app: &App) -> Value {
+pub(in crate::graph) fn object(directory: &Directory, apps: &[App], app: &App) -> Value {
     let registration = &app.registration;
     let hints: Vec<Value> = app
         .passwords()
