@@ -1,7 +1,7 @@
 //! The applications of the demo, what they offer, and what they may ask of each other: names only, no ids of a tenant.
 
-/// Client id of Microsoft Graph, in every cloud (`permissions-reference`).
-pub const GRAPH: &str = "00000003-0000-0000-c000-000000000000";
+pub use crate::tenant::cloud::GRAPH_APP as GRAPH;
+
 /// What stands for Graph where a key of an application is expected.
 pub(super) const GRAPH_KEY: &str = "graph";
 
@@ -73,11 +73,6 @@ pub(super) const APPS: &[App] = &[
             value: "User.MFA",
             name: "Pass the gate of the profile",
             description: "Edit the own profile in the tower-bearer demo, after multifactor authentication.",
-        }],
-        roles: &[Permission {
-            value: "User.MFA",
-            name: "Pass the gate of the profile without a user",
-            description: "The same permission of the tower-bearer demo for applications.",
         }],
         ..NO_APP
     },
