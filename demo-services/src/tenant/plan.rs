@@ -223,9 +223,11 @@ impl Plan {
             CONTEXT_NAME.to_owned(),
             Action::AuthenticationContext,
         )];
-        conditional.extend(POLICY_TARGETS.iter().map(|(target, key)| {
-            step(key, context.policy(key), Action::Policy(*target))
-        }));
+        conditional.extend(
+            POLICY_TARGETS
+                .iter()
+                .map(|(target, key)| step(key, context.policy(key), Action::Policy(*target))),
+        );
         if choices.names_people() {
             steps.extend(conditional);
             return Self {
@@ -263,7 +265,8 @@ impl Plan {
             }
         });
         let left_out = self.left_out.iter().cloned();
-        let left_out = left_out.map(|LeftOut { what, why }| Event::LeftOut { what, why }.to_string());
+        let left_out =
+            left_out.map(|LeftOut { what, why }| Event::LeftOut { what, why }.to_string());
         steps.chain(left_out).collect()
     }
 }

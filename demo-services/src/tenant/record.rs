@@ -649,7 +649,10 @@ mod tests {
             changed(&|value| value["objects"][0]["app_id"] = "".into()),
             changed(&|value| value["objects"][0]["kind"] = "hunter2".into()),
             changed(&|value| {
-                value["objects"][0].as_object_mut().unwrap().remove("app_id");
+                value["objects"][0]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("app_id");
             }),
             // It has no parent.
             changed(&|value| value["objects"][0]["kind"] = "role-assignment".into()),

@@ -15,9 +15,7 @@ use serde_json::Value;
 
 use super::graph::{Graph, GraphError, backoff};
 use super::local::{LocalError, LocalFiles};
-use super::plan::{
-    Action, ChoiceError, Choices, Ids, LeftOut, Missing, Plan, Request, Step,
-};
+use super::plan::{Action, ChoiceError, Choices, Ids, LeftOut, Missing, Plan, Request, Step};
 use super::progress::Event;
 use super::record::{Kind, Object, Record, RecordError, StateFile};
 use super::report::Report;

@@ -118,12 +118,7 @@ impl Report {
                     Some(state) => format!("{} [{state}]", row.name),
                     None => row.name.clone(),
                 };
-                [
-                    row.kind.to_string(),
-                    name,
-                    app_id,
-                    row.object_id.clone(),
-                ]
+                [row.kind.to_string(), name, app_id, row.object_id.clone()]
             }))
             .collect();
         let width = |column: fn(&[String; 4]) -> &String| {

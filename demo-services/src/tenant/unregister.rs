@@ -291,7 +291,9 @@ async fn unrecorded(graph: &Graph, record: &Record) -> Result<Vec<Object>, Graph
     let text = |value: &Value, name: &str| {
         let text = value.get(name).and_then(Value::as_str);
         let letters = text.unwrap_or_default().chars();
-        letters.filter(|letter| !letter.is_control()).collect::<String>()
+        letters
+            .filter(|letter| !letter.is_control())
+            .collect::<String>()
     };
     let object = |kind, key: &str, value: &Value, app_id| Object {
         key: key.to_owned(),
@@ -345,7 +347,8 @@ async fn unrecorded_policies(
         Err(error) => return Err(error),
     };
     for (key, name) in policy_names(record) {
-        let named = |policy: &&Value| policy.get("displayName").and_then(Value::as_str) == Some(&name);
+        let named =
+            |policy: &&Value| policy.get("displayName").and_then(Value::as_str) == Some(&name);
         let ours = policies.iter().filter(named);
         found.extend(ours.map(|policy| object(Kind::Policy, key, policy, None)));
     }

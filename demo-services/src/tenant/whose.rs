@@ -28,7 +28,8 @@ pub(super) async fn whose(graph: &Graph, asked: &str) -> Result<Whose, GraphErro
         Err(GraphError::Forbidden { .. }) => return Ok(Whose::Asked(asked.to_owned())),
         Err(error) => return Err(error),
     };
-    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+    let text =
+        |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     let Some((id, tenant)) = found
         .first()
         .and_then(|tenant| Some((text(tenant, "id")?, tenant)))
@@ -40,6 +41,11 @@ pub(super) async fn whose(graph: &Graph, asked: &str) -> Result<Whose, GraphErro
         .into_iter()
         .flatten()
         .filter_map(|domain| text(domain, "name"));
-    let same = id.eq_ignore_ascii_case(asked) || domains.any(|domain| domain.eq_ignore_ascii_case(asked));
-    Ok(if same { Whose::Asked(id) } else { Whose::Another(id) })
+    let same =
+        id.eq_ignore_ascii_case(asked) || domains.any(|domain| domain.eq_ignore_ascii_case(asked));
+    Ok(if same {
+        Whose::Asked(id)
+    } else {
+        Whose::Another(id)
+    })
 }

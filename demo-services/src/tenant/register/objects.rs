@@ -3,9 +3,7 @@
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::{
-    CREATIONS, Failure, LOOKS, Outcome, RegisterError, Run, SECOND_LOOK, is, text, whole,
-};
+use super::{CREATIONS, Failure, LOOKS, Outcome, RegisterError, Run, SECOND_LOOK, is, text, whole};
 use crate::tenant::graph::{GraphError, backoff};
 use crate::tenant::merge;
 use crate::tenant::plan::{Action, Edge, Missing, POLICIES, Request, Step};
@@ -61,7 +59,10 @@ impl Run<'_> {
             };
             // The answer to a request before may have been another than what it did.
             let is_there = error.is_there_already()
-                && matches!(kind, Kind::ServicePrincipal | Kind::Grant | Kind::RoleAssignment);
+                && matches!(
+                    kind,
+                    Kind::ServicePrincipal | Kind::Grant | Kind::RoleAssignment
+                );
             if !(error.may_be_done() || is_there) || creation >= CREATIONS {
                 return Err(error.into());
             }

@@ -48,7 +48,8 @@ impl Run<'_> {
             // Graph takes no policy that is about an application without a service principal.
             for app in strings(there, APPLICATIONS) {
                 let path = format!("servicePrincipals(appId='{app}')");
-                if Uuid::try_parse(&app).is_ok() && self.graph.get(&path, "$select=id").await?.is_none()
+                if Uuid::try_parse(&app).is_ok()
+                    && self.graph.get(&path, "$select=id").await?.is_none()
                 {
                     gone.push(app);
                 }
@@ -190,10 +191,16 @@ mod tests {
 
     #[test]
     fn what_is_there_is_not_sent() {
-        assert_eq!(policy_changes(&there(), &wanted("old", "bob"), false, &[]), None);
+        assert_eq!(
+            policy_changes(&there(), &wanted("old", "bob"), false, &[]),
+            None
+        );
         let mut all = there();
         all["conditions"]["users"]["includeUsers"] = json!(["All"]);
-        assert_eq!(policy_changes(&all, &wanted("theirs", ALICE), false, &[]), None);
+        assert_eq!(
+            policy_changes(&all, &wanted("theirs", ALICE), false, &[]),
+            None
+        );
         let enforced = policy_changes(&there(), &wanted("old", "bob"), true, &[]);
         assert_eq!(enforced, Some(json!({ "state": "enabled" })));
     }
@@ -217,7 +224,9 @@ mod tests {
 
     #[test]
     fn only_an_application_that_is_gone_makes_room() {
-        let apps = |sent: Option<Value>| sent.unwrap()["conditions"]["applications"]["includeApplications"].clone();
+        let apps = |sent: Option<Value>| {
+            sent.unwrap()["conditions"]["applications"]["includeApplications"].clone()
+        };
         let sent = policy_changes(&there(), &wanted("new", "bob"), false, &["old".to_owned()]);
         assert_eq!(apps(sent), json!(["theirs", "new"]));
         let mut none = there();

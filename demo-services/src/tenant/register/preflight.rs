@@ -69,10 +69,7 @@ pub(super) async fn ids(graph: &Graph, choices: &Choices) -> Result<Ids, Registe
         Err(error) => return Err(asking(error)),
     };
     let path = format!("servicePrincipals(appId='{GRAPH}')");
-    let principal = graph
-        .get(&path, "$select=id")
-        .await
-        .map_err(asking)?;
+    let principal = graph.get(&path, "$select=id").await.map_err(asking)?;
     let mut ids = Ids {
         user,
         graph_principal: principal.and_then(|principal| text(&principal, "id")),
@@ -105,9 +102,7 @@ async fn lookup(graph: &Graph, list: &str, name: &str) -> Result<Option<String>,
         return Ok(None);
     }
     let found = graph.get(&format!("{list}/{name}"), "$select=id").await;
-    Ok(found
-        .map_err(asking)?
-        .and_then(|found| text(&found, "id")))
+    Ok(found.map_err(asking)?.and_then(|found| text(&found, "id")))
 }
 
 /// Why nothing was changed.
@@ -141,7 +136,9 @@ impl Run<'_> {
             match self.named(step).await {
                 Ok(_) => return Ok(()),
                 Err(Failure::Whole(taken @ RegisterError::NameTaken { .. })) => {
-                    let why = format!("{step} is there already; looking again whether it was just removed");
+                    let why = format!(
+                        "{step} is there already; looking again whether it was just removed"
+                    );
                     if look > LOOKS {
                         return Err(taken);
                     }
