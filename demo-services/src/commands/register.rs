@@ -55,6 +55,9 @@ pub(crate) struct RegisterArgs {
     /// Client secrets instead of certificates; they are written into files and shown nowhere
     #[arg(long)]
     secret: bool,
+    /// Days that certificates and client secrets are good for [default: 365]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(31..=730), value_name = "DAYS")]
+    credential_days: Option<u16>,
     /// Show what would be made, and make nothing
     #[arg(long)]
     dry_run: bool,
@@ -96,7 +99,8 @@ pub(crate) async fn run(args: RegisterArgs) -> Result<(), Failure> {
     let files = TenantFiles::new(
         args.configuration(place.clone(), &choices)?,
         Arc::new(SystemClock),
-    );
+    )
+    .lasting(args.credential_days);
     let permissions = permissions(&choices);
     let tokens = args
         .sign_in

@@ -703,7 +703,8 @@ fn needed(path: &str, method: &Method) -> (&'static str, &'static str) {
 fn way_on(code: &str) -> &'static str {
     match code {
         "CredentialInvalidLifetimeAsPerAppPolicy" => {
-            " A policy of the tenant limits how long the credentials of applications last: have an administrator exempt these applications from it"
+            " A policy of the tenant limits how long the credentials of applications last: choose fewer days with --credential-days, or have an administrator exempt these \
+             applications from it"
         }
         "CredentialTypeNotAllowedAsPerAppPolicy" => {
             " A policy of the tenant forbids this kind of credential: leave --secret out, or have an administrator exempt these applications from it; \

@@ -207,6 +207,11 @@ impl Run<'_> {
     /// The request that makes it. Graph replaces the certificates of an application as a whole: others stay, ours of before goes.
     async fn request(&mut self, step: &Step) -> Result<Request, Failure> {
         let mut request = step.request(&self.record, &self.ids).map_err(whole)?;
+        if let (Action::Secret, Some(end)) = (&step.action, self.files.credential_end())
+            && let Some(password) = request.body.get_mut("passwordCredential")
+        {
+            password["endDateTime"] = json!(end);
+        }
         if step.action == Action::Certificate {
             let app = self.app(step)?.id;
             let mut keys = self.credentials(&app, "keyCredentials").await?;
