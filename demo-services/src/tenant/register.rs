@@ -211,6 +211,9 @@ pub async fn register(
     for left in plan.left_out {
         run.leave_out(left.what, left.why);
     }
+    if !choices.names_people() {
+        run.tell_of_stale_policies();
+    }
     run.record.finished = true;
     run.record.policies = run.record.has_policies();
     state.save(&run.record)?;
@@ -259,6 +262,18 @@ impl Run<'_> {
         };
         self.graph.tell(&event);
         Ok(())
+    }
+
+    /// A policy of an application that was made anew is about the one that is gone; to change it takes somebody whom it is for.
+    fn tell_of_stale_policies(&mut self) {
+        let policies = self.record.objects.iter();
+        let stale = policies
+            .filter(|object| object.kind == Kind::Policy && self.fresh.contains(&object.key))
+            .map(|policy| format!("policy {}", policy.name));
+        for what in stale.collect::<Vec<_>>() {
+            let why = "it is about the application that is gone: run this again with --mfa-user or --mfa-group";
+            self.leave_out(what, why.to_owned());
+        }
     }
 
     fn leave_out(&mut self, what: String, why: String) {

@@ -408,6 +408,56 @@ async fn policies_of_the_tenant_about_credentials_are_told_with_the_way_on() {
     }
 }
 
+#[tokio::test]
+async fn a_policy_whose_application_was_made_anew_is_told_of_when_nobody_is_named() {
+    let tenant = Tenant::start().await;
+    tenant.register().await.unwrap();
+    let app = tenant.record().app("mfa-app").unwrap().id.clone();
+    let graph = tenant.admin();
+    assert!(graph.delete(&format!("applications/{app}")).await.unwrap());
+    let nobody = Choices {
+        mfa_users: Vec::new(),
+        ..tenant.choices()
+    };
+    let report = tenant.register_as(&graph, &nobody).await.unwrap();
+    assert_eq!(report.left_out.len(), 1, "{:?}", report.left_out);
+    let left = &report.left_out[0];
+    assert!(
+        left.what.starts_with("policy demo-mfa-app") && left.why.contains("--mfa-user"),
+        "{left:?}"
+    );
+    // The twin: nothing was made anew.
+    let report = tenant.register_as(&graph, &nobody).await.unwrap();
+    assert!(report.left_out.is_empty(), "{:?}", report.left_out);
+}
+
+#[tokio::test]
+async fn an_application_that_only_a_list_still_has_is_made_anew() {
+    let tenant = Tenant::start().await;
+    tenant.register().await.unwrap();
+    let record = tenant.record();
+    let old = record.app("downstream-api").unwrap();
+    let graph = tenant.admin();
+    assert!(
+        graph
+            .delete(&format!("applications/{}", old.id))
+            .await
+            .unwrap()
+    );
+    let stale = json!({ "value": [{ "id": old.id, "appId": old.app_id, "tags": [record.tag()] }] });
+    // It is asked for twice by its id, and then by its name.
+    tenant.fail(
+        Method::GET,
+        "applications",
+        2,
+        1,
+        Fault::Answer(200, &[], stale.to_string()),
+    );
+    tenant.register().await.unwrap();
+    assert_ne!(tenant.record().app("downstream-api").unwrap().id, old.id);
+    assert_eq!(tenant.waited(), [2]);
+}
+
 /// M20: what others have set in a policy outlives an application that is made anew, and a user that comes to it.
 #[tokio::test]
 async fn exclusions_of_a_policy_stay() {

@@ -129,7 +129,12 @@ impl Run<'_> {
     /// What an earlier run has made without taking note of it.
     async fn find(&mut self, step: &Step) -> Result<Option<Object>, Failure> {
         let found = match &step.action {
-            Action::Application => self.named(step).await?,
+            Action::Application => {
+                let gone = self.record.app(&step.key).map(|app| app.id.clone());
+                let found = self.named_after_all(step).await?;
+                // A list may still have the one that is gone.
+                found.filter(|app| gone.is_none_or(|gone| !is(app, "id", &gone)))
+            }
             Action::Principal => {
                 let app_id = self.app(step)?.app_id.unwrap_or_default();
                 let path = format!("servicePrincipals(appId='{app_id}')");

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Failure, LOOKS, RegisterError, Run, text};
@@ -122,34 +123,31 @@ impl Run<'_> {
             .filter(|step| step.action == Action::Application)
         {
             if self.record.app(&step.key).is_none() {
-                self.check_name(step).await?;
+                let named = self.named_after_all(step).await;
+                named.map_err(|failure| match failure {
+                    Failure::Graph(error) => asking(error),
+                    other => self.failed(step, other),
+                })?;
             }
         }
         Ok(())
     }
 
-    /// Lists have what was removed a moment ago for a little longer.
-    async fn check_name(&self, step: &Step) -> Result<(), RegisterError> {
+    /// The application of this name. Lists have what was removed a moment ago for a little longer.
+    pub(super) async fn named_after_all(&self, step: &Step) -> Result<Option<Value>, Failure> {
         let mut look = 0;
         loop {
-            look += 1;
             match self.named(step).await {
-                Ok(_) => return Ok(()),
-                Err(Failure::Whole(taken @ RegisterError::NameTaken { .. })) => {
-                    let why = format!(
-                        "{step} is there already; looking again whether it was just removed"
-                    );
-                    if look > LOOKS {
-                        return Err(taken);
-                    }
+                Err(Failure::Whole(taken @ RegisterError::NameTaken { .. })) if look < LOOKS => {
+                    look += 1;
+                    let why = format!("{step} is there already; was it just removed?");
                     match self.graph.wait(SHORT, why).await {
                         Ok(()) => {}
-                        Err(NoWait::TimeIsUp) => return Err(taken),
-                        Err(NoWait::Stopped) => return Err(RegisterError::Stopped),
+                        Err(NoWait::TimeIsUp) => return Err(Failure::Whole(taken)),
+                        Err(NoWait::Stopped) => return Err(GraphError::Stopped.into()),
                     }
                 }
-                Err(Failure::Graph(error)) => return Err(asking(error)),
-                Err(other) => return Err(self.failed(step, other)),
+                other => return other,
             }
         }
     }
