@@ -455,7 +455,8 @@ async fn an_application_that_only_a_list_still_has_is_made_anew() {
     );
     tenant.register().await.unwrap();
     assert_ne!(tenant.record().app("downstream-api").unwrap().id, old.id);
-    assert_eq!(tenant.waited(), [2]);
+    // And its two consents were looked for again.
+    assert_eq!(tenant.waited(), [2, 2, 2]);
 }
 
 /// M20: what others have set in a policy outlives an application that is made anew, and a user that comes to it.
