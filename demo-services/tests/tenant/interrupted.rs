@@ -234,10 +234,8 @@ async fn a_permission_that_is_lost_is_named_and_the_next_run_goes_on() {
             assert_eq!(tenant.record().objects.len(), 3);
         }
         // A refusal of Conditional Access does not keep the services from starting.
-        let written = tenant
-            .files
-            .names()
-            .contains(&"middle-tier.toml".to_owned());
+        let names = tenant.files.names();
+        let written = names.iter().any(|name| name.ends_with("middle-tier.toml"));
         assert_eq!(
             written,
             permission.contains("Conditional") || permission.contains("Context"),

@@ -273,12 +273,8 @@ async fn a_tenant_without_conditional_access_has_the_demo_all_the_same() {
         "{left:?}"
     );
     assert!(tenant.record().finished && !tenant.record().policies);
-    assert!(
-        tenant
-            .files
-            .names()
-            .contains(&"middle-tier.toml".to_owned())
-    );
+    let names = tenant.files.names();
+    assert!(names.iter().any(|name| name.ends_with("middle-tier.toml")));
     tenant.writes();
     assert_eq!(tenant.register().await.unwrap().changes, 0);
     tenant.unregister().await.unwrap();

@@ -404,6 +404,6 @@ async fn files_alone_need_no_sign_in() {
     assert!(!Removal::of(emptied.clone()).needs_graph());
     assert!(unregister::permissions(&emptied).is_empty());
     let removed = tenant.unregister_as(&nobody()).await.unwrap();
-    assert_eq!((removed.removed, removed.files), (0, 4));
+    assert!(removed.removed == 0 && removed.files > 0, "{removed:?}");
     assert!(!tenant.files.state().exists());
 }
