@@ -201,7 +201,7 @@ async fn what_a_dry_run_shows_is_made_and_unregister_takes_it_back() {
         .run_register(&[&people[..], &["--dry-run"]].concat())
         .await;
     assert_eq!(shown.code, Some(0), "{}", shown.err);
-    for part in ["application tower-bearer-demo-middle-tier", "report-only"] {
+    for part in ["+ application tower-bearer-demo-middle-tier", "report-only"] {
         assert!(shown.out.contains(part), "{part} in {}", shown.out);
     }
     assert_eq!((tenant.apps(), tenant.names()), (before, vec![]));
@@ -245,6 +245,26 @@ async fn what_a_dry_run_shows_is_made_and_unregister_takes_it_back() {
     );
     assert!(!again.err.contains("\n+ "), "{}", again.err);
     assert_eq!(tenant.apps(), before + 6);
+
+    // Shown again it is there, and not with what a run would refuse.
+    let shown = tenant
+        .run_register(&[&people[..], &["--dry-run"]].concat())
+        .await;
+    assert_eq!(shown.code, Some(0), "{}", shown.err);
+    assert!(
+        shown.out.starts_with("= application") && !shown.out.contains("+ "),
+        "{}",
+        shown.out
+    );
+    let refused = tenant
+        .run_register(&["--dry-run", "--prefix", "other"])
+        .await;
+    assert_eq!(refused.code, Some(1), "{}", refused.out);
+    assert!(
+        refused.err.contains("another registration"),
+        "{}",
+        refused.err
+    );
 
     // The written file starts its service.
     let file = "tenant-config/downstream-api.toml";
@@ -400,37 +420,83 @@ async fn unregister_asks_whoever_is_at_the_terminal() {
     assert_eq!((tenant.apps(), tenant.names()), (before, vec![]));
 }
 
+/// A run that is at work, and whose next request takes this long.
 #[cfg(unix)]
-#[tokio::test]
-async fn ctrl_c_leaves_a_record_that_is_gone_on_with() {
-    let tenant = Tenant::new("ctrl-c").await;
-    let before = tenant.apps();
-    let fault = Fault::delay(Duration::from_secs(20)).skip(20);
+async fn at_work(
+    tenant: &Tenant,
+    delay: Duration,
+) -> (
+    tokio::process::Child,
+    tokio::io::Lines<BufReader<tokio::process::ChildStderr>>,
+) {
+    // The second application: it is made, and its answer is late.
+    let fault = Fault::delay(delay).skip(10);
     tenant.authority.fail_next(Endpoint::Graph, 1, fault);
     let register = tenant.register();
     let arguments: Vec<&str> = register.iter().map(String::as_str).collect();
     let mut child = tenant.command(&arguments).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    // It is at work, and has not made everything.
     let line = lines.next_line().await.unwrap().unwrap();
     assert!(line.starts_with("+ application"), "{line}");
+    (child, lines)
+}
+
+#[cfg(unix)]
+async fn interrupt(child: &tokio::process::Child) {
     let id = child.id().unwrap().to_string();
     let sent = Command::new("kill").args(["-s", "INT", &id]).status().await;
     assert!(sent.unwrap().success());
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn ctrl_c_ends_after_the_step_and_leaves_a_record_that_is_gone_on_with() {
+    let tenant = Tenant::new("ctrl-c").await;
+    let before = tenant.apps();
+    let (mut child, mut lines) = at_work(&tenant, Duration::from_secs(1)).await;
+    interrupt(&child).await;
     assert_eq!(child.wait().await.unwrap().code(), Some(1));
     let mut said = String::new();
     while let Some(line) = lines.next_line().await.unwrap() {
         said.push_str(&line);
     }
-    assert!(
-        said.contains("error: stopped.") && said.contains("tower-bearer-tenant.json"),
-        "{said}"
+    for part in [
+        "press Ctrl-C again",
+        "error: stopped.",
+        "tower-bearer-tenant.json",
+    ] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    // Everything that is there is recorded.
+    let file = tenant.folder.join("tower-bearer-tenant.json");
+    let record: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    assert_eq!(
+        record["objects"].as_array().unwrap().len(),
+        tenant.apps() - before
     );
 
     let done = tenant.run_register(&[]).await;
     assert_eq!(done.code, Some(0), "{}", done.err);
     assert!(done.out.contains("left out: policy"), "{}", done.out);
     assert_eq!(tenant.apps(), before + 6);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_second_ctrl_c_ends_at_once_and_unregister_removes_what_was_on_its_way() {
+    let tenant = Tenant::new("ctrl-c-twice").await;
+    let before = tenant.apps();
+    let (mut child, mut lines) = at_work(&tenant, Duration::from_secs(60)).await;
+    interrupt(&child).await;
+    let line = lines.next_line().await.unwrap().unwrap();
+    assert!(line.contains("press Ctrl-C again"), "{line}");
+    interrupt(&child).await;
+    assert_eq!(child.wait().await.unwrap().code(), Some(1));
+    let removed = tenant
+        .run(&["unregister", "--sign-in", "token", "--yes"])
+        .await;
+    assert_eq!(removed.code, Some(0), "{}", removed.err);
+    assert_eq!((tenant.apps(), tenant.names()), (before, vec![]));
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ use demo_services::{
         configure::{Configuration, TenantFiles},
         files::KeptFiles,
         graph::{Graph, Pause, TokenSource},
+        local::LocalFiles as _,
         plan::{Choices, CredentialKind, DEFAULT_PREFIX, PERMISSIONS},
         record::{Kind, Record, StateFile},
         register::{RegisterError, register},
@@ -36,7 +37,10 @@ use integration_tests::{
     visitor::{Visitor, error_of},
 };
 use listening::{Listeners, Reach, serve};
-use local_authority::{Directory, Endpoint, Fault, LocalAuthority, Options, Running, SystemClock};
+use local_authority::{
+    Clock as _, Directory, Endpoint, Fault, LocalAuthority, ManualClock, Options, Running,
+    SystemClock,
+};
 use reqwest::Client;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -142,7 +146,6 @@ impl Tenant {
 
     pub(crate) async fn with(name: &str, change: impl FnOnce(&mut Directory)) -> Self {
         let mut directory = Directory::demo();
-        change(&mut directory);
         directory
             .apps
             .retain(|app| app.name == "Microsoft Graph Command Line Tools");
@@ -224,8 +227,8 @@ impl Tenant {
         }
     }
 
-    pub(crate) async fn register(&self, choices: &Choices) -> Result<Report, RegisterError> {
-        let configuration = Configuration {
+    fn configuration(&self, choices: &Choices) -> Configuration {
+        Configuration {
             folder: self.out(),
             place: place(&self.authority),
             prefix: choices.prefix.clone(),
@@ -234,8 +237,11 @@ impl Tenant {
             tls: None,
             ca_file: None,
             msal: None,
-        };
-        let files = TenantFiles::new(configuration, Arc::new(SystemClock));
+        }
+    }
+
+    pub(crate) async fn register(&self, choices: &Choices) -> Result<Report, RegisterError> {
+        let files = TenantFiles::new(self.configuration(choices), Arc::new(SystemClock));
         let (state, known) = StateFile::open(&self.state()).unwrap();
         register(&self.graph(), &state, known, choices, &files).await
     }
@@ -519,6 +525,26 @@ async fn secrets_stand_in_files_and_nowhere_else() {
     assert_eq!(bob.call("/api/api").await.status, 200);
     tenant.unregister().await;
     assert!(tenant.files().is_empty());
+}
+
+#[tokio::test]
+async fn a_secret_ends_when_it_was_said() {
+    let tenant = Tenant::new("days").await;
+    let mut choices = tenant.choices();
+    choices.credential = CredentialKind::Secret;
+    let clock = Arc::new(ManualClock::at(SystemClock.now()));
+    let files = TenantFiles::new(tenant.configuration(&choices), clock).lasting(Some(90));
+    let (state, known) = StateFile::open(&tenant.state()).unwrap();
+    let graph = tenant.graph();
+    register(&graph, &state, known, &choices, &files)
+        .await
+        .unwrap();
+    drop(state);
+    let daemon = tenant.record().app("daemon").unwrap().id.clone();
+    let app = graph.get(&format!("applications/{daemon}"), "").await;
+    let app = app.unwrap().unwrap();
+    let end = app["passwordCredentials"][0]["endDateTime"].as_str();
+    assert_eq!(end, files.credential_end().as_deref());
 }
 
 #[tokio::test]

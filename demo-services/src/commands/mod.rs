@@ -2,6 +2,7 @@
 
 pub(crate) mod doctor;
 pub(crate) mod register;
+mod stopping;
 pub(crate) mod unregister;
 
 use std::{
@@ -141,18 +142,6 @@ impl Progress for Lines {
     fn tell(&self, event: &Event) {
         say(&mut io::stderr(), &event.to_string());
     }
-}
-
-/// Ctrl-C in the middle of it.
-fn stopped(state: &Path) -> Failure {
-    if !state.exists() {
-        return "stopped. Nothing was made".into();
-    }
-    format!(
-        "stopped. What is there so far is recorded in {}: the same command goes on with it, and unregister removes it",
-        state.display()
-    )
-    .into()
 }
 
 /// Files are named in the configuration, which may be read from another directory.

@@ -9,17 +9,19 @@ use demo_services::{
         cloud::{Cloud, Place},
         configure::{Configuration, DEFAULT_FOLDER, TenantFiles},
         graph::Graph,
-        plan::{Choices, CredentialKind, DEFAULT_PREFIX, PERMISSIONS, Plan},
+        plan::{Choices, CredentialKind, DEFAULT_PREFIX, Plan, permissions},
         record::{DEFAULT_FILE, Record, RecordError, StateFile},
-        register::register,
+        register::{RegisterError, goes_on, register},
+        stop::Stop,
         tenant_id::{TenantError, tenant_id},
     },
 };
 use local_authority::SystemClock;
 use url::Url;
 
-use super::{Lines, SignInArgs, Usage, absolute, stopped};
-use crate::{Failure, say, stop_signal};
+use super::stopping::{stoppable, stopped};
+use super::{Lines, SignInArgs, Usage, absolute};
+use crate::{Failure, say};
 
 #[derive(Args, Debug)]
 pub(crate) struct RegisterArgs {
@@ -53,6 +55,9 @@ pub(crate) struct RegisterArgs {
     /// Client secrets instead of certificates; they are written into files and shown nowhere
     #[arg(long)]
     secret: bool,
+    /// Days that certificates and client secrets are good for [default: 365]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(31..=730), value_name = "DAYS")]
+    credential_days: Option<u16>,
     /// Show what would be made, and make nothing
     #[arg(long)]
     dry_run: bool,
@@ -94,17 +99,21 @@ pub(crate) async fn run(args: RegisterArgs) -> Result<(), Failure> {
     let files = TenantFiles::new(
         args.configuration(place.clone(), &choices)?,
         Arc::new(SystemClock),
-    );
-    let permissions = args.permissions();
+    )
+    .lasting(args.credential_days);
+    let permissions = permissions(&choices);
     let tokens = args
         .sign_in
         .tokens(&place, &choices.tenant, &permissions, &http)?;
-    let graph = Graph::new(place.graph, http, tokens).progress(Arc::new(Lines));
+    let stop = Stop::new();
+    let graph = Graph::new(place.graph, http, tokens)
+        .progress(Arc::new(Lines))
+        .stopping(stop.clone());
     let (state, known) = StateFile::open(&args.state)?;
-    let stop = stop_signal()?;
-    let report = tokio::select! {
-        report = register(&graph, &state, known, &choices, &files) => report?,
-        () = stop => return Err(stopped(&args.state)),
+    let run = register(&graph, &state, known, &choices, &files);
+    let report = match stoppable(run, &stop, &args.state).await? {
+        Err(RegisterError::Stopped) => return Err(stopped(&args.state)),
+        other => other?,
     };
     let text = match args.json {
         true => report.json(),
@@ -158,30 +167,20 @@ impl RegisterArgs {
         })
     }
 
-    /// Those that this run takes: people are looked up only where some are named.
-    fn permissions(&self) -> Vec<&'static str> {
-        let wanted = |name: &&str| match *name {
-            "User.Read.All" => !self.mfa_user.is_empty(),
-            "Group.Read.All" => !self.mfa_group.is_empty(),
-            _ => true,
-        };
-        PERMISSIONS
-            .iter()
-            .copied()
-            .filter(|name| wanted(name))
-            .collect()
-    }
-
     /// The plan, with what the record has of it.
     fn show(&self, choices: &Choices) -> Result<(), Failure> {
         let record = match Record::read(&self.state) {
             Err(RecordError::Missing(_)) => choices.record(),
-            other => other?,
+            other => {
+                let record = other?;
+                goes_on(&record, choices, &choices.tenant, &self.state)?;
+                record
+            }
         };
-        let plan = Plan::new(choices, &record);
+        let lines = Plan::new(choices, &record).lines(&record);
         let text = match self.json {
-            true => serde_json::json!({ "dry_run": true, "plan": plan.lines() }).to_string(),
-            false => plan.lines().join("\n"),
+            true => serde_json::json!({ "dry_run": true, "plan": lines }).to_string(),
+            false => lines.join("\n"),
         };
         say(&mut io::stdout(), &text);
         Ok(())

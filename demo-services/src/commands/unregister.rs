@@ -10,15 +10,16 @@ use clap::Args;
 use demo_services::tenant::{
     cloud::Place,
     files::KeptFiles,
-    graph::Graph,
-    plan::PERMISSIONS,
+    graph::{Graph, TokenSource},
     record::{DEFAULT_FILE, Record, StateFile},
-    unregister::Removal,
+    stop::Stop,
+    unregister::{Removal, permissions},
 };
 use url::Url;
 
-use super::{Lines, SignInArgs, Usage, stopped};
-use crate::{Failure, say, stop_signal};
+use super::stopping::stoppable;
+use super::{Lines, SignInArgs, Usage};
+use crate::{Failure, say};
 
 #[derive(Args, Debug)]
 pub(crate) struct UnregisterArgs {
@@ -56,15 +57,21 @@ pub(crate) async fn run(args: UnregisterArgs) -> Result<(), Failure> {
     }
     let record = removal.record();
     let http = args.sign_in.http(&place)?;
-    let tokens = args
-        .sign_in
-        .tokens(&place, &record.tenant, PERMISSIONS, &http)?;
-    let graph = Graph::new(record.graph.clone(), http, tokens).progress(Arc::new(Lines));
-    let stop = stop_signal()?;
-    let removed = tokio::select! {
-        removed = removal.run(&graph, state, &KeptFiles) => removed?,
-        () = stop => return Err(stopped(&args.state)),
+    let tokens: Arc<dyn TokenSource> = match removal.needs_graph() {
+        true => {
+            let permissions = permissions(record);
+            args.sign_in
+                .tokens(&place, &record.tenant, &permissions, &http)?
+        }
+        // Only files are left.
+        false => Arc::new(()),
     };
+    let stop = Stop::new();
+    let graph = Graph::new(record.graph.clone(), http, tokens)
+        .progress(Arc::new(Lines))
+        .stopping(stop.clone());
+    let run = removal.run(&graph, state, &KeptFiles);
+    let removed = stoppable(run, &stop, &args.state).await??;
     let text = match args.json {
         true => serde_json::json!({
             "removed": removed.removed,

@@ -10,7 +10,7 @@ use toml::Value;
 use url::Url;
 
 use super::cloud::Place;
-use super::credential_files::{self, MakeError};
+use super::credential_files::{self, DEFAULT_DAYS, MakeError, after, date_time};
 use super::files::{self, FileError, MARK};
 use super::local::{LocalError, LocalFiles};
 use super::plan::{CONTEXT, Certificate, CredentialKind};
@@ -74,6 +74,8 @@ pub enum ConfigureError {
 pub struct TenantFiles {
     configuration: Configuration,
     clock: Arc<dyn Clock>,
+    /// Days that credentials are good for, if it was said.
+    days: Option<u16>,
 }
 
 impl TenantFiles {
@@ -82,7 +84,21 @@ impl TenantFiles {
         Self {
             configuration,
             clock,
+            days: None,
         }
+    }
+
+    /// Credentials that are good for so many days, [`DEFAULT_DAYS`] unless it is said. A certificate that lasts longer than was said is
+    /// made anew.
+    #[must_use]
+    pub fn lasting(mut self, days: Option<u16>) -> Self {
+        self.days = days;
+        self
+    }
+
+    fn end(&self) -> String {
+        let days = self.days.unwrap_or(DEFAULT_DAYS);
+        date_time(after(self.clock.now(), days))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -101,7 +117,9 @@ impl TenantFiles {
         let [certificate, private_key] = self.certificate_paths(key).map(fs::read_to_string);
         let private_key = SecretString::from(private_key.ok()?);
         let now = self.clock.now();
-        credential_files::read(&certificate.ok()?, private_key.expose_secret(), now)
+        let held = credential_files::read(&certificate.ok()?, private_key.expose_secret(), now);
+        // In this form the order of texts is the order of times.
+        held.filter(|held| self.days.is_none() || held.end <= self.end())
     }
 
     fn held_secret(&self, key: &str) -> Option<SecretString> {
@@ -120,7 +138,11 @@ impl TenantFiles {
             Some(certificate) => certificate,
             None => {
                 let name = format!("{}-{key}", self.configuration.prefix);
-                let made = credential_files::make(&name, self.clock.now())?;
+                let made = credential_files::make(
+                    &name,
+                    self.clock.now(),
+                    self.days.unwrap_or(DEFAULT_DAYS),
+                )?;
                 self.put(&key_path, made.private_key.expose_secret())?;
                 self.put(&certificate_path, &made.certificate)?;
                 self.held_certificate(key).ok_or(MakeError)?
@@ -286,6 +308,10 @@ impl LocalFiles for TenantFiles {
             CredentialKind::Certificate => self.held_certificate(key).is_some(),
             CredentialKind::Secret => self.held_secret(key).is_some(),
         }
+    }
+
+    fn credential_end(&self) -> Option<String> {
+        Some(self.end())
     }
 
     fn certificate(&self, key: &str) -> Result<(Certificate, Vec<WrittenFile>), LocalError> {
@@ -535,6 +561,29 @@ mod tests {
             Ok(())
         );
         (spa, middle, downstream)
+    }
+
+    #[test]
+    fn a_certificate_lasts_as_long_as_was_said_and_one_that_lasts_longer_is_made_anew() {
+        let scratch = Scratch::new("days");
+        let of = |days| {
+            let files = scratch.files(|_| ()).lasting(days);
+            let certificate = files.certificate("daemon").unwrap().0;
+            assert_eq!(
+                files.has_credential("daemon"),
+                certificate.end <= files.end()
+            );
+            (certificate.end, files.end(), certificate.der)
+        };
+        let (end, wanted, first) = of(Some(90));
+        assert_eq!(
+            (&*end, &*wanted),
+            ("2027-02-20T03:49:26Z", "2027-02-20T03:49:26Z")
+        );
+        // Nothing is said, or more: it stays.
+        assert_eq!((of(None).2 == first, of(Some(91)).2 == first), (true, true));
+        let (end, wanted, other) = of(Some(89));
+        assert!(end == wanted && other != first);
     }
 
     #[tokio::test]

@@ -16,8 +16,8 @@ use super::files::MARK;
 use super::plan::Certificate;
 
 const DAY: u64 = 86_400;
-/// Seconds that it is good for.
-const LIFETIME: u64 = 365 * DAY;
+/// Days that a credential is good for when nothing else is said.
+pub const DEFAULT_DAYS: u16 = 365;
 /// The clock of this machine may be ahead of the authority's by so many seconds.
 const BACKDATED: u64 = 600;
 /// One that ends within so many seconds is not registered any more.
@@ -39,9 +39,9 @@ pub(super) struct Made {
     pub(super) private_key: SecretString,
 }
 
-/// RSA 2048, `CN=<name>`, good for one year from `now` (seconds since 1970).
-pub(super) fn make(name: &str, now: u64) -> Result<Made, MakeError> {
-    let (start, end) = (now.saturating_sub(BACKDATED), now.saturating_add(LIFETIME));
+/// RSA 2048, `CN=<name>`, good for so many days from `now` (seconds since 1970).
+pub(super) fn make(name: &str, now: u64, days: u16) -> Result<Made, MakeError> {
+    let (start, end) = (now.saturating_sub(BACKDATED), after(now, days));
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -87,8 +87,13 @@ pub(super) fn read(certificate: &str, private_key: &str, now: u64) -> Option<Cer
     })
 }
 
+/// So many days after `now`.
+pub(super) fn after(now: u64, days: u16) -> u64 {
+    now.saturating_add(u64::from(days) * DAY)
+}
+
 /// `2026-11-26T03:24:49Z`, as Graph has it.
-fn date_time(seconds: u64) -> String {
+pub(super) fn date_time(seconds: u64) -> String {
     let at = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
     let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
     let (hour, minute, second) = (at.hour(), at.minute(), at.second());
@@ -125,7 +130,7 @@ mod tests {
 
     #[test]
     fn key_and_certificate_belong_together_and_no_two_are_the_same() {
-        let [one, other] = [0, 1].map(|_| make("demo-middle-tier", NOW).unwrap());
+        let [one, other] = [0, 1].map(|_| make("demo-middle-tier", NOW, 365).unwrap());
         let take = |certificate: &Made, key: &Made| {
             read(
                 &certificate.certificate,
@@ -150,9 +155,9 @@ mod tests {
 
     #[test]
     fn one_that_is_about_to_end_or_says_nothing_is_not_taken() {
-        let made = make("demo-daemon", NOW).unwrap();
+        let made = make("demo-daemon", NOW, 365).unwrap();
         let key = made.private_key.expose_secret();
-        let last = NOW + LIFETIME - RENEWAL;
+        let last = NOW + 365 * DAY - RENEWAL;
         assert!(read(&made.certificate, key, last - 1).is_some());
         assert!(read(&made.certificate, key, last).is_none());
         for (from, to) in [(END, "Until: "), ("Z\n", "\n"), ("CERTIFICATE", "X")] {

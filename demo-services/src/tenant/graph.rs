@@ -1,21 +1,33 @@
 //! A client of Microsoft Graph v1.0 that waits where Graph asks for it, and says in words what stands in the way.
 
-use std::{error::Error, fmt, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use http::{HeaderMap, Method, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use tokio::time::Instant;
 use url::Url;
 
-use super::plan::Request;
+use super::plan::{CONTEXTS, Request};
 use super::progress::{Event, Progress};
+use super::stop::Stop;
 
 /// How often one request is sent at most.
 const ATTEMPTS: u32 = 6;
 /// Longest wait that Graph is granted. What takes longer is for another day.
 const LONGEST_WAIT: Duration = Duration::from_secs(180);
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// So long requests and waits of one step may take together; a person's sign-in does not count.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// Octets of an answer.
 const MAX_BODY: usize = 4 * 1024 * 1024;
 /// Pages of a list.
@@ -62,12 +74,27 @@ pub struct Graph {
     tokens: Arc<dyn TokenSource>,
     pause: Arc<dyn Pause>,
     progress: Arc<dyn Progress>,
+    stop: Stop,
+    /// Milliseconds that the current step has taken.
+    spent: Arc<AtomicU64>,
+}
+
+/// Why nothing is waited for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum NoWait {
+    /// The step has taken too long already.
+    TimeIsUp,
+    /// The run is to end.
+    Stopped,
 }
 
 /// Why a request has no proper answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GraphError {
+    /// The run was asked to end, and nothing is on its way to Graph.
+    #[error("stopped")]
+    Stopped,
     /// There is no token.
     #[error("the sign-in to Microsoft Graph failed")]
     SignIn(#[from] SignInError),
@@ -101,6 +128,14 @@ pub enum GraphError {
         /// What Graph says.
         said: String,
     },
+    /// The tenant has not bought it.
+    #[error("Microsoft Graph refuses {doing}: the tenant has no licence for it. {said}")]
+    NotLicensed {
+        /// Method and path.
+        doing: String,
+        /// What Graph says.
+        said: String,
+    },
     /// The object, or one that the request names, is not there.
     #[error("{doing}: Microsoft Graph has no such object. {said}")]
     Gone {
@@ -130,7 +165,7 @@ pub enum GraphError {
         source: Option<reqwest::Error>,
     },
     /// Graph refuses for another reason.
-    #[error("Microsoft Graph refuses {doing}: {status} {code}. {said}")]
+    #[error("Microsoft Graph refuses {doing}: {status} {code}. {said}{}", way_on(.code))]
     Refused {
         /// Method and path.
         doing: String,
@@ -220,14 +255,43 @@ impl GraphError {
                     "invalid applications",
                     "cannot be found",
                     "Cannot find",
+                    "Not a valid reference update",
                 ];
                 matches!(
                     code.as_str(),
                     "Request_ResourceNotFound" | "NoBackingApplicationObject"
                 ) || unknown.iter().any(|words| said.contains(words))
             }
+            // Of an application that was made a moment ago.
+            Self::Forbidden { said, .. } => {
+                said.contains("backing application of the service principal being created")
+            }
             _ => false,
         }
+    }
+
+    /// Whether Graph refuses to create something because it is there: a request before may have been carried out in spite of its answer.
+    #[must_use]
+    pub fn is_there_already(&self) -> bool {
+        matches!(self, Self::Refused { said, .. } if said.contains("already exist") || said.contains("already in use"))
+    }
+}
+
+impl NoWait {
+    /// What to tell instead of waiting because of `error`.
+    pub(super) fn told(self, error: GraphError) -> GraphError {
+        match self {
+            Self::TimeIsUp => error,
+            Self::Stopped => GraphError::Stopped,
+        }
+    }
+}
+
+/// Nobody is signed in.
+#[async_trait]
+impl TokenSource for () {
+    async fn token(&self, _refused: Option<&SecretString>) -> Result<SecretString, SignInError> {
+        Err(SignInError::new("nobody is signed in"))
     }
 }
 
@@ -247,7 +311,16 @@ impl Graph {
             tokens,
             pause: Arc::new(RealPause),
             progress: Arc::new(()),
+            stop: Stop::new(),
+            spent: Arc::default(),
         }
+    }
+
+    /// Ends when it is asked to, after what is on its way; nobody asks by default.
+    #[must_use]
+    pub fn stopping(mut self, stop: Stop) -> Self {
+        self.stop = stop;
+        self
     }
 
     /// Tells of what happens; nobody is told by default.
@@ -275,13 +348,42 @@ impl Graph {
         self.progress.tell(event);
     }
 
-    /// Waits, and says so.
-    pub async fn wait(&self, pause: Duration, why: impl Into<String>) {
+    /// A step begins, with all its time before it.
+    ///
+    /// # Errors
+    ///
+    /// The run is to end.
+    pub(super) fn begin(&self) -> Result<(), GraphError> {
+        self.spent.store(0, Ordering::Relaxed);
+        match self.stop.is_asked() {
+            true => Err(GraphError::Stopped),
+            false => Ok(()),
+        }
+    }
+
+    /// Waits, and says so, if the step has time for it.
+    pub(super) async fn wait(&self, pause: Duration, why: impl Into<String>) -> Result<(), NoWait> {
+        if self.stop.is_asked() {
+            return Err(NoWait::Stopped);
+        }
+        if Duration::from_millis(self.spent.load(Ordering::Relaxed)) + pause > PATIENCE {
+            return Err(NoWait::TimeIsUp);
+        }
+        self.spend(pause);
         self.tell(&Event::Waiting {
             pause,
             why: why.into(),
         });
-        self.pause.pause(pause).await;
+        tokio::select! {
+            biased;
+            () = self.stop.asked() => Err(NoWait::Stopped),
+            () = self.pause.pause(pause) => Ok(()),
+        }
+    }
+
+    fn spend(&self, time: Duration) {
+        let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.spent.fetch_add(time, Ordering::Relaxed);
     }
 
     /// One object; `None` if it is not there.
@@ -388,15 +490,31 @@ impl Graph {
         let mut refused: Option<SecretString> = None;
         let mut waited = 0;
         loop {
-            let token = self.tokens.token(refused.as_ref()).await?;
+            let token = tokio::select! {
+                biased;
+                () = self.stop.asked() => return Err(GraphError::Stopped),
+                token = self.tokens.token(refused.as_ref()) => token?,
+            };
+            let begin = Instant::now();
             let answer = self.once(method, url, body, &token, &doing).await;
+            self.spend(begin.elapsed());
             waited += 1;
             let last = waited >= ATTEMPTS;
             let answer = match answer {
                 Ok(answer) => answer,
-                Err(GraphError::Unreachable { what, .. }) if again && !last => {
-                    self.wait(backoff(waited), format!("no answer to {doing} ({what})"))
-                        .await;
+                Err(GraphError::Unreachable {
+                    doing,
+                    what,
+                    source,
+                }) if again && !last => {
+                    let why = format!("no answer to {doing} ({what})");
+                    if let Err(no) = self.wait(backoff(waited), why).await {
+                        return Err(no.told(GraphError::Unreachable {
+                            doing,
+                            what,
+                            source,
+                        }));
+                    }
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -422,23 +540,32 @@ impl Graph {
                     if last || pause > LONGEST_WAIT {
                         return Err(GraphError::Throttled { doing });
                     }
-                    self.wait(pause, "Microsoft Graph asks for it (too many requests)")
-                        .await;
+                    let why = "Microsoft Graph asks for it (too many requests)";
+                    if let Err(no) = self.wait(pause, why).await {
+                        return Err(no.told(GraphError::Throttled { doing }));
+                    }
+                }
+                // Writes to one object came too close to each other, and this one was not carried out.
+                StatusCode::CONFLICT if said.code == "Directory_ConcurrencyViolation" && !last => {
+                    let why = format!("another change is not finished yet ({doing})");
+                    if let Err(no) = self.wait(backoff(waited), why).await {
+                        return Err(no.told(refusal(doing, &path, method, status, said)));
+                    }
                 }
                 status if status.is_server_error() => {
                     let pause = retry_after(&answer.headers).unwrap_or_else(|| backoff(waited));
+                    let why = format!("Microsoft Graph fails at {doing} ({status})");
+                    let error = GraphError::Unreachable {
+                        doing: doing.clone(),
+                        what: status.to_string(),
+                        source: None,
+                    };
                     if !again || last || pause > LONGEST_WAIT {
-                        return Err(GraphError::Unreachable {
-                            doing,
-                            what: status.to_string(),
-                            source: None,
-                        });
+                        return Err(error);
                     }
-                    self.wait(
-                        pause,
-                        format!("Microsoft Graph fails at {doing} ({status})"),
-                    )
-                    .await;
+                    if let Err(no) = self.wait(pause, why).await {
+                        return Err(no.told(error));
+                    }
                 }
                 _ => return Err(refusal(doing, &path, method, status, said)),
             }
@@ -515,7 +642,16 @@ fn refusal(
 ) -> GraphError {
     let Said { code, message } = said;
     match status {
+        // Another server, or one in between, knows as little of the path: nothing of ours is gone for that.
+        StatusCode::NOT_FOUND if code.is_empty() => GraphError::Unusable {
+            doing,
+            why: "404 without an error of Microsoft Graph; is it the right address?",
+        },
         StatusCode::NOT_FOUND => GraphError::Gone {
+            doing,
+            said: message,
+        },
+        StatusCode::FORBIDDEN if message.contains("not licensed") => GraphError::NotLicensed {
             doing,
             said: message,
         },
@@ -550,12 +686,31 @@ fn needed(path: &str, method: &Method) -> (&'static str, &'static str) {
         _ if path.contains("/appRoleAssign") && !reading => {
             ("AppRoleAssignment.ReadWrite.All", administrator)
         }
+        "identity" if path.contains(CONTEXTS) => match reading {
+            true => ("AuthenticationContext.Read.All", policies),
+            false => ("AuthenticationContext.ReadWrite.All", policies),
+        },
         "identity" if reading => ("Policy.Read.All", policies),
         "identity" => ("Policy.ReadWrite.ConditionalAccess", policies),
         "users" => ("User.Read.All", ""),
         "groups" => ("Group.Read.All", ""),
         "me" => ("User.Read", ""),
         _ => ("Application.ReadWrite.All", applications),
+    }
+}
+
+/// What to do about a refusal whose code says what it is about (`app-management-policies`).
+fn way_on(code: &str) -> &'static str {
+    match code {
+        "CredentialInvalidLifetimeAsPerAppPolicy" => {
+            " A policy of the tenant limits how long the credentials of applications last: choose fewer days with --credential-days, or have an administrator exempt these \
+             applications from it"
+        }
+        "CredentialTypeNotAllowedAsPerAppPolicy" => {
+            " A policy of the tenant forbids this kind of credential: leave --secret out, or have an administrator exempt these applications from it; \
+             where it demands certificates of a certain authority, one that is made here will not do"
+        }
+        _ => "",
     }
 }
 
@@ -584,13 +739,15 @@ impl Said {
                 .filter(|letter| !letter.is_control());
             text.take(MAX_WORDS).collect::<String>()
         };
-        let message = text("message");
+        // Conditional Access has its reason there.
+        let messages = [text("message"), text("innerError/message")];
+        let messages = messages.iter().filter(|message| !message.is_empty());
+        let messages: Vec<&str> = messages.map(String::as_str).collect();
         Self {
             code: text("code"),
-            message: if message.is_empty() {
-                message
-            } else {
-                format!("It says: {message}")
+            message: match messages.as_slice() {
+                [] => String::new(),
+                messages => format!("It says: {}", messages.join(" ")),
             },
         }
     }

@@ -17,6 +17,11 @@ pub trait LocalFiles: Send + Sync {
     /// Whether the credential of the application `key` is in its file.
     fn has_credential(&self, key: &str) -> bool;
 
+    /// The end of a credential that is made now (RFC 3339); Graph decides if it is not said.
+    fn credential_end(&self) -> Option<String> {
+        None
+    }
+
     /// The certificate of the application `key`, made with its private key if it is not there, and the files that it is in.
     ///
     /// # Errors

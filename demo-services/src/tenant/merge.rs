@@ -53,6 +53,21 @@ fn union(current: &Value, wanted: &Value) -> Value {
     }
 }
 
+/// All of `current`, with what is wanted in it.
+pub(super) fn joined(current: &Value, wanted: &Value) -> Value {
+    match (current, wanted) {
+        (Value::Object(current), Value::Object(wanted)) => {
+            let mut all = current.clone();
+            for (name, wanted) in wanted {
+                let value = joined(current.get(name).unwrap_or(&Value::Null), wanted);
+                all.insert(name.clone(), value);
+            }
+            all.into()
+        }
+        (current, wanted) => union(current, wanted),
+    }
+}
+
 /// An element of a list keeps also the properties that are not wanted.
 fn whole(current: &Value, wanted: &Value) -> Value {
     let mut all = current.clone();

@@ -14,5 +14,7 @@ pub mod record;
 pub mod register;
 pub mod report;
 pub mod sign_in;
+pub mod stop;
 pub mod tenant_id;
 pub mod unregister;
+mod whose;

@@ -15,13 +15,18 @@ pub use apps::{Edge, GRAPH};
 use bodies::Context;
 pub use choices::{ChoiceError, Choices, CredentialKind, DEFAULT_PREFIX};
 
+use super::progress::Event;
 use super::record::{Kind, Object, Record};
 
 /// The authentication context of `GET /secure`.
 pub const CONTEXT: &str = "c1";
 const CONTEXT_NAME: &str = "tower-bearer demo step-up";
+/// Where Graph has the authentication contexts.
+pub(super) const CONTEXTS: &str = "identity/conditionalAccess/authenticationContextClassReferences";
+/// Where Graph has the Conditional Access policies.
+pub(super) const POLICIES: &str = "identity/conditionalAccess/policies";
 
-/// Permissions of Graph that registering takes, delegated or application ones alike; unregistering takes no other.
+/// Permissions of Graph that registering may take, delegated or application ones alike; unregistering takes no other.
 pub const PERMISSIONS: &[&str] = &[
     "Application.ReadWrite.All",
     "AppRoleAssignment.ReadWrite.All",
@@ -32,6 +37,24 @@ pub const PERMISSIONS: &[&str] = &[
     "User.Read.All",
     "Group.Read.All",
 ];
+
+/// Those of [`PERMISSIONS`] that policies and the authentication context take.
+pub(super) const OF_POLICIES: &[&str] = &[
+    "Policy.Read.All",
+    "Policy.ReadWrite.ConditionalAccess",
+    "AuthenticationContext.ReadWrite.All",
+];
+
+/// Those of [`PERMISSIONS`] that a run with these choices takes.
+#[must_use]
+pub fn permissions(choices: &Choices) -> Vec<&'static str> {
+    let wanted = |name: &&str| match *name {
+        "User.Read.All" => !choices.mfa_users.is_empty(),
+        "Group.Read.All" => !choices.mfa_groups.is_empty(),
+        name => choices.names_people() || !OF_POLICIES.contains(&name),
+    };
+    PERMISSIONS.iter().copied().filter(wanted).collect()
+}
 
 /// The steps of a run, in their order.
 #[derive(Clone, Debug)]
@@ -96,6 +119,13 @@ pub enum Target {
     /// The authentication context.
     AuthenticationContext,
 }
+
+/// What there are policies about, with their keys.
+const POLICY_TARGETS: &[(Target, &str)] = &[
+    (Target::App("downstream-api"), "downstream-api"),
+    (Target::App("mfa-app"), "mfa-app"),
+    (Target::AuthenticationContext, CONTEXT),
+];
 
 /// What is known of the tenant besides the record.
 #[derive(Clone, Debug, Default)]
@@ -187,40 +217,66 @@ impl Plan {
             let (key, name) = between(edge);
             steps.push(step(&key, name, Action::Role(*edge)));
         }
-        steps.push(step(
+        // A context of which no policy speaks opens to everybody.
+        let mut conditional = vec![step(
             CONTEXT,
             CONTEXT_NAME.to_owned(),
             Action::AuthenticationContext,
-        ));
-        let mut left_out = Vec::new();
-        for (target, key) in [
-            (Target::App("downstream-api"), "downstream-api"),
-            (Target::App("mfa-app"), "mfa-app"),
-            (Target::AuthenticationContext, CONTEXT),
-        ] {
-            if choices.mfa_users.is_empty() && choices.mfa_groups.is_empty() {
-                left_out.push(LeftOut {
-                    what: format!("policy: require MFA for {key}"),
-                    why: "no user and no group was named, and all users are never taken by default: --mfa-user or --mfa-group".to_owned(),
-                });
-            } else {
-                let name = context.policy(key);
-                steps.push(step(key, name, Action::Policy(target)));
-            }
+        )];
+        conditional.extend(
+            POLICY_TARGETS
+                .iter()
+                .map(|(target, key)| step(key, context.policy(key), Action::Policy(*target))),
+        );
+        if choices.names_people() {
+            steps.extend(conditional);
+            return Self {
+                steps,
+                left_out: Vec::new(),
+            };
         }
+        let lacking = conditional.iter().filter(|step| {
+            step.kind()
+                .is_some_and(|kind| record.object(kind, &step.key).is_none())
+        });
+        let left_out = lacking.map(|step| LeftOut {
+            what: match step.action {
+                Action::Policy(_) => format!("policy: require MFA for {}", step.key),
+                _ => step.to_string(),
+            },
+            why: "no user and no group was named, and all users are never taken by default: --mfa-user or --mfa-group".to_owned(),
+        });
+        let left_out = left_out.collect();
         Self { steps, left_out }
     }
 
-    /// One line for each step and for what is left out, as `--dry-run` shows them.
+    /// One line for each step and for what is left out, as `--dry-run` shows them: `=` for what the record has, `+` for what it lacks.
     #[must_use]
-    pub fn lines(&self) -> Vec<String> {
-        let steps = self.steps.iter().map(ToString::to_string);
-        let left_out = self
-            .left_out
-            .iter()
-            .map(|left| format!("not: {} ({})", left.what, left.why));
+    pub fn lines(&self, record: &Record) -> Vec<String> {
+        let steps = self.steps.iter().map(|step| {
+            let kind = step.kind().unwrap_or(Kind::Application);
+            match (record.object(kind, &step.key), &step.action) {
+                (None, _) => format!("+ {step}"),
+                // Perhaps somebody has enforced it.
+                (Some(_), Action::Policy(_)) if !step.enforced() => {
+                    format!("= policy {}", step.name)
+                }
+                (Some(_), _) => format!("= {step}"),
+            }
+        });
+        let left_out = self.left_out.iter().cloned();
+        let left_out =
+            left_out.map(|LeftOut { what, why }| Event::LeftOut { what, why }.to_string());
         steps.chain(left_out).collect()
     }
+}
+
+/// The names of the policies of a registration, by their keys.
+pub(super) fn policy_names(record: &Record) -> Vec<(&'static str, String)> {
+    let names = POLICY_TARGETS.iter();
+    names
+        .map(|(_, key)| (*key, bodies::policy_name(&record.prefix, &record.run, key)))
+        .collect()
 }
 
 impl fmt::Display for Step {
@@ -251,6 +307,15 @@ impl fmt::Display for Step {
 }
 
 impl Step {
+    /// Whether it belongs to Conditional Access, which not every tenant has.
+    #[must_use]
+    pub fn is_conditional(&self) -> bool {
+        matches!(
+            self.action,
+            Action::AuthenticationContext | Action::Policy(_)
+        )
+    }
+
     /// What it leaves in the record; settings and owners are parts of an application.
     #[must_use]
     pub fn kind(&self) -> Option<Kind> {
@@ -291,17 +356,8 @@ impl Step {
                 )
             }
             // In v1.0 this creates it if its id is not in use; only the beta version has POST.
-            Action::AuthenticationContext => (
-                Method::PATCH,
-                format!(
-                    "identity/conditionalAccess/authenticationContextClassReferences/{}",
-                    self.key
-                ),
-            ),
-            Action::Policy(_) => (
-                Method::POST,
-                "identity/conditionalAccess/policies".to_owned(),
-            ),
+            Action::AuthenticationContext => (Method::PATCH, format!("{CONTEXTS}/{}", self.key)),
+            Action::Policy(_) => (Method::POST, POLICIES.to_owned()),
         };
         let body = self.body(known, ids)?;
         Ok(Request { method, path, body })

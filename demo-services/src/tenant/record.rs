@@ -41,6 +41,12 @@ pub struct Record {
     pub run: String,
     /// Whether a run came to its end.
     pub finished: bool,
+    /// Whether policies or the authentication context may be there, recorded or not.
+    #[serde(default)]
+    pub policies: bool,
+    /// Whether everything is removed from the tenant, so that only files are left.
+    #[serde(default)]
+    pub emptied: bool,
     /// In the order in which they were created.
     pub objects: Vec<Object>,
     /// Files that were written, with those that they replaced.
@@ -178,6 +184,8 @@ impl Record {
             prefix,
             run: Uuid::new_v4().to_string(),
             finished: false,
+            policies: false,
+            emptied: false,
             objects: Vec::new(),
             files: Vec::new(),
         }
@@ -194,6 +202,20 @@ impl Record {
     pub fn object(&self, kind: Kind, key: &str) -> Option<&Object> {
         let mut objects = self.objects.iter();
         objects.find(|object| object.kind == kind && object.key == key)
+    }
+
+    /// Whether a policy or the authentication context is in it.
+    #[must_use]
+    pub fn has_policies(&self) -> bool {
+        let mut objects = self.objects.iter();
+        objects.any(|object| matches!(object.kind, Kind::Policy | Kind::AuthenticationContext))
+    }
+
+    /// Whether an object with this kind and id is in it.
+    #[must_use]
+    pub fn holds(&self, object: &Object) -> bool {
+        let mut objects = self.objects.iter();
+        objects.any(|known| (known.kind, &known.id) == (object.kind, &object.id))
     }
 
     /// Adds an object. One of the same kind and key that is gone from the tenant makes room for it.
@@ -251,12 +273,26 @@ impl Record {
             if !ids.all(|id| is_id(id)) {
                 return Some(format!("object {index} has an id that is none"));
             }
+            if !object.is_whole() {
+                return Some(format!("object {index} lacks an id"));
+            }
             let mut before = self.objects.iter().take(index);
             if before.any(|other| other.kind == object.kind && other.key == object.key) {
                 return Some(format!("object {index} stands twice"));
             }
         }
         None
+    }
+}
+
+impl Object {
+    /// Whether it has the ids that its kind needs: without them its address would be another's, or nobody's.
+    fn is_whole(&self) -> bool {
+        match self.kind {
+            Kind::Application | Kind::ServicePrincipal => self.app_id.is_some(),
+            Kind::Certificate | Kind::Secret | Kind::RoleAssignment => self.parent.is_some(),
+            Kind::Grant | Kind::AuthenticationContext | Kind::Policy => true,
+        }
     }
 }
 
@@ -612,6 +648,14 @@ mod tests {
             changed(&|value| value["objects"][0]["id"] = "../hunter2".into()),
             changed(&|value| value["objects"][0]["app_id"] = "".into()),
             changed(&|value| value["objects"][0]["kind"] = "hunter2".into()),
+            changed(&|value| {
+                value["objects"][0]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("app_id");
+            }),
+            // It has no parent.
+            changed(&|value| value["objects"][0]["kind"] = "role-assignment".into()),
             changed(&twice),
             " ".repeat(1024 * 1024 + 1),
         ] {

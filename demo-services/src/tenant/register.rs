@@ -6,7 +6,8 @@ mod parts;
 mod policy;
 mod preflight;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
 use std::time::Duration;
 
 use http::Method;
@@ -14,23 +15,24 @@ use serde_json::Value;
 
 use super::graph::{Graph, GraphError, backoff};
 use super::local::{LocalError, LocalFiles};
-use super::plan::{
-    Action, ChoiceError, Choices, Ids, LeftOut, Missing, Plan, Request, Step, Target,
-};
+use super::plan::{Action, ChoiceError, Choices, Ids, LeftOut, Missing, Plan, Request, Step};
 use super::progress::Event;
-use super::record::{Object, Record, RecordError, StateFile};
+use super::record::{Kind, Object, Record, RecordError, StateFile};
 use super::report::Report;
+
+pub(super) use parts::is_of;
+pub(super) use policy::word;
 
 /// How often something is created when no answer comes.
 const CREATIONS: u32 = 3;
 /// How often it is looked for after that, before it is created again.
 const LOOKS: u32 = 3;
-/// How often a step is tried while Graph does not know yet what it has created: about a minute and a half.
+/// How often a step is tried while Graph does not know yet what it has created: about a minute and a half of waiting.
 const EARLY: u32 = 6;
+/// The same of consents, for which five minutes have been seen.
+const EARLY_CONSENT: u32 = 12;
 /// Before something is taken to be gone, it is looked for again.
 const SECOND_LOOK: Duration = Duration::from_secs(2);
-const CONTEXTS: &str = "identity/conditionalAccess/authenticationContextClassReferences";
-const POLICIES: &str = "identity/conditionalAccess/policies";
 
 /// Why a run did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -66,8 +68,18 @@ pub enum RegisterError {
     /// No such group.
     #[error("--mfa-group {0}: the tenant has no such group (an object id)")]
     NoGroup(String),
+    /// Graph's own application is not in the tenant, so that nobody can consent to its permissions.
+    #[error(
+        "the tenant has no service principal of Microsoft Graph, so that nobody can consent to its permissions; nothing was changed by this run. \
+         An administrator makes it with `az ad sp create --id {}`",
+        super::plan::GRAPH
+    )]
+    NoGraph,
+    /// It was asked to end, and has.
+    #[error("stopped; the same command goes on from there")]
+    Stopped,
     /// Graph stands in the way before anything was made.
-    #[error("nothing was made")]
+    #[error("nothing was changed by this run")]
     Asking(#[source] GraphError),
     /// Graph stands in the way.
     #[error(
@@ -103,8 +115,6 @@ enum Outcome {
     Changed,
     MadeAnew,
     LeftOut(String),
-    /// Nothing to do and nothing to tell.
-    Passed,
 }
 
 /// Why a step failed.
@@ -120,12 +130,15 @@ struct Run<'a> {
     files: &'a dyn LocalFiles,
     record: Record,
     ids: Ids,
-    /// Applications that were made in this run.
+    /// Applications, and the context, that were made in this run.
     fresh: HashSet<String>,
     /// Something was made, so that Graph may not know it everywhere yet.
     early: bool,
-    /// The authentication context is somebody else's.
-    foreign_context: Option<String>,
+    /// Why there is no authentication context of ours.
+    no_context: Option<String>,
+    /// The `state` of policies as Graph tells it, by their keys.
+    policies: BTreeMap<String, String>,
+    left_out: Vec<LeftOut>,
     changes: usize,
 }
 
@@ -142,10 +155,11 @@ pub async fn register(
     files: &dyn LocalFiles,
 ) -> Result<Report, RegisterError> {
     choices.check()?;
+    graph.begin().map_err(|_| RegisterError::Stopped)?;
     let tenant = preflight::tenant(graph, choices).await?;
     let record = match known {
         Some(record) => {
-            preflight::same_registration(&record, choices, &tenant, state)?;
+            preflight::same_registration(&record, choices, &tenant, state.path())?;
             record
         }
         None => {
@@ -164,41 +178,20 @@ pub async fn register(
         ids,
         fresh: HashSet::new(),
         early: false,
-        foreign_context: None,
+        no_context: None,
+        policies: BTreeMap::new(),
+        left_out: Vec::new(),
         changes: 0,
     };
     run.check_names(&plan).await?;
     // The run's identity is on the disk before anything carries it.
+    run.record.emptied = false;
     state.save(&run.record)?;
-    let mut left_out = plan.left_out.clone();
-    for step in &plan.steps {
-        let outcome = run
-            .patiently(step)
-            .await
-            .map_err(|failure| run.failed(step, failure))?;
-        let what = step.to_string();
-        let event = match outcome {
-            Outcome::Made => Event::Made(what),
-            Outcome::Found => Event::Found(what),
-            Outcome::Kept => Event::Kept(what),
-            Outcome::Changed => Event::Changed(what),
-            Outcome::MadeAnew => Event::MadeAnew(what),
-            Outcome::LeftOut(why) => {
-                left_out.push(LeftOut {
-                    what: what.clone(),
-                    why: why.clone(),
-                });
-                Event::LeftOut { what, why }
-            }
-            Outcome::Passed => continue,
-        };
-        graph.tell(&event);
-    }
-    for left in &plan.left_out {
-        graph.tell(&Event::LeftOut {
-            what: left.what.clone(),
-            why: left.why.clone(),
-        });
+    // A tenant that has no Conditional Access has a demo all the same.
+    let (conditional, steps): (Vec<&Step>, Vec<&Step>) =
+        plan.steps.iter().partition(|step| step.is_conditional());
+    for step in steps {
+        run.carry_out(step).await?;
     }
     let written = files
         .write(&run.record)
@@ -207,14 +200,93 @@ pub async fn register(
             source,
         })?;
     run.record.add_files(written);
-    run.record.finished = true;
+    if !conditional.is_empty() {
+        // Without this nobody would look for a policy whose answer is never recorded.
+        run.record.policies = true;
+    }
     state.save(&run.record)?;
-    Ok(Report::new(&run.record, &left_out, run.changes))
+    for step in conditional {
+        run.carry_out(step).await?;
+    }
+    for left in plan.left_out {
+        run.leave_out(left.what, left.why);
+    }
+    if !choices.names_people() {
+        run.tell_of_stale_policies();
+    }
+    run.record.finished = true;
+    run.record.policies = run.record.has_policies();
+    state.save(&run.record)?;
+    let report = Report::new(&run.record, &run.left_out, run.changes);
+    Ok(report.with_states(&run.policies))
+}
+
+/// Whether a run with these choices goes on with a record, and not with the registration of something else. `tenant` is the tenant's id.
+///
+/// # Errors
+///
+/// It is the record of another registration.
+pub fn goes_on(
+    record: &Record,
+    choices: &Choices,
+    tenant: &str,
+    state: &Path,
+) -> Result<(), RegisterError> {
+    preflight::same_registration(record, choices, tenant, state)
 }
 
 impl Run<'_> {
+    /// One step, and what has become of it is told.
+    async fn carry_out(&mut self, step: &Step) -> Result<(), RegisterError> {
+        let outcome = match self.graph.begin() {
+            Ok(()) => self.patiently(step).await,
+            Err(stopped) => Err(stopped.into()),
+        };
+        let outcome = outcome.map_err(|failure| self.failed(step, failure))?;
+        let what = match self.policies.get(&step.key) {
+            Some(state) if step.kind() == Some(Kind::Policy) => {
+                format!("policy {} ({})", step.name, policy::word(state))
+            }
+            _ => step.to_string(),
+        };
+        let event = match outcome {
+            Outcome::Made => Event::Made(what),
+            Outcome::Found => Event::Found(what),
+            Outcome::Kept => Event::Kept(what),
+            Outcome::Changed => Event::Changed(what),
+            Outcome::MadeAnew => Event::MadeAnew(what),
+            Outcome::LeftOut(why) => {
+                self.leave_out(what, why);
+                return Ok(());
+            }
+        };
+        self.graph.tell(&event);
+        Ok(())
+    }
+
+    /// A policy of an application that was made anew is about the one that is gone; to change it takes somebody whom it is for.
+    fn tell_of_stale_policies(&mut self) {
+        let policies = self.record.objects.iter();
+        let stale = policies
+            .filter(|object| object.kind == Kind::Policy && self.fresh.contains(&object.key))
+            .map(|policy| format!("policy {}", policy.name));
+        for what in stale.collect::<Vec<_>>() {
+            let why = "it is about the application that is gone: run this again with --mfa-user or --mfa-group";
+            self.leave_out(what, why.to_owned());
+        }
+    }
+
+    fn leave_out(&mut self, what: String, why: String) {
+        self.left_out.push(LeftOut {
+            what: what.clone(),
+            why: why.clone(),
+        });
+        self.graph.tell(&Event::LeftOut { what, why });
+    }
+
     fn failed(&self, step: &Step, failure: Failure) -> RegisterError {
         match failure {
+            Failure::Graph(GraphError::Stopped) => RegisterError::Stopped,
             Failure::Graph(source) => RegisterError::Graph {
                 what: step.to_string(),
                 record: self.state.path().display().to_string(),
@@ -230,17 +302,21 @@ impl Run<'_> {
 
     /// Entra is many machines: one that is asked may not have heard yet of what another has made.
     async fn patiently(&mut self, step: &Step) -> Result<Outcome, Failure> {
+        let most = match step.action {
+            Action::Grant(_) | Action::Role(_) => EARLY_CONSENT,
+            _ => EARLY,
+        };
         let mut attempt = 0;
         loop {
             match self.step(step).await {
                 Err(Failure::Graph(error))
-                    if self.early && error.may_be_early() && attempt < EARLY =>
+                    if self.early && error.may_be_early() && attempt < most =>
                 {
                     attempt += 1;
                     let why = format!(
                         "Microsoft Graph does not know everywhere yet what was made ({step})"
                     );
-                    self.graph.wait(backoff(attempt), why).await;
+                    self.wait(backoff(attempt), why, error).await?;
                 }
                 other => return other,
             }
@@ -249,21 +325,17 @@ impl Run<'_> {
 
     async fn step(&mut self, step: &Step) -> Result<Outcome, Failure> {
         match (&step.action, step.kind()) {
-            (Action::Settings, _) => self.settings(step).await,
-            (Action::Owner, _) => self.owner(step).await,
-            (Action::AuthenticationContext, _) => self.context(step).await,
-            (Action::Policy(Target::AuthenticationContext), _)
-                if self.foreign_context.is_some() =>
-            {
-                let name = self.foreign_context.clone().unwrap_or_default();
-                Ok(Outcome::LeftOut(format!(
-                    "{} is {name:?}, which is not of this run",
-                    super::plan::CONTEXT
-                )))
-            }
+            (Action::AuthenticationContext | Action::Policy(_), _) => self.conditional(step).await,
             (_, Some(kind)) => self.object(step, kind).await,
-            (_, None) => Ok(Outcome::Passed),
+            (Action::Owner, None) => self.owner(step).await,
+            (_, None) => self.settings(step).await,
         }
+    }
+
+    /// Waits because of `error`, which is told if there is no time for that.
+    async fn wait(&self, pause: Duration, why: String, error: GraphError) -> Result<(), Failure> {
+        let waited = self.graph.wait(pause, why).await;
+        waited.map_err(|no| Failure::Graph(no.told(error)))
     }
 
     fn app(&self, step: &Step) -> Result<Object, Failure> {

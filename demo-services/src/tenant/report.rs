@@ -1,12 +1,16 @@
 //! What was created, as a table for people and as JSON for scripts.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use clap::ValueEnum as _;
 use serde::Serialize;
-use url::{Host, Url};
+use url::Url;
 
+use super::cloud::{Cloud, Place};
 use super::plan::LeftOut;
 use super::record::{Kind, Object, Record};
+use super::register::word;
 
 /// What a run has to show. No secret is in it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -41,6 +45,9 @@ pub struct Row {
     pub app_id: Option<String>,
     /// Object id.
     pub object_id: String,
+    /// Of a policy that this run has looked at: `enforced`, `report-only` or `disabled`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
     /// Where the Entra admin center shows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub portal: Option<String>,
@@ -59,13 +66,15 @@ impl Report {
     /// Of a record after a run.
     #[must_use]
     pub fn new(record: &Record, left_out: &[LeftOut], changes: usize) -> Self {
-        let portal = portal(&record.cloud, &record.authority);
+        let portal = portal(record);
+        let portal = portal.as_ref();
         let row = |object: &Object| Row {
             key: object.key.clone(),
             kind: object.kind,
             name: object.name.clone(),
             app_id: object.app_id.clone(),
             object_id: object.id.clone(),
+            state: None,
             portal: portal.and_then(|portal| link(portal, object)),
         };
         let omission = |left: &LeftOut| Omission {
@@ -87,6 +96,16 @@ impl Report {
         }
     }
 
+    /// With the `state` of policies as Graph tells it, by their keys.
+    pub(super) fn with_states(mut self, states: &BTreeMap<String, String>) -> Self {
+        for row in &mut self.objects {
+            if row.kind == Kind::Policy {
+                row.state = states.get(&row.key).map(|state| word(state).to_owned());
+            }
+        }
+        self
+    }
+
     /// Aligned columns, then the links, what was left out and the files.
     #[must_use]
     pub fn table(&self) -> String {
@@ -95,12 +114,11 @@ impl Report {
             .into_iter()
             .chain(self.objects.iter().map(|row| {
                 let app_id = row.app_id.clone().unwrap_or_else(|| "-".to_owned());
-                [
-                    row.kind.to_string(),
-                    row.name.clone(),
-                    app_id,
-                    row.object_id.clone(),
-                ]
+                let name = match &row.state {
+                    Some(state) => format!("{} [{state}]", row.name),
+                    None => row.name.clone(),
+                };
+                [row.kind.to_string(), name, app_id, row.object_id.clone()]
             }))
             .collect();
         let width = |column: fn(&[String; 4]) -> &String| {
@@ -143,24 +161,14 @@ impl Report {
     }
 }
 
-/// The admin center of a cloud; a local authority has none.
-fn portal(cloud: &str, authority: &Url) -> Option<&'static str> {
-    let local = match authority.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        None => true,
-    };
-    match cloud {
-        _ if local => None,
-        "global" => Some("https://entra.microsoft.com"),
-        "usgov" => Some("https://entra.microsoft.us"),
-        "china" => Some("https://entra.microsoftonline.cn"),
-        _ => None,
-    }
+/// The admin center of the cloud whose authority it is; a local authority has none.
+fn portal(record: &Record) -> Option<Url> {
+    let cloud = Cloud::from_str(&record.cloud, false).ok()?;
+    let place = Place::new(cloud, None, None).ok()?;
+    place.portal.filter(|_| place.authority == record.authority)
 }
 
-fn link(portal: &str, object: &Object) -> Option<String> {
+fn link(portal: &Url, object: &Object) -> Option<String> {
     let Object { id, app_id, .. } = object;
     let page = match object.kind {
         Kind::Application => format!(
@@ -174,7 +182,7 @@ fn link(portal: &str, object: &Object) -> Option<String> {
         Kind::Policy => format!("Microsoft_AAD_ConditionalAccess/PolicyBlade/policyId/{id}"),
         _ => return None,
     };
-    Some(format!("{portal}/#view/{page}"))
+    Some(format!("{portal}#view/{page}"))
 }
 
 #[cfg(test)]
@@ -230,6 +238,8 @@ mod tests {
     fn json_says_the_same() {
         let report = Report::new(&record("http://localhost:8080"), &[], 2);
         let json: Value = serde_json::from_str(&report.json()).unwrap();
+        let https = Report::new(&record("https://authority.example"), &[], 0);
+        assert_eq!(https.objects[0].portal, None);
         assert_eq!(
             json["objects"][0],
             json!({ "key": "middle-tier", "kind": "application", "name": "demo-middle-tier", "app_id": "a1", "object_id": "o1" }),

@@ -1,15 +1,18 @@
 //! Removes from a tenant exactly what the record says that `register` has created there.
 
+use std::collections::HashSet;
+
 use http::Method;
 use serde_json::{Value, json};
 
 use super::graph::{Graph, GraphError, backoff};
 use super::local::{LocalError, LocalFiles};
-use super::plan::Request;
+use super::plan::{CONTEXT, CONTEXTS, OF_POLICIES, PERMISSIONS, POLICIES, Request, policy_names};
 use super::progress::Event;
-use super::record::{Kind, Object, Record, RecordError, StateFile};
+use super::record::{Kind, Object, Record, RecordError, StateFile, is_id};
+use super::register::is_of;
+use super::whose::{Whose, whose};
 
-const CONTEXTS: &str = "identity/conditionalAccess/authenticationContextClassReferences";
 /// How often a context is tried, which Graph does not let go while it believes that a policy uses it.
 const ATTEMPTS: u32 = 4;
 
@@ -42,6 +45,25 @@ pub enum UnregisterError {
         /// Where the client asks.
         asked: String,
     },
+    /// The sign-in is to another tenant, where nothing of the record is: that would look as if all of it were gone.
+    #[error(
+        "the sign-in is to the tenant {actual}, and the record is of {recorded}: sign in to that one"
+    )]
+    AnotherTenant {
+        /// What is in the record.
+        recorded: String,
+        /// Where the token is good.
+        actual: String,
+    },
+    /// It was asked to end, and has.
+    #[error("stopped; {remaining} objects remain in the record, and unregister goes on with them")]
+    Stopped {
+        /// How many are left.
+        remaining: usize,
+    },
+    /// Graph stands in the way before anything was removed.
+    #[error("nothing was removed")]
+    Asking(#[source] GraphError),
     /// Graph refuses to remove something.
     #[error(
         "{what} could not be removed; {remaining} objects remain in the record, and unregister goes on with them"
@@ -69,6 +91,30 @@ pub enum UnregisterError {
     Record(#[from] RecordError),
 }
 
+/// What has become of an object.
+enum Fate {
+    Removed,
+    Gone,
+    /// What is there now is somebody else's.
+    Replaced,
+}
+
+/// Permissions of Graph that removing what is in a record takes.
+#[must_use]
+pub fn permissions(record: &Record) -> Vec<&'static str> {
+    let has = |kind: Kind| record.objects.iter().any(|object| object.kind == kind);
+    let wanted = |name: &&str| match *name {
+        "Application.ReadWrite.All" => true,
+        "AppRoleAssignment.ReadWrite.All" => has(Kind::RoleAssignment),
+        "DelegatedPermissionGrant.ReadWrite.All" => has(Kind::Grant),
+        name => OF_POLICIES.contains(&name) && (record.policies || record.has_policies()),
+    };
+    match record.emptied {
+        true => Vec::new(),
+        false => PERMISSIONS.iter().copied().filter(wanted).collect(),
+    }
+}
+
 impl Removal {
     /// Of everything in a record.
     #[must_use]
@@ -80,6 +126,12 @@ impl Removal {
     #[must_use]
     pub fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// Whether anything may be left in the tenant; else only files are, and Graph is not asked.
+    #[must_use]
+    pub fn needs_graph(&self) -> bool {
+        !self.record.emptied
     }
 
     /// One line for each object and file, in the order of their removal.
@@ -110,59 +162,9 @@ impl Removal {
         files: &dyn LocalFiles,
     ) -> Result<Removed, UnregisterError> {
         let Self { mut record } = self;
-        if record.graph != *graph.base() {
-            return Err(UnregisterError::AnotherGraph {
-                recorded: record.graph.to_string(),
-                asked: graph.base().to_string(),
-            });
-        }
         let mut done = Removed::default();
-        let mut failed: Option<(String, GraphError)> = None;
-        for object in order(&record) {
-            match remove(graph, &object).await {
-                Ok(was_there) => {
-                    let event = if was_there {
-                        done.removed += 1;
-                        Event::Removed
-                    } else {
-                        done.gone += 1;
-                        Event::WasGone
-                    };
-                    graph.tell(&event(words(&object)));
-                    record.forget(object.kind, &object.key);
-                    if object.kind == Kind::Application {
-                        // They went with it.
-                        record
-                            .objects
-                            .retain(|part| part.parent.as_ref() != Some(&object.id));
-                    }
-                    record.finished = false;
-                    state.save(&record)?;
-                }
-                Err(error) => {
-                    graph.tell(&Event::LeftOut {
-                        what: words(&object),
-                        why: error.to_string(),
-                    });
-                    let goes_on = matches!(
-                        error,
-                        GraphError::Refused { .. }
-                            | GraphError::Forbidden { .. }
-                            | GraphError::InUse { .. }
-                    );
-                    failed.get_or_insert((words(&object), error));
-                    if !goes_on {
-                        break;
-                    }
-                }
-            }
-        }
-        if let Some((what, source)) = failed {
-            return Err(UnregisterError::Graph {
-                what,
-                remaining: record.objects.len(),
-                source: Box::new(source),
-            });
+        if !record.emptied {
+            empty(graph, &state, &mut record, &mut done).await?;
         }
         while let Some(file) = record.files.last().cloned() {
             let path = file.path.display().to_string();
@@ -177,6 +179,181 @@ impl Removal {
         state.remove()?;
         Ok(done)
     }
+}
+
+/// Removes everything from the tenant, also what a run has made that could not take note of it.
+async fn empty(
+    graph: &Graph,
+    state: &StateFile,
+    record: &mut Record,
+    done: &mut Removed,
+) -> Result<(), UnregisterError> {
+    if record.graph != *graph.base() {
+        return Err(UnregisterError::AnotherGraph {
+            recorded: record.graph.to_string(),
+            asked: graph.base().to_string(),
+        });
+    }
+    let asking = |error, record: &Record| match error {
+        GraphError::Stopped => UnregisterError::Stopped {
+            remaining: record.objects.len(),
+        },
+        error => UnregisterError::Asking(error),
+    };
+    graph.begin().map_err(|error| asking(error, record))?;
+    let whose = whose(graph, &record.tenant).await;
+    if let Whose::Another(actual) = whose.map_err(|error| asking(error, record))? {
+        return Err(UnregisterError::AnotherTenant {
+            recorded: record.tenant.clone(),
+            actual,
+        });
+    }
+    let found = unrecorded(graph, record).await;
+    for object in found.map_err(|error| asking(error, record))? {
+        graph.tell(&Event::Found(words(&object)));
+        record.add(object);
+    }
+    state.save(record)?;
+    let mut failed: Option<(String, GraphError)> = None;
+    for object in order(record) {
+        let fate = match graph.begin() {
+            Ok(()) => remove(graph, &object, &record.tag()).await,
+            Err(stopped) => Err(stopped),
+        };
+        match fate {
+            Ok(fate) => {
+                let what = words(&object);
+                graph.tell(&match fate {
+                    Fate::Removed => {
+                        done.removed += 1;
+                        Event::Removed(what)
+                    }
+                    Fate::Gone => {
+                        done.gone += 1;
+                        Event::WasGone(what)
+                    }
+                    Fate::Replaced => {
+                        done.gone += 1;
+                        let why = "it is somebody else's by now".to_owned();
+                        Event::LeftOut { what, why }
+                    }
+                });
+                record.forget(object.kind, &object.key);
+                if object.kind == Kind::Application {
+                    // They went with it.
+                    record
+                        .objects
+                        .retain(|part| part.parent.as_ref() != Some(&object.id));
+                }
+                record.finished = false;
+                state.save(record)?;
+            }
+            Err(GraphError::Stopped) => {
+                return Err(UnregisterError::Stopped {
+                    remaining: record.objects.len(),
+                });
+            }
+            Err(error) => {
+                graph.tell(&Event::LeftOut {
+                    what: words(&object),
+                    why: error.to_string(),
+                });
+                let goes_on = matches!(
+                    error,
+                    GraphError::Refused { .. }
+                        | GraphError::Forbidden { .. }
+                        | GraphError::NotLicensed { .. }
+                        | GraphError::InUse { .. }
+                );
+                failed.get_or_insert((words(&object), error));
+                if !goes_on {
+                    break;
+                }
+            }
+        }
+    }
+    if let Some((what, source)) = failed {
+        return Err(UnregisterError::Graph {
+            what,
+            remaining: record.objects.len(),
+            source: Box::new(source),
+        });
+    }
+    record.emptied = true;
+    Ok(state.save(record)?)
+}
+
+/// What carries the mark of the record's run and is not in the record: an answer that was lost, or a run that was killed before it took
+/// note. What belongs to an application goes with it.
+async fn unrecorded(graph: &Graph, record: &Record) -> Result<Vec<Object>, GraphError> {
+    let text = |value: &Value, name: &str| {
+        let text = value.get(name).and_then(Value::as_str);
+        let letters = text.unwrap_or_default().chars();
+        letters
+            .filter(|letter| !letter.is_control())
+            .collect::<String>()
+    };
+    let object = |kind, key: &str, value: &Value, app_id| Object {
+        key: key.to_owned(),
+        kind,
+        id: text(value, "id"),
+        app_id,
+        parent: None,
+        name: text(value, "displayName"),
+    };
+    let mut found = Vec::new();
+    let query = format!(
+        "$filter=tags/any(t:t eq '{}')&$select=id,appId,displayName",
+        record.tag()
+    );
+    let prefix = format!("{}-", record.prefix);
+    for app in graph.list("applications", &query).await? {
+        let name = text(&app, "displayName");
+        let key = name.strip_prefix(&prefix).unwrap_or(&name);
+        let app_id = Some(text(&app, "appId"));
+        found.push(object(Kind::Application, key, &app, app_id));
+    }
+    if record.policies || record.has_policies() {
+        found.extend(unrecorded_policies(graph, record, object).await?);
+    }
+    found.retain(|object| {
+        let ids = [Some(&object.id), object.app_id.as_ref()];
+        ids.into_iter().flatten().all(|id| is_id(id)) && !record.holds(object)
+    });
+    let mut seen: HashSet<(Kind, String)> = HashSet::new();
+    for object in &mut found {
+        // Two of one name: a request that was sent again while nobody knew of the first.
+        let taken = record.object(object.kind, &object.key).is_some()
+            || !seen.insert((object.kind, object.key.clone()));
+        if taken {
+            object.key = format!("{}:{}", object.key, object.id);
+        }
+    }
+    Ok(found)
+}
+
+async fn unrecorded_policies(
+    graph: &Graph,
+    record: &Record,
+    object: impl Fn(Kind, &str, &Value, Option<String>) -> Object,
+) -> Result<Vec<Object>, GraphError> {
+    let mut found = Vec::new();
+    let policies = match graph.list(POLICIES, "").await {
+        Ok(policies) => policies,
+        // Then there never was one.
+        Err(GraphError::NotLicensed { .. }) => return Ok(found),
+        Err(error) => return Err(error),
+    };
+    for (key, name) in policy_names(record) {
+        let named =
+            |policy: &&Value| policy.get("displayName").and_then(Value::as_str) == Some(&name);
+        let ours = policies.iter().filter(named);
+        found.extend(ours.map(|policy| object(Kind::Policy, key, policy, None)));
+    }
+    let context = graph.get(&format!("{CONTEXTS}/{CONTEXT}"), "").await?;
+    let ours = context.filter(|context| is_of(context, &record.tag()));
+    found.extend(ours.map(|context| object(Kind::AuthenticationContext, CONTEXT, &context, None)));
+    Ok(found)
 }
 
 /// What is removed by a request of its own, in order: the youngest first within each kind. Credentials go with their application.
@@ -209,8 +386,7 @@ fn words(object: &Object) -> String {
     format!("{} {}", object.kind, object.name)
 }
 
-/// `false` if it was gone.
-async fn remove(graph: &Graph, object: &Object) -> Result<bool, GraphError> {
+async fn remove(graph: &Graph, object: &Object, tag: &str) -> Result<Fate, GraphError> {
     let id = &object.id;
     let path = match object.kind {
         Kind::Application => format!("applications/{id}"),
@@ -220,31 +396,43 @@ async fn remove(graph: &Graph, object: &Object) -> Result<bool, GraphError> {
             let resource = object.parent.as_deref().unwrap_or_default();
             format!("servicePrincipals/{resource}/appRoleAssignedTo/{id}")
         }
-        Kind::Policy => format!("identity/conditionalAccess/policies/{id}"),
-        Kind::AuthenticationContext => return context(graph, id).await,
+        Kind::Policy => format!("{POLICIES}/{id}"),
+        Kind::AuthenticationContext => return context(graph, id, tag).await,
         // It went with its application, before.
-        Kind::Certificate | Kind::Secret => return Ok(false),
+        Kind::Certificate | Kind::Secret => return Ok(Fate::Gone),
     };
-    graph.delete(&path).await
+    delete(graph, &path).await
+}
+
+async fn delete(graph: &Graph, path: &str) -> Result<Fate, GraphError> {
+    let was_there = graph.delete(path).await?;
+    Ok(if was_there { Fate::Removed } else { Fate::Gone })
 }
 
 /// Graph deletes a context only when it is not published and no policy uses it.
-async fn context(graph: &Graph, id: &str) -> Result<bool, GraphError> {
+async fn context(graph: &Graph, id: &str, tag: &str) -> Result<Fate, GraphError> {
     let path = format!("{CONTEXTS}/{id}");
     // A PATCH would make it again.
     let Some(context) = graph.get(&path, "").await? else {
-        return Ok(false);
+        return Ok(Fate::Gone);
     };
+    // Its id is the same for everybody.
+    if !is_of(&context, tag) {
+        return Ok(Fate::Replaced);
+    }
     // Looked at first: others would miss a context that is withdrawn and then not deleted. Our own policies are gone by now, but
     // perhaps not everywhere.
     let mut attempt = 1;
     while let Some(by) = user_of(graph, id).await? {
-        if attempt >= ATTEMPTS {
-            let what = format!("authentication context {id}");
-            return Err(GraphError::InUse { what, by });
-        }
         let why = format!("{id} is still used by {by:?}");
-        graph.wait(backoff(attempt), why).await;
+        let what = format!("authentication context {id}");
+        let in_use = GraphError::InUse { what, by };
+        if attempt >= ATTEMPTS {
+            return Err(in_use);
+        }
+        if let Err(no) = graph.wait(backoff(attempt), why).await {
+            return Err(no.told(in_use));
+        }
         attempt += 1;
     }
     if context.get("isAvailable") != Some(&json!(false)) {
@@ -255,15 +443,13 @@ async fn context(graph: &Graph, id: &str) -> Result<bool, GraphError> {
         };
         graph.write(&withdraw).await?;
     }
-    graph.delete(&path).await
+    delete(graph, &path).await
 }
 
 /// The name of a policy that is about this context.
 async fn user_of(graph: &Graph, id: &str) -> Result<Option<String>, GraphError> {
     const LIST: &str = "/conditions/applications/includeAuthenticationContextClassReferences";
-    let policies = graph
-        .list("identity/conditionalAccess/policies", "")
-        .await?;
+    let policies = graph.list(POLICIES, "").await?;
     let uses = |policy: &&Value| {
         let contexts = policy.pointer(LIST).and_then(Value::as_array);
         contexts.is_some_and(|contexts| contexts.contains(&json!(id)))

@@ -32,6 +32,10 @@ async fn throttling_is_waited_for_as_long_as_it_says() {
     let (tenant, listed, _) = answered(answer(429, &[]), 100).await;
     assert_eq!(tenant.waited(), [2, 4, 8, 16, 32]);
     assert!(matches!(listed, Err(GraphError::Throttled { .. })));
+    // Nor are long waits one after the other.
+    let (tenant, listed, _) = answered(answer(429, &[("retry-after", "170")]), 100).await;
+    assert_eq!(tenant.waited(), [170, 170, 170]);
+    assert!(matches!(listed, Err(GraphError::Throttled { .. })));
     // A wait of an hour is not waited.
     let (tenant, listed, _) = answered(answer(429, &[("retry-after", "3600")]), 1).await;
     assert!(tenant.waited().is_empty() && matches!(listed, Err(GraphError::Throttled { .. })));
@@ -100,6 +104,10 @@ async fn what_is_not_graphs_is_refused() {
             "a redirect",
         ),
         (Fault::Answer(200, &[], "<html>".to_owned()), "not JSON"),
+        (
+            Fault::Answer(404, &[], "<html>".to_owned()),
+            "404 without an error of Microsoft Graph",
+        ),
         (Fault::Answer(200, &[], "{}".to_owned()), "without values"),
         (Fault::Answer(200, &[], next.to_string()), "elsewhere"),
         (Fault::Answer(200, &[], large), "too large"),

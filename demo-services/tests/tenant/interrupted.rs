@@ -5,12 +5,16 @@ use std::error::Error as _;
 use axum::http::Method;
 use demo_services::tenant::{
     plan::{Choices, CredentialKind},
-    record::{Kind, StateFile},
+    progress::{Event, Progress},
+    record::Kind,
     register::RegisterError,
+    stop::Stop,
+    unregister::UnregisterError,
 };
 use serde_json::json;
 
 use crate::harness::{Fault, Tenant};
+use crate::undone::forget_last;
 
 fn error(status: u16, code: &str, message: &str) -> Fault {
     let body = json!({ "error": { "code": code, "message": message } });
@@ -164,19 +168,7 @@ async fn a_run_that_was_killed_before_it_took_note_finds_what_it_made() {
         Kind::AuthenticationContext,
     ] {
         tenant.register().await.unwrap();
-        let (state, record) = StateFile::open(&tenant.files.state()).unwrap();
-        let mut record = record.unwrap();
-        let last = record
-            .objects
-            .iter()
-            .rfind(|object| object.kind == kind)
-            .unwrap()
-            .clone();
-        record.forget(kind, &last.key);
-        record.finished = false;
-        state.save(&record).unwrap();
-        drop(state);
-        tenant.writes();
+        let last = forget_last(&tenant, kind);
         tenant.register().await.unwrap();
         assert_eq!(tenant.writes(), [], "{kind}");
         assert_eq!(tenant.record().object(kind, &last.key), Some(&last));
@@ -214,7 +206,7 @@ async fn a_permission_that_is_lost_is_named_and_the_next_run_goes_on() {
         (
             Method::PATCH,
             "authenticationContextClassReferences",
-            "Policy.ReadWrite.ConditionalAccess",
+            "AuthenticationContext.ReadWrite.All",
         ),
         (
             Method::POST,
@@ -241,6 +233,14 @@ async fn a_permission_that_is_lost_is_named_and_the_next_run_goes_on() {
         if path == "applications" {
             assert_eq!(tenant.record().objects.len(), 3);
         }
+        // A refusal of Conditional Access does not keep the services from starting.
+        let names = tenant.files.names();
+        let written = names.iter().any(|name| name.ends_with("middle-tier.toml"));
+        assert_eq!(
+            written,
+            permission.contains("Conditional") || permission.contains("Context"),
+            "{path}"
+        );
         tenant.heal();
     }
     tenant.register().await.unwrap();
@@ -301,6 +301,190 @@ async fn what_graph_does_not_know_yet_is_asked_for_again() {
     tenant.register().await.unwrap();
     assert_eq!(tenant.waited(), [2, 4, 2]);
     is_whole(&tenant, &before).await;
+}
+
+/// What is seen of replicas that are behind, each on its own.
+#[tokio::test]
+async fn other_words_for_the_same_are_known() {
+    for (method, path, status, code, message) in [
+        (
+            Method::POST,
+            "appRoleAssignedTo",
+            400,
+            "Request_BadRequest",
+            "Not a valid reference update.",
+        ),
+        (
+            Method::POST,
+            "servicePrincipals",
+            403,
+            "Authorization_RequestDenied",
+            "When using this permission, the backing application of the service principal being created must in the local tenant",
+        ),
+        (
+            Method::PATCH,
+            "applications/",
+            409,
+            "Directory_ConcurrencyViolation",
+            "Concurrency violation has occurred.",
+        ),
+        (
+            Method::POST,
+            "servicePrincipals",
+            409,
+            "Directory_ConcurrencyViolation",
+            "Concurrency violation has occurred.",
+        ),
+    ] {
+        let tenant = Tenant::start().await;
+        tenant.fail(method, path, 0, 2, error(status, code, message));
+        tenant.register().await.unwrap();
+        assert_eq!(tenant.waited(), [2, 4], "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_policy_whose_application_is_not_known_yet_has_its_reason_inside() {
+    let tenant = Tenant::start().await;
+    let body = json!({ "error": {
+        "code": "BadRequest",
+        "message": "The server could not process the request because it is malformed or incorrect.",
+        "innerError": { "message": "1034: Policy contains invalid applications: {ServicePrincipalNotFound}" },
+    } });
+    let fault = Fault::Answer(400, &[], body.to_string());
+    tenant.fail(
+        Method::POST,
+        "conditionalAccess/policies",
+        0,
+        1,
+        fault.clone(),
+    );
+    tenant.register().await.unwrap();
+    assert_eq!(tenant.waited(), [2]);
+    let graph = tenant.admin();
+    tenant.fail(Method::GET, "applications", 0, 1, fault);
+    let said = graph
+        .list("applications", "")
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        said.contains("malformed or incorrect. 1034: Policy"),
+        "{said}"
+    );
+}
+
+/// The request was carried out although its answer said something else, and the replica that is asked first has not heard of it.
+#[tokio::test]
+async fn what_is_said_to_be_there_is_looked_for() {
+    let tenant = Tenant::start().await;
+    let before = tenant.everything().await;
+    tenant.register().await.unwrap();
+    let nothing = || Fault::Answer(200, &[], json!({ "value": [] }).to_string());
+    for (kind, path, behind) in [
+        (Kind::Grant, "oauth2PermissionGrants", nothing()),
+        (Kind::RoleAssignment, "appRoleAssignedTo", nothing()),
+        (
+            Kind::ServicePrincipal,
+            "servicePrincipals(appId='",
+            error(
+                404,
+                "Request_ResourceNotFound",
+                "Resource 'x' does not exist.",
+            ),
+        ),
+    ] {
+        let last = forget_last(&tenant, kind);
+        // The service principal of Graph is asked for first; what is recorded of grants is asked for by id.
+        let skip = match kind {
+            Kind::ServicePrincipal => 1,
+            Kind::Grant => 6,
+            _ => 0,
+        };
+        tenant.fail(Method::GET, path, skip, 1, behind);
+        tenant.register().await.unwrap();
+        assert_eq!(tenant.record().object(kind, &last.key), Some(&last));
+        assert_eq!(tenant.waited(), [2], "{kind}: {:?}", tenant.told());
+        let refused = tenant.writes();
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        assert!(matches!(refused[0].2, 400 | 409), "{refused:?}");
+    }
+    is_whole(&tenant, &before).await;
+}
+
+#[tokio::test]
+async fn a_name_that_is_said_to_be_taken_of_something_that_is_not_ours_stays_refused() {
+    let tenant = Tenant::start().await;
+    let taken = error(
+        409,
+        "Request_MultipleObjectsWithSameKeyValue",
+        "Another object with the same value for property identifierUris already exists.",
+    );
+    tenant.fail(Method::PATCH, "applications/", 0, 1, taken);
+    let error = tenant.register().await.unwrap_err();
+    assert!(matches!(error, RegisterError::Graph { .. }), "{error}");
+    assert!(tenant.waited().is_empty());
+}
+
+/// Asks the run to end when a line like this is told.
+struct Ends(Stop, &'static str);
+
+impl Progress for Ends {
+    fn tell(&self, event: &Event) {
+        if event.to_string().starts_with(self.1) {
+            self.0.ask();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_is_asked_to_end_does_so_after_its_step() {
+    let tenant = Tenant::start().await;
+    let before = tenant.everything().await;
+    let run = |line: &'static str| {
+        let stop = Stop::new();
+        let graph = tenant.admin().stopping(stop.clone());
+        graph.progress(std::sync::Arc::new(Ends(stop, line)))
+    };
+    let graph = run("+ application demo-mfa-app");
+    let error = tenant
+        .register_as(&graph, &tenant.choices())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, RegisterError::Stopped), "{error}");
+    assert_eq!(tenant.writes().len(), 2);
+    assert_eq!(tenant.record().objects.len(), 2);
+    // Also in a wait, when nothing is on its way.
+    tenant.fail(Method::POST, "servicePrincipals", 0, 1, Fault::LoseAnswer);
+    let graph = run(". waiting");
+    let error = tenant
+        .register_as(&graph, &tenant.choices())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, RegisterError::Stopped), "{error}");
+    tenant.register().await.unwrap();
+    let graph = run("- policy demo-c1");
+    let error = tenant.unregister_as(&graph).await.unwrap_err();
+    assert!(
+        matches!(error, UnregisterError::Stopped { remaining } if remaining == tenant.record().objects.len()),
+        "{error}"
+    );
+    tenant.register().await.unwrap();
+    is_whole(&tenant, &before).await;
+}
+
+#[tokio::test]
+async fn consents_are_waited_for_longer() {
+    let tenant = Tenant::start().await;
+    let unknown = error(
+        404,
+        "Request_ResourceNotFound",
+        "Resource 'x' does not exist.",
+    );
+    tenant.fail(Method::POST, "appRoleAssignedTo", 0, 1000, unknown);
+    let error = tenant.register().await.unwrap_err();
+    assert!(matches!(error, RegisterError::Graph { .. }), "{error}");
+    assert_eq!(tenant.waited().iter().sum::<u64>(), 2 + 4 + 8 + 16 + 8 * 32);
 }
 
 #[tokio::test]

@@ -5,14 +5,15 @@ use std::fs;
 
 use axum::http::Method;
 use demo_services::tenant::{
-    plan::Choices,
-    record::{RecordError, StateFile},
+    plan::{Choices, permissions},
+    record::{Kind, RecordError, StateFile},
     register::RegisterError,
 };
 use local_authority::TokenSpec;
 use serde_json::json;
 
-use crate::harness::{GRAPH, Tenant};
+use crate::harness::{Fault, GRAPH, Tenant};
+use crate::undone::replace_context;
 
 /// Refused in these words, and nothing was written.
 async fn refused(tenant: &Tenant, change: impl FnOnce(&mut Choices), words: &str) {
@@ -194,8 +195,22 @@ async fn without_a_user_for_mfa_there_is_no_policy() {
         mfa_users: Vec::new(),
         ..tenant.choices()
     };
-    let report = tenant.register_as(&tenant.admin(), &choices).await.unwrap();
-    assert_eq!(report.left_out.len(), 3);
+    // These permissions are enough for that.
+    let enough = |choices: &Choices| {
+        let mut enough = permissions(choices);
+        enough.push("User.Read");
+        tenant.client(tenant.tokens(&enough))
+    };
+    assert!(
+        !permissions(&choices)
+            .iter()
+            .any(|name| name.contains("Policy") || name.contains("Context"))
+    );
+    let report = tenant
+        .register_as(&enough(&choices), &choices)
+        .await
+        .unwrap();
+    assert_eq!(report.left_out.len(), 4);
     assert!(
         report
             .table()
@@ -208,6 +223,310 @@ async fn without_a_user_for_mfa_there_is_no_policy() {
             .await
             .unwrap()
             .is_empty()
+    );
+    let contexts = "identity/conditionalAccess/authenticationContextClassReferences";
+    assert_eq!(
+        tenant.admin().list(contexts, "").await.unwrap(),
+        [] as [serde_json::Value; 0]
+    );
+    // Somebody is named: the rest comes to it. Nobody is named again: it is there all the same.
+    let named = tenant.choices();
+    let report = tenant.register_as(&enough(&named), &named).await.unwrap();
+    assert_eq!((report.left_out.len(), report.changes), (0, 4));
+    let report = tenant
+        .register_as(&enough(&choices), &choices)
+        .await
+        .unwrap();
+    assert_eq!(
+        (report.left_out.len(), report.changes),
+        (0, 0),
+        "{:?}",
+        report.left_out
+    );
+    assert!(
+        report
+            .objects
+            .iter()
+            .any(|row| row.name.starts_with("demo-c1: require MFA"))
+    );
+}
+
+/// Without Microsoft Entra ID P1.
+#[tokio::test]
+async fn a_tenant_without_conditional_access_has_the_demo_all_the_same() {
+    let tenant = Tenant::start().await;
+    let before = tenant.everything().await;
+    let unlicensed = json!({ "error": { "code": "AccessDenied", "message": "Your tenant is not licensed for this feature." } });
+    for method in [Method::GET, Method::POST, Method::PATCH] {
+        let fault = Fault::Answer(403, &[], unlicensed.to_string());
+        tenant.fail(method, "identity/conditionalAccess", 0, 1000, fault);
+    }
+    let report = tenant.register().await.unwrap();
+    let left: Vec<&str> = report
+        .left_out
+        .iter()
+        .map(|left| left.why.as_str())
+        .collect();
+    assert_eq!(left.len(), 4, "{left:?}");
+    assert!(
+        left[1].contains("no licence") && left[1].contains("It says: Your tenant"),
+        "{left:?}"
+    );
+    assert!(tenant.record().finished && !tenant.record().policies);
+    let names = tenant.files.names();
+    assert!(names.iter().any(|name| name.ends_with("middle-tier.toml")));
+    tenant.writes();
+    assert_eq!(tenant.register().await.unwrap().changes, 0);
+    tenant.unregister().await.unwrap();
+    tenant.heal();
+    assert_eq!(tenant.everything().await, before);
+}
+
+#[tokio::test]
+async fn a_context_that_came_in_between_stays_theirs() {
+    let tenant = Tenant::start().await;
+    let context = "authenticationContextClassReferences/c1";
+    let body = json!({ "id": "c1", "displayName": "Payments", "isAvailable": true });
+    create(
+        &tenant,
+        "identity/conditionalAccess/authenticationContextClassReferences",
+        body,
+    )
+    .await;
+    // Not there when it is looked for, and the last word is theirs.
+    let unknown = json!({ "error": { "code": "Request_ResourceNotFound", "message": "none" } });
+    tenant.fail(
+        Method::GET,
+        context,
+        0,
+        1,
+        Fault::Answer(404, &[], unknown.to_string()),
+    );
+    tenant.fail(
+        Method::PATCH,
+        context,
+        0,
+        1,
+        Fault::Answer(204, &[], String::new()),
+    );
+    let report = tenant.register().await.unwrap();
+    assert_eq!(report.left_out.len(), 2, "{:?}", report.left_out);
+    assert!(
+        !tenant
+            .record()
+            .objects
+            .iter()
+            .any(|object| object.id == "c1")
+    );
+}
+
+#[tokio::test]
+async fn a_context_that_somebody_made_since_is_not_kept_as_ours() {
+    let tenant = Tenant::start().await;
+    tenant.register().await.unwrap();
+    replace_context(&tenant).await;
+    let report = tenant.register().await.unwrap();
+    assert!(
+        report.left_out[0].why.contains("\"Payments\""),
+        "{:?}",
+        report.left_out
+    );
+    assert!(
+        !tenant
+            .record()
+            .objects
+            .iter()
+            .any(|object| object.id == "c1")
+    );
+}
+
+#[tokio::test]
+async fn a_tenant_without_graphs_own_application() {
+    let tenant = Tenant::start().await;
+    let unknown = json!({ "error": { "code": "Request_ResourceNotFound", "message": "none" } });
+    tenant.fail(
+        Method::GET,
+        "servicePrincipals(appId='",
+        0,
+        1,
+        Fault::Answer(404, &[], unknown.to_string()),
+    );
+    refused(&tenant, |_| {}, "no service principal of Microsoft Graph").await;
+    tenant.register().await.unwrap();
+}
+
+/// Lists are the last to hear of a removal.
+#[tokio::test]
+async fn a_name_that_was_removed_a_moment_ago_is_free() {
+    let tenant = Tenant::start().await;
+    let removed = json!({ "value": [{ "id": "0d1c0000-0000-4000-8000-000000000001", "appId": "0d1c0000-0000-4000-8000-000000000002", "tags": [] }] });
+    tenant.fail(
+        Method::GET,
+        "applications",
+        0,
+        2,
+        Fault::Answer(200, &[], removed.to_string()),
+    );
+    tenant.register().await.unwrap();
+    assert_eq!(tenant.waited(), [3, 3]);
+}
+
+#[tokio::test]
+async fn policies_of_the_tenant_about_credentials_are_told_with_the_way_on() {
+    for (code, way_on) in [
+        (
+            "CredentialInvalidLifetimeAsPerAppPolicy",
+            "how long the credentials",
+        ),
+        (
+            "CredentialTypeNotAllowedAsPerAppPolicy",
+            "leave --secret out",
+        ),
+        ("Request_BadRequest", "It says: no."),
+    ] {
+        let tenant = Tenant::start().await;
+        let body = json!({ "error": { "code": code, "message": "no." } });
+        tenant.fail(
+            Method::PATCH,
+            "applications/",
+            5,
+            1000,
+            Fault::Answer(400, &[], body.to_string()),
+        );
+        let error = tenant.register().await.unwrap_err();
+        let why = error.source().unwrap().to_string();
+        assert!(why.contains(way_on) && why.contains(code), "{why}");
+        assert_eq!(
+            why.contains("A policy of the tenant"),
+            code != "Request_BadRequest",
+            "{why}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_policy_whose_application_was_made_anew_is_told_of_when_nobody_is_named() {
+    let tenant = Tenant::start().await;
+    tenant.register().await.unwrap();
+    let app = tenant.record().app("mfa-app").unwrap().id.clone();
+    let graph = tenant.admin();
+    assert!(graph.delete(&format!("applications/{app}")).await.unwrap());
+    let nobody = Choices {
+        mfa_users: Vec::new(),
+        ..tenant.choices()
+    };
+    let report = tenant.register_as(&graph, &nobody).await.unwrap();
+    assert_eq!(report.left_out.len(), 1, "{:?}", report.left_out);
+    let left = &report.left_out[0];
+    assert!(
+        left.what.starts_with("policy demo-mfa-app") && left.why.contains("--mfa-user"),
+        "{left:?}"
+    );
+    // The twin: nothing was made anew.
+    let report = tenant.register_as(&graph, &nobody).await.unwrap();
+    assert!(report.left_out.is_empty(), "{:?}", report.left_out);
+}
+
+#[tokio::test]
+async fn an_application_that_only_a_list_still_has_is_made_anew() {
+    let tenant = Tenant::start().await;
+    tenant.register().await.unwrap();
+    let record = tenant.record();
+    let old = record.app("downstream-api").unwrap();
+    let graph = tenant.admin();
+    assert!(
+        graph
+            .delete(&format!("applications/{}", old.id))
+            .await
+            .unwrap()
+    );
+    let stale = json!({ "value": [{ "id": old.id, "appId": old.app_id, "tags": [record.tag()] }] });
+    // It is asked for twice by its id, and then by its name.
+    tenant.fail(
+        Method::GET,
+        "applications",
+        2,
+        1,
+        Fault::Answer(200, &[], stale.to_string()),
+    );
+    tenant.register().await.unwrap();
+    assert_ne!(tenant.record().app("downstream-api").unwrap().id, old.id);
+    // And its two consents were looked for again.
+    assert_eq!(tenant.waited(), [2, 2, 2]);
+}
+
+/// M20: what others have set in a policy outlives an application that is made anew, and a user that comes to it.
+#[tokio::test]
+async fn exclusions_of_a_policy_stay() {
+    let tenant = Tenant::start().await;
+    tenant.register().await.unwrap();
+    let graph = tenant.admin();
+    let policy = tenant
+        .record()
+        .object(Kind::Policy, "downstream-api")
+        .unwrap()
+        .id
+        .clone();
+    let policy = format!("identity/conditionalAccess/policies/{policy}");
+    let bob = graph
+        .get("users/bob@contoso.example", "$select=id")
+        .await
+        .unwrap()
+        .unwrap();
+    let mut conditions = graph.get(&policy, "").await.unwrap().unwrap()["conditions"].take();
+    conditions["users"]["excludeUsers"] = json!([bob["id"]]);
+    let theirs = tenant
+        .record()
+        .app("daemon")
+        .unwrap()
+        .app_id
+        .clone()
+        .unwrap();
+    let apps = conditions["applications"]["includeApplications"]
+        .as_array_mut()
+        .unwrap();
+    apps.push(json!(theirs));
+    let request = demo_services::tenant::plan::Request {
+        method: Method::PATCH,
+        path: policy.clone(),
+        body: json!({ "conditions": conditions }),
+    };
+    graph.write(&request).await.unwrap();
+    let old = tenant.record().app("downstream-api").unwrap().clone();
+    graph
+        .delete(&format!("applications/{}", old.id))
+        .await
+        .unwrap();
+    let choices = Choices {
+        mfa_users: vec!["admin@contoso.example".to_owned()],
+        ..tenant.choices()
+    };
+    tenant.register_as(&graph, &choices).await.unwrap();
+    let new = tenant
+        .record()
+        .app("downstream-api")
+        .unwrap()
+        .app_id
+        .clone()
+        .unwrap();
+    let now = graph.get(&policy, "").await.unwrap().unwrap();
+    let conditions = &now["conditions"];
+    assert_eq!(
+        conditions["applications"]["includeApplications"],
+        json!([theirs, new])
+    );
+    assert_eq!(conditions["users"]["excludeUsers"], json!([bob["id"]]));
+    assert_eq!(
+        conditions["users"]["includeUsers"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    tenant.writes();
+    assert_eq!(
+        tenant.register_as(&graph, &choices).await.unwrap().changes,
+        0
     );
 }
 
@@ -286,11 +605,17 @@ async fn what_somebody_added_stays_and_what_is_asked_for_now_comes_to_it() {
     // Enforced by hand: a run does not take it back.
     patch(&policy, json!({ "state": "enabled" })).await;
     tenant.writes();
+    let report = tenant.register().await.unwrap();
+    assert_eq!(report.changes, 0, "{:?}", tenant.told());
+    // What is there is told, not what was asked for.
+    let told = tenant.told();
+    let states = ["(report-only) (kept)", "(enforced) (kept)"];
+    let of = |state: &str| told.iter().filter(|line| line.ends_with(state)).count();
+    assert_eq!(states.map(of), [2, 1], "{told:?}");
+    let rows = report.objects.iter().filter_map(|row| row.state.as_deref());
     assert_eq!(
-        tenant.register().await.unwrap().changes,
-        0,
-        "{:?}",
-        tenant.told()
+        rows.collect::<Vec<_>>(),
+        ["report-only", "report-only", "enforced"]
     );
     // Another address, another user, and enforced.
     let choices = Choices {

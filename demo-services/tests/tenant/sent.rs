@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use demo_services::tenant::{
-    plan::{Certificate, Choices, CredentialKind, Ids, Plan},
+    plan::{Action, Certificate, Choices, CredentialKind, Ids, PERMISSIONS, Plan, permissions},
     record::{Kind, Object, Record},
 };
 use serde_json::{Value, json};
@@ -137,21 +137,85 @@ fn a_plan_is_told_in_lines_without_anybody_being_asked() {
         mfa_groups: Vec::new(),
         ..choices()
     };
-    let lines = Plan::new(&nobody, &nobody.record()).lines();
-    assert_eq!(lines[0], "application tower-bearer-demo-downstream-api");
-    assert!(lines.contains(&"consent spa-backend -> middle-tier: user_impersonation".to_owned()));
+    let lines = Plan::new(&nobody, &nobody.record()).lines(&nobody.record());
+    assert_eq!(lines[0], "+ application tower-bearer-demo-downstream-api");
+    assert!(lines.contains(&"+ consent spa-backend -> middle-tier: user_impersonation".to_owned()));
+    let left: Vec<&String> = lines.iter().filter(|line| line.starts_with('!')).collect();
+    assert_eq!(left.len(), 4, "{lines:#?}");
     assert!(
-        lines
-            .last()
-            .unwrap()
-            .starts_with("not: policy: require MFA for c1 (no user"),
-        "{lines:#?}"
+        left[3].starts_with("! policy: require MFA for c1: left out, no user"),
+        "{left:#?}"
     );
-    let lines = Plan::new(&choices(), &known(&choices())).lines();
+    // With what the record has.
+    let mut record = known(&choices());
+    let lines = Plan::new(&choices(), &record).lines(&record);
+    assert_eq!(lines[0], "= application tower-bearer-demo-downstream-api");
+    assert!(lines.contains(&"= settings of tower-bearer-demo-daemon".to_owned()));
+    assert!(lines.contains(&"+ certificate of tower-bearer-demo-daemon".to_owned()));
+    let policy = "policy tower-bearer-demo-c1: require MFA (1a2b3c4d)";
+    assert_eq!(lines.last().unwrap(), &format!("+ {policy} (report-only)"));
+    record.add(Object {
+        key: "c1".to_owned(),
+        kind: Kind::Policy,
+        id: "0d1c0000-0000-4000-8000-000000000001".to_owned(),
+        app_id: None,
+        parent: None,
+        name: "x".to_owned(),
+    });
+    let lines = Plan::new(&choices(), &record).lines(&record);
+    assert_eq!(lines.last().unwrap(), &format!("= {policy}"));
+    let lines = Plan::new(&nobody, &record).lines(&record);
+    assert_eq!(lines.iter().filter(|line| line.starts_with('!')).count(), 3);
+}
+
+#[test]
+fn only_what_a_run_needs_is_asked_for() {
+    let named = |users: &[&str], groups: &[&str]| Choices {
+        mfa_users: users.iter().map(|name| (*name).to_owned()).collect(),
+        mfa_groups: groups.iter().map(|name| (*name).to_owned()).collect(),
+        ..choices()
+    };
     assert_eq!(
-        lines.last().unwrap(),
-        "policy tower-bearer-demo-c1: require MFA (1a2b3c4d) (report-only)"
+        permissions(&named(&[], &[])),
+        [
+            "Application.ReadWrite.All",
+            "AppRoleAssignment.ReadWrite.All",
+            "DelegatedPermissionGrant.ReadWrite.All"
+        ]
     );
+    let users = permissions(&named(&["alice"], &[]));
+    assert!(users.contains(&"User.Read.All") && !users.contains(&"Group.Read.All"));
+    assert!(users.contains(&"AuthenticationContext.ReadWrite.All"));
+    let groups = permissions(&named(&[], &["x"]));
+    assert!(!groups.contains(&"User.Read.All") && groups.contains(&"Group.Read.All"));
+    assert_eq!(permissions(&named(&["alice"], &["x"])), PERMISSIONS);
+}
+
+/// Graph: "Request contains a property with duplicate values", also of a scope and a role.
+#[test]
+fn no_value_stands_twice_in_an_application() {
+    let choices = choices();
+    let record = known(&choices);
+    let plan = Plan::new(&choices, &record);
+    let applications = plan
+        .steps
+        .iter()
+        .filter(|step| step.action == Action::Application);
+    let mut offered = 0;
+    for step in applications {
+        let body = step.body(&record, &ids()).unwrap();
+        let lists = [&body["api"]["oauth2PermissionScopes"], &body["appRoles"]];
+        let values = lists.into_iter().filter_map(Value::as_array).flatten();
+        let values: Vec<&str> = values
+            .map(|offer| offer["value"].as_str().unwrap())
+            .collect();
+        let mut once = values.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!(once.len(), values.len(), "{step}: {values:?}");
+        offered += values.len();
+    }
+    assert_eq!(offered, 4);
 }
 
 #[test]

@@ -4,13 +4,56 @@ use std::error::Error as _;
 
 use axum::http::Method;
 use demo_services::tenant::{
+    graph::GraphError,
     plan::Request,
-    record::{Kind, StateFile},
-    unregister::{Removal, UnregisterError},
+    record::{Kind, Object, StateFile},
+    unregister::{self, Removal, UnregisterError},
 };
+use local_authority::TokenSpec;
 use serde_json::json;
 
-use crate::harness::{Fault, Tenant};
+use crate::harness::{Fault, GRAPH, Tenant};
+
+const CONTEXT: &str = "identity/conditionalAccess/authenticationContextClassReferences/c1";
+
+/// As if the run had been killed before it could take note of the youngest object of this kind.
+pub(crate) fn forget_last(tenant: &Tenant, kind: Kind) -> Object {
+    let (state, record) = StateFile::open(&tenant.files.state()).unwrap();
+    let mut record = record.unwrap();
+    let mut objects = record.objects.iter();
+    let last = objects.rfind(|object| object.kind == kind).unwrap().clone();
+    record.forget(kind, &last.key);
+    record.finished = false;
+    state.save(&record).unwrap();
+    tenant.writes();
+    last
+}
+
+/// Ours goes, and somebody makes one of the same id, to which nobody's policy belongs.
+pub(crate) async fn replace_context(tenant: &Tenant) {
+    let graph = tenant.admin();
+    let policy = tenant
+        .record()
+        .object(Kind::Policy, "c1")
+        .unwrap()
+        .id
+        .clone();
+    graph
+        .delete(&format!("identity/conditionalAccess/policies/{policy}"))
+        .await
+        .unwrap();
+    let set = async |body| {
+        let request = Request {
+            method: Method::PATCH,
+            path: CONTEXT.to_owned(),
+            body,
+        };
+        graph.write(&request).await.unwrap();
+    };
+    set(json!({ "isAvailable": false })).await;
+    graph.delete(CONTEXT).await.unwrap();
+    set(json!({ "displayName": "Payments", "isAvailable": true })).await;
+}
 
 #[tokio::test]
 async fn it_is_shown_before_it_is_done() {
@@ -183,4 +226,184 @@ async fn a_context_that_others_use_by_now_stays_published() {
     graph.delete(&theirs).await.unwrap();
     tenant.unregister().await.unwrap();
     assert_eq!(graph.get(path, "").await.unwrap(), None);
+}
+
+/// M1: every kind on its own, and all of them.
+#[tokio::test]
+async fn what_no_run_took_note_of_is_removed_as_well() {
+    let tenant = Tenant::start().await;
+    let before = tenant.everything().await;
+    for kind in [
+        Kind::Application,
+        Kind::ServicePrincipal,
+        Kind::Certificate,
+        Kind::Grant,
+        Kind::RoleAssignment,
+        Kind::Policy,
+        Kind::AuthenticationContext,
+    ] {
+        tenant.register().await.unwrap();
+        forget_last(&tenant, kind);
+        tenant.unregister().await.unwrap();
+        assert_eq!(tenant.everything().await, before, "{kind}");
+    }
+    tenant.register().await.unwrap();
+    let (state, record) = StateFile::open(&tenant.files.state()).unwrap();
+    let mut record = record.unwrap();
+    record.objects.clear();
+    state.save(&record).unwrap();
+    drop(state);
+    tenant.unregister().await.unwrap();
+    assert_eq!(tenant.everything().await, before);
+}
+
+#[tokio::test]
+async fn two_of_one_name_are_both_removed_and_one_of_others_is_not() {
+    let tenant = Tenant::start().await;
+    let make = async |tags: serde_json::Value| {
+        let request = Request {
+            method: Method::POST,
+            path: "applications".to_owned(),
+            body: json!({ "displayName": "demo-daemon", "tags": tags }),
+        };
+        tenant.admin().write(&request).await.unwrap();
+    };
+    let report = tenant.register().await;
+    report.unwrap();
+    let run = tenant.record().run;
+    let theirs = json!(["tower-bearer:00000000-0000-4000-8000-000000000001"]);
+    make(theirs).await;
+    make(json!([format!("tower-bearer:{run}")])).await;
+    assert_eq!(tenant.count("applications", "demo-daemon").await, 3);
+    tenant.unregister().await.unwrap();
+    assert_eq!(tenant.count("applications", "demo-daemon").await, 1);
+    assert!(!tenant.files.state().exists());
+}
+
+/// M6: an address where something else answers is not a tenant where all is gone.
+#[tokio::test]
+async fn what_is_not_graph_has_nothing_gone() {
+    let tenant = Tenant::start().await;
+    tenant.register().await.unwrap();
+    let record = tenant.record();
+    let page = || Fault::Answer(404, &[], "<html>Not Found</html>".to_owned());
+    tenant.fail(Method::GET, "", 0, 1000, page());
+    tenant.fail(Method::DELETE, "", 0, 1000, page());
+    let error = tenant.unregister().await.unwrap_err();
+    assert!(
+        matches!(error, UnregisterError::Asking(GraphError::Unusable { .. })),
+        "{error}"
+    );
+    assert_eq!(tenant.record(), record);
+    tenant.heal();
+    // In the middle as well.
+    tenant.fail(Method::DELETE, "applications/", 0, 1, page());
+    let error = tenant.unregister().await.unwrap_err();
+    assert!(matches!(error, UnregisterError::Graph { .. }), "{error}");
+    let left = tenant.record().objects;
+    assert!(left.iter().any(|object| object.key == "daemon"), "{left:?}");
+    tenant.unregister().await.unwrap();
+}
+
+#[tokio::test]
+async fn in_another_tenant_nothing_is_gone() {
+    let tenant = Tenant::start().await;
+    tenant.register().await.unwrap();
+    let record = tenant.record();
+    let other = json!({ "value": [{ "id": "99999999-2222-3333-4444-555555555555", "verifiedDomains": [] }] });
+    tenant.fail(
+        Method::GET,
+        "organization",
+        0,
+        1,
+        Fault::Answer(200, &[], other.to_string()),
+    );
+    tenant.writes();
+    let error = tenant.unregister().await.unwrap_err();
+    assert!(
+        matches!(error, UnregisterError::AnotherTenant { .. }),
+        "{error}"
+    );
+    assert_eq!((tenant.writes(), tenant.record()), (vec![], record));
+}
+
+/// M13: the id of a context is the same for everybody.
+#[tokio::test]
+async fn a_context_that_somebody_made_since_is_left_to_them() {
+    let tenant = Tenant::start().await;
+    tenant.register().await.unwrap();
+    replace_context(&tenant).await;
+    tenant.unregister().await.unwrap();
+    let told = tenant.told();
+    assert!(
+        told.iter()
+            .any(|line| line.ends_with("left out, it is somebody else's by now")),
+        "{told:?}"
+    );
+    let context = tenant.admin().get(CONTEXT, "").await.unwrap().unwrap();
+    assert_eq!(
+        (&context["displayName"], &context["isAvailable"]),
+        (&json!("Payments"), &json!(true))
+    );
+    assert!(!tenant.files.state().exists());
+}
+
+/// M15: what a record has decides what is asked for.
+#[tokio::test]
+async fn what_is_asked_for_is_what_is_needed() {
+    let tenant = Tenant::start().await;
+    let before = tenant.everything().await;
+    let record = tenant.choices().record();
+    assert_eq!(
+        unregister::permissions(&record),
+        ["Application.ReadWrite.All"]
+    );
+    tenant.register().await.unwrap();
+    let permissions = unregister::permissions(&tenant.record());
+    assert_eq!(
+        permissions,
+        [
+            "Application.ReadWrite.All",
+            "AppRoleAssignment.ReadWrite.All",
+            "DelegatedPermissionGrant.ReadWrite.All",
+            "Policy.Read.All",
+            "Policy.ReadWrite.ConditionalAccess",
+            "AuthenticationContext.ReadWrite.All",
+        ]
+    );
+    let tokens = tenant.tokens_of(TokenSpec::app("daemon", GRAPH).roles(permissions));
+    tenant.unregister_as(&tenant.client(tokens)).await.unwrap();
+    assert_eq!(tenant.everything().await, before);
+}
+
+#[tokio::test]
+async fn files_alone_need_no_sign_in() {
+    let tenant = Tenant::start().await;
+    tenant.register().await.unwrap();
+    let nobody = || {
+        demo_services::tenant::graph::Graph::new(
+            tenant.graph.clone(),
+            Default::default(),
+            std::sync::Arc::new(()),
+        )
+    };
+    let record = tenant.record();
+    assert!(Removal::of(record.clone()).needs_graph());
+    let error = tenant.unregister_as(&nobody()).await.unwrap_err();
+    assert!(
+        matches!(error, UnregisterError::Asking(GraphError::SignIn(_))),
+        "{error}"
+    );
+    // As after a run that could not restore a file.
+    let (state, _) = StateFile::open(&tenant.files.state()).unwrap();
+    let mut emptied = record;
+    emptied.objects.clear();
+    emptied.emptied = true;
+    state.save(&emptied).unwrap();
+    drop(state);
+    assert!(!Removal::of(emptied.clone()).needs_graph());
+    assert!(unregister::permissions(&emptied).is_empty());
+    let removed = tenant.unregister_as(&nobody()).await.unwrap();
+    assert!(removed.removed == 0 && removed.files > 0, "{removed:?}");
+    assert!(!tenant.files.state().exists());
 }

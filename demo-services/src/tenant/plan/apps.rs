@@ -1,7 +1,7 @@
 //! The applications of the demo, what they offer, and what they may ask of each other: names only, no ids of a tenant.
 
-/// Client id of Microsoft Graph, in every cloud (`permissions-reference`).
-pub const GRAPH: &str = "00000003-0000-0000-c000-000000000000";
+pub use crate::tenant::cloud::GRAPH_APP as GRAPH;
+
 /// What stands for Graph where a key of an application is expected.
 pub(super) const GRAPH_KEY: &str = "graph";
 

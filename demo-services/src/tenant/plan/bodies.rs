@@ -23,21 +23,16 @@ impl Context {
         format!("{}-{key}", self.prefix)
     }
 
-    /// A policy has no tags: the run stands in its name.
     pub(super) fn policy(&self, key: &str) -> String {
-        format!("{}-{key}: require MFA ({})", self.prefix, self.short())
+        policy_name(&self.prefix, &self.run, key)
     }
 
     pub(super) fn tag(&self) -> String {
         format!("tower-bearer:{}", self.run)
     }
 
-    fn short(&self) -> &str {
-        self.run.split('-').next().unwrap_or_default()
-    }
-
     pub(super) fn credential(&self) -> String {
-        format!("tower-bearer {}", self.short())
+        format!("tower-bearer {}", short(&self.run))
     }
 
     /// The same at every run with this record, so that a request that is repeated is the same request.
@@ -206,6 +201,15 @@ impl Context {
         };
         Ok(json!({ "resourceAppId": resource, "resourceAccess": access }))
     }
+}
+
+/// A policy has no tags: the run stands in its name.
+pub(super) fn policy_name(prefix: &str, run: &str, key: &str) -> String {
+    format!("{prefix}-{key}: require MFA ({})", short(run))
+}
+
+fn short(run: &str) -> &str {
+    run.split('-').next().unwrap_or_default()
 }
 
 /// A GUID of version 8 (RFC 9562 section 5.8) that is the same whenever it is asked for.

@@ -67,6 +67,12 @@ pub enum ChoiceError {
 }
 
 impl Choices {
+    /// Whether anybody is named for the policies.
+    #[must_use]
+    pub fn names_people(&self) -> bool {
+        !self.mfa_users.is_empty() || !self.mfa_groups.is_empty()
+    }
+
     /// Whether Entra could take them.
     ///
     /// # Errors

@@ -3,13 +3,10 @@
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::policy::policy_changes;
-use super::{
-    CREATIONS, Failure, LOOKS, Outcome, POLICIES, RegisterError, Run, SECOND_LOOK, is, text, whole,
-};
+use super::{CREATIONS, Failure, LOOKS, Outcome, RegisterError, Run, SECOND_LOOK, is, text, whole};
 use crate::tenant::graph::{GraphError, backoff};
 use crate::tenant::merge;
-use crate::tenant::plan::{Action, Edge, Missing, Request, Step};
+use crate::tenant::plan::{Action, Edge, Missing, POLICIES, Request, Step};
 use crate::tenant::record::{Kind, Object, is_id};
 
 impl Run<'_> {
@@ -19,12 +16,12 @@ impl Run<'_> {
         if let Some(object) = &recorded {
             let mut there = self.there(step, object).await?;
             if there.is_none() && !self.fresh.contains(&step.key) {
-                self.graph
-                    .wait(SECOND_LOOK, format!("{step} is not there; looking again"))
-                    .await;
+                let why = format!("{step} is not there; looking again");
+                self.wait(SECOND_LOOK, why, missing(step)).await?;
                 there = self.there(step, object).await?;
             }
             if let Some(there) = there {
+                self.note_state(step, &there);
                 let changed = self.adjust(step, object, &there).await?;
                 return Ok(if changed {
                     Outcome::Changed
@@ -55,16 +52,28 @@ impl Run<'_> {
             let error = match self.graph.write(&request).await {
                 Ok(created) => {
                     self.wrote();
+                    self.note_state(step, &created);
                     return Ok((self.created(step, kind, &created)?, false));
                 }
                 Err(error) => error,
             };
-            if !error.may_be_done() || creation >= CREATIONS {
+            // The answer to a request before may have been another than what it did.
+            let is_there = error.is_there_already()
+                && matches!(
+                    kind,
+                    Kind::ServicePrincipal | Kind::Grant | Kind::RoleAssignment
+                );
+            if !(error.may_be_done() || is_there) || creation >= CREATIONS {
                 return Err(error.into());
             }
             for look in 1..=LOOKS {
-                let why = format!("no answer ({step}); looking whether it was made");
-                self.graph.wait(backoff(look), why).await;
+                let why = match is_there {
+                    true => format!("it is said to be there ({step}); looking for it"),
+                    false => format!("no answer ({step}); looking whether it was made"),
+                };
+                if let Err(no) = self.graph.wait(backoff(look), why).await {
+                    return Err(no.told(error).into());
+                }
                 if let Some(object) = self.find(step).await? {
                     self.wrote();
                     return Ok((object, false));
@@ -120,7 +129,12 @@ impl Run<'_> {
     /// What an earlier run has made without taking note of it.
     async fn find(&mut self, step: &Step) -> Result<Option<Object>, Failure> {
         let found = match &step.action {
-            Action::Application => self.named(step).await?,
+            Action::Application => {
+                let gone = self.record.app(&step.key).map(|app| app.id.clone());
+                let found = self.named_after_all(step).await?;
+                // A list may still have the one that is gone.
+                found.filter(|app| gone.is_none_or(|gone| !is(app, "id", &gone)))
+            }
             Action::Principal => {
                 let app_id = self.app(step)?.app_id.unwrap_or_default();
                 let path = format!("servicePrincipals(appId='{app_id}')");
@@ -156,9 +170,12 @@ impl Run<'_> {
             Action::Policy(_) => {
                 let filter = format!("$filter=displayName eq '{}'", step.name);
                 let policies = self.graph.list(POLICIES, &filter).await?;
-                policies
-                    .into_iter()
-                    .find(|policy| is(policy, "displayName", &step.name))
+                let mut policies = policies.into_iter();
+                let policy = policies.find(|policy| is(policy, "displayName", &step.name));
+                if let Some(policy) = &policy {
+                    self.note_state(step, policy);
+                }
+                policy
             }
             Action::Settings | Action::Owner | Action::AuthenticationContext => None,
         };
@@ -195,6 +212,11 @@ impl Run<'_> {
     /// The request that makes it. Graph replaces the certificates of an application as a whole: others stay, ours of before goes.
     async fn request(&mut self, step: &Step) -> Result<Request, Failure> {
         let mut request = step.request(&self.record, &self.ids).map_err(whole)?;
+        if let (Action::Secret, Some(end)) = (&step.action, self.files.credential_end())
+            && let Some(password) = request.body.get_mut("passwordCredential")
+        {
+            password["endDateTime"] = json!(end);
+        }
         if step.action == Action::Certificate {
             let app = self.app(step)?.id;
             let mut keys = self.credentials(&app, "keyCredentials").await?;
@@ -268,13 +290,7 @@ impl Run<'_> {
     ) -> Result<bool, Failure> {
         match &step.action {
             Action::Grant(edge) => self.widen(edge, &object.id, there).await,
-            Action::Policy(_) => {
-                let wanted = step.body(&self.record, &self.ids).map_err(whole)?;
-                let Some(body) = policy_changes(there, &wanted, step.enforced()) else {
-                    return Ok(false);
-                };
-                self.patch(format!("{POLICIES}/{}", object.id), body).await
-            }
+            Action::Policy(_) => self.adjust_policy(step, &object.id, there).await,
             _ => Ok(false),
         }
     }
@@ -317,6 +333,13 @@ impl Run<'_> {
             },
         };
         Ok((of(edge.client)?, of(edge.resource)?))
+    }
+}
+
+fn missing(step: &Step) -> GraphError {
+    GraphError::Gone {
+        doing: step.to_string(),
+        said: String::new(),
     }
 }
 

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::{CONTEXTS, CREATIONS, Failure, Outcome, Run, gone, is, text, whole};
+use super::{CREATIONS, Failure, Outcome, Run, gone, is, text, whole};
 use crate::tenant::graph::{GraphError, backoff};
 use crate::tenant::merge;
-use crate::tenant::plan::Step;
+use crate::tenant::plan::{CONTEXTS, Step};
 use crate::tenant::record::{Kind, Object};
 
 impl Run<'_> {
@@ -48,9 +48,8 @@ impl Run<'_> {
                 // It was carried out before its answer was lost.
                 Err(GraphError::Refused { said, .. }) if said.contains("already exist") => break,
                 Err(error) if error.may_be_done() && attempt < CREATIONS => {
-                    self.graph
-                        .wait(backoff(attempt), format!("no answer ({step})"))
-                        .await;
+                    let why = format!("no answer ({step})");
+                    self.wait(backoff(attempt), why, error).await?;
                     attempt += 1;
                 }
                 Err(error) => return Err(error.into()),
@@ -60,43 +59,60 @@ impl Run<'_> {
         Ok(Outcome::Made)
     }
 
-    /// A context has a fixed id of its own: one that is there and not of this run stays as it is.
+    /// A context has a fixed id of its own: one that is there and not of this run stays as it is, whatever the record says.
     pub(super) async fn context(&mut self, step: &Step) -> Result<Outcome, Failure> {
         let path = format!("{CONTEXTS}/{}", step.key);
-        let there = self.graph.get(&path, "").await?;
         let recorded = self
             .record
             .object(Kind::AuthenticationContext, &step.key)
             .is_some();
-        let ours = |context: &Value| {
-            text(context, "description").is_some_and(|text| text.contains(&step.tag()))
-        };
-        let outcome = match &there {
-            Some(_) if recorded => return Ok(Outcome::Kept),
-            Some(context) if ours(context) => Outcome::Found,
-            Some(context) => {
-                let name = text(context, "displayName").unwrap_or_default();
-                self.foreign_context = Some(name.clone());
-                return Ok(Outcome::LeftOut(format!(
-                    "it exists already as {name:?} and is kept; its policies decide about GET /secure"
-                )));
-            }
-            None if recorded => Outcome::MadeAnew,
-            None => Outcome::Made,
-        };
+        let mut there = self.graph.get(&path, "").await?;
         if there.is_none() {
             let request = step.request(&self.record, &self.ids).map_err(whole)?;
             self.graph.write(&request).await?;
             self.wrote();
+            self.fresh.insert(step.key.clone());
+            // The request sets what is there: another run may have come in between.
+            there = self.graph.get(&path, "").await?;
         }
-        self.keep(Object {
-            key: step.key.clone(),
-            kind: Kind::AuthenticationContext,
-            id: step.key.clone(),
-            app_id: None,
-            parent: None,
-            name: step.name.clone(),
-        })?;
-        Ok(outcome)
+        let there = there.ok_or_else(|| gone(&path))?;
+        if !is_of(&there, &step.tag()) {
+            return self.another_context(step, &there);
+        }
+        let fresh = self.fresh.contains(&step.key);
+        if !recorded || fresh {
+            self.keep(Object {
+                key: step.key.clone(),
+                kind: Kind::AuthenticationContext,
+                id: step.key.clone(),
+                app_id: None,
+                parent: None,
+                name: step.name.clone(),
+            })?;
+        }
+        Ok(match (recorded, fresh) {
+            (true, false) => Outcome::Kept,
+            (true, true) => Outcome::MadeAnew,
+            (false, true) => Outcome::Made,
+            (false, false) => Outcome::Found,
+        })
     }
+
+    fn another_context(&mut self, step: &Step, there: &Value) -> Result<Outcome, Failure> {
+        let name = text(there, "displayName").unwrap_or_default();
+        self.no_context = Some(format!(
+            "{} is {name:?}, which is not of this run",
+            step.key
+        ));
+        self.record.forget(Kind::AuthenticationContext, &step.key);
+        self.state.save(&self.record).map_err(whole)?;
+        Ok(Outcome::LeftOut(format!(
+            "it exists already as {name:?} and is kept; its policies decide about GET /secure"
+        )))
+    }
+}
+
+/// Whether a context is of the run with this tag.
+pub(in crate::tenant) fn is_of(context: &Value, tag: &str) -> bool {
+    text(context, "description").is_some_and(|text| text.contains(tag))
 }

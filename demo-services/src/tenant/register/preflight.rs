@@ -1,41 +1,29 @@
 //! What is looked at before anything is made: the tenant, the record, the people and the names.
 
+use std::path::Path;
+use std::time::Duration;
+
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Failure, RegisterError, Run, text};
-use crate::tenant::graph::{Graph, GraphError};
-use crate::tenant::plan::{Action, Choices, GRAPH, Ids, Plan};
-use crate::tenant::record::{Record, RecordError, StateFile};
+use super::{Failure, LOOKS, RegisterError, Run, text};
+use crate::tenant::graph::{Graph, GraphError, NoWait};
+use crate::tenant::plan::{Action, Choices, GRAPH, Ids, Plan, Step};
+use crate::tenant::record::{Record, RecordError};
+use crate::tenant::whose::{Whose, whose};
 
-/// The id of the tenant that the token is good for, which must be the one that was asked for.
+/// Between looks at a list.
+const SHORT: Duration = Duration::from_secs(3);
+
+/// The tenant's id.
 pub(super) async fn tenant(graph: &Graph, choices: &Choices) -> Result<String, RegisterError> {
-    let asked = choices.tenant.clone();
-    let found = match graph
-        .list("organization", "$select=id,verifiedDomains")
-        .await
-    {
-        Ok(found) => found,
-        // A client without a user may lack the permission for it; its token was asked of that tenant.
-        Err(GraphError::Forbidden { .. }) => return Ok(asked),
-        Err(error) => return Err(RegisterError::Asking(error)),
-    };
-    let Some((id, tenant)) = found
-        .first()
-        .and_then(|tenant| Some((text(tenant, "id")?, tenant)))
-    else {
-        return Ok(asked);
-    };
-    let domains = tenant.get("verifiedDomains").and_then(Value::as_array);
-    let mut domains = domains
-        .into_iter()
-        .flatten()
-        .filter_map(|domain| text(domain, "name"));
-    if id.eq_ignore_ascii_case(&asked) || domains.any(|domain| domain.eq_ignore_ascii_case(&asked))
-    {
-        Ok(id)
-    } else {
-        Err(RegisterError::AnotherTenant { asked, actual: id })
+    match whose(graph, &choices.tenant).await {
+        Ok(Whose::Asked(id)) => Ok(id),
+        Ok(Whose::Another(actual)) => Err(RegisterError::AnotherTenant {
+            asked: choices.tenant.clone(),
+            actual,
+        }),
+        Err(error) => Err(asking(error)),
     }
 }
 
@@ -44,7 +32,7 @@ pub(super) fn same_registration(
     record: &Record,
     choices: &Choices,
     tenant: &str,
-    state: &StateFile,
+    state: &Path,
 ) -> Result<(), RegisterError> {
     for (what, recorded, asked) in [
         ("the tenant", record.tenant.as_str(), tenant),
@@ -63,7 +51,7 @@ pub(super) fn same_registration(
     ] {
         if !recorded.eq_ignore_ascii_case(asked) {
             return Err(RecordError::Another {
-                path: state.path().to_owned(),
+                path: state.to_owned(),
                 what,
                 recorded: recorded.to_owned(),
                 asked: asked.to_owned(),
@@ -79,18 +67,18 @@ pub(super) async fn ids(graph: &Graph, choices: &Choices) -> Result<Ids, Registe
         Ok(me) => me.and_then(|me| text(&me, "id")),
         // A token without a user has no /me.
         Err(GraphError::Refused { .. } | GraphError::Forbidden { .. }) => None,
-        Err(error) => return Err(RegisterError::Asking(error)),
+        Err(error) => return Err(asking(error)),
     };
     let path = format!("servicePrincipals(appId='{GRAPH}')");
-    let principal = graph
-        .get(&path, "$select=id")
-        .await
-        .map_err(RegisterError::Asking)?;
+    let principal = graph.get(&path, "$select=id").await.map_err(asking)?;
     let mut ids = Ids {
         user,
         graph_principal: principal.and_then(|principal| text(&principal, "id")),
         ..Ids::default()
     };
+    if ids.graph_principal.is_none() {
+        return Err(RegisterError::NoGraph);
+    }
     for name in &choices.mfa_users {
         let unknown = || RegisterError::NoUser(name.clone());
         let id = lookup(graph, "users", name).await?.ok_or_else(unknown)?;
@@ -115,9 +103,15 @@ async fn lookup(graph: &Graph, list: &str, name: &str) -> Result<Option<String>,
         return Ok(None);
     }
     let found = graph.get(&format!("{list}/{name}"), "$select=id").await;
-    Ok(found
-        .map_err(RegisterError::Asking)?
-        .and_then(|found| text(&found, "id")))
+    Ok(found.map_err(asking)?.and_then(|found| text(&found, "id")))
+}
+
+/// Why nothing was changed.
+fn asking(error: GraphError) -> RegisterError {
+    match error {
+        GraphError::Stopped => RegisterError::Stopped,
+        error => RegisterError::Asking(error),
+    }
 }
 
 impl Run<'_> {
@@ -129,12 +123,32 @@ impl Run<'_> {
             .filter(|step| step.action == Action::Application)
         {
             if self.record.app(&step.key).is_none() {
-                self.named(step).await.map_err(|failure| match failure {
-                    Failure::Graph(error) => RegisterError::Asking(error),
+                let named = self.named_after_all(step).await;
+                named.map_err(|failure| match failure {
+                    Failure::Graph(error) => asking(error),
                     other => self.failed(step, other),
                 })?;
             }
         }
         Ok(())
+    }
+
+    /// The application of this name. Lists have what was removed a moment ago for a little longer.
+    pub(super) async fn named_after_all(&self, step: &Step) -> Result<Option<Value>, Failure> {
+        let mut look = 0;
+        loop {
+            match self.named(step).await {
+                Err(Failure::Whole(taken @ RegisterError::NameTaken { .. })) if look < LOOKS => {
+                    look += 1;
+                    let why = format!("{step} is there already; was it just removed?");
+                    match self.graph.wait(SHORT, why).await {
+                        Ok(()) => {}
+                        Err(NoWait::TimeIsUp) => return Err(Failure::Whole(taken)),
+                        Err(NoWait::Stopped) => return Err(GraphError::Stopped.into()),
+                    }
+                }
+                other => return other,
+            }
+        }
     }
 }

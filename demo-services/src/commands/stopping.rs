@@ -1,0 +1,44 @@
+//! Ctrl-C: the first ends a run after its current step, so that what is made is also recorded; the second ends it at once.
+
+use std::{io, path::Path};
+
+use demo_services::tenant::stop::Stop;
+
+use crate::{Failure, say, stop_signal};
+
+/// Comes to the end of `run`, which looks at `stop`; or, at the second signal, to none: what is on its way to Graph then may be there
+/// without being recorded.
+pub(super) async fn stoppable<T>(
+    run: impl Future<Output = T>,
+    stop: &Stop,
+    state: &Path,
+) -> Result<T, Failure> {
+    let mut run = std::pin::pin!(run);
+    let first = stop_signal()?;
+    tokio::select! {
+        ended = &mut run => return Ok(ended),
+        () = first => {}
+    }
+    stop.ask();
+    let second = stop_signal()?;
+    say(
+        &mut io::stderr(),
+        "stopping after this step; press Ctrl-C again to stop at once",
+    );
+    tokio::select! {
+        ended = &mut run => Ok(ended),
+        () = second => Err(stopped(state)),
+    }
+}
+
+/// Ctrl-C in the middle of it.
+pub(super) fn stopped(state: &Path) -> Failure {
+    if !state.exists() {
+        return "stopped. Nothing was made".into();
+    }
+    format!(
+        "stopped. What is there so far is recorded in {}: the same command goes on with it, and unregister removes it",
+        state.display()
+    )
+    .into()
+}
