@@ -9,7 +9,6 @@ use std::{
 use clap::Args;
 use demo_services::tenant::{
     cloud::Place,
-    files::KeptFiles,
     graph::Graph,
     plan::PERMISSIONS,
     record::{DEFAULT_FILE, Record, StateFile},
@@ -54,7 +53,7 @@ pub(crate) async fn run(args: UnregisterArgs) -> Result<(), Failure> {
     let graph = Graph::new(record.graph.clone(), http, tokens).progress(Arc::new(Lines));
     let stop = stop_signal()?;
     let removed = tokio::select! {
-        removed = removal.run(&graph, state, &KeptFiles) => removed?,
+        removed = removal.run(&graph, state) => removed?,
         () = stop => return Err(stopped(&args.state)),
     };
     let text = match args.json {

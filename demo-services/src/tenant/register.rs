@@ -12,8 +12,8 @@ use std::time::Duration;
 use http::Method;
 use serde_json::Value;
 
+use super::configure::{ConfigureError, TenantFiles};
 use super::graph::{Graph, GraphError, backoff};
-use super::local::{LocalError, LocalFiles};
 use super::plan::{
     Action, ChoiceError, Choices, Ids, LeftOut, Missing, Plan, Request, Step, Target,
 };
@@ -87,8 +87,11 @@ pub enum RegisterError {
         /// The step.
         what: String,
         /// Why.
-        source: LocalError,
+        source: ConfigureError,
     },
+    /// The folder cannot be taken, or the record is of another one.
+    #[error(transparent)]
+    Files(ConfigureError),
     /// A step came too early: a mistake in the plan.
     #[error(transparent)]
     Missing(#[from] Missing),
@@ -102,6 +105,7 @@ enum Outcome {
     Kept,
     Changed,
     MadeAnew,
+    Renewed,
     LeftOut(String),
     /// Nothing to do and nothing to tell.
     Passed,
@@ -110,14 +114,14 @@ enum Outcome {
 /// Why a step failed.
 enum Failure {
     Graph(GraphError),
-    Local(LocalError),
+    Local(ConfigureError),
     Whole(RegisterError),
 }
 
 struct Run<'a> {
     graph: &'a Graph,
     state: &'a StateFile,
-    files: &'a dyn LocalFiles,
+    files: &'a TenantFiles,
     record: Record,
     ids: Ids,
     /// Applications that were made in this run.
@@ -139,11 +143,11 @@ pub async fn register(
     state: &StateFile,
     known: Option<Record>,
     choices: &Choices,
-    files: &dyn LocalFiles,
+    files: &TenantFiles,
 ) -> Result<Report, RegisterError> {
     choices.check()?;
     let tenant = preflight::tenant(graph, choices).await?;
-    let record = match known {
+    let mut record = match known {
         Some(record) => {
             preflight::same_registration(&record, choices, &tenant, state)?;
             record
@@ -154,6 +158,9 @@ pub async fn register(
             record
         }
     };
+    files
+        .begin(&mut record, state)
+        .map_err(RegisterError::Files)?;
     let plan = Plan::new(choices, &record);
     let ids = preflight::ids(graph, choices).await?;
     let mut run = Run {
@@ -183,6 +190,7 @@ pub async fn register(
             Outcome::Kept => Event::Kept(what),
             Outcome::Changed => Event::Changed(what),
             Outcome::MadeAnew => Event::MadeAnew(what),
+            Outcome::Renewed => Event::Renewed(what),
             Outcome::LeftOut(why) => {
                 left_out.push(LeftOut {
                     what: what.clone(),
@@ -200,13 +208,9 @@ pub async fn register(
             why: left.why.clone(),
         });
     }
-    let written = files
-        .write(&run.record)
-        .map_err(|source| RegisterError::Local {
-            what: "the configuration".to_owned(),
-            source,
-        })?;
-    run.record.add_files(written);
+    run.configure()?;
+    run.retire(&plan).await?;
+    files.end(&mut run.record);
     run.record.finished = true;
     state.save(&run.record)?;
     Ok(Report::new(&run.record, &left_out, run.changes))
