@@ -19,7 +19,6 @@ use demo_services::{
     tenant::{
         cloud::{Cloud, Place},
         configure::{Configuration, TenantFiles},
-        files::KeptFiles,
         graph::{Graph, Pause, TokenSource},
         plan::{Choices, CredentialKind, DEFAULT_PREFIX},
         record::{Kind, Record, StateFile},
@@ -201,7 +200,7 @@ impl Tenant {
     async fn unregister(&self) -> Removed {
         let (state, record) = StateFile::open(&self.state()).unwrap();
         let removal = Removal::of(record.unwrap());
-        removal.run(&self.graph(), state, &KeptFiles).await.unwrap()
+        removal.run(&self.graph(), state).await.unwrap()
     }
 
     /// All lists of Graph, sorted.

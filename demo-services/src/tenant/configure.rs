@@ -472,7 +472,11 @@ mod tests {
         assert_eq!(secret(middle.client_secret), "it\"s\\3cret");
 
         // What somebody has changed stays, and is told by its key.
-        let edited = scratch.edit("spa-backend.toml", "localhost:3100\"", "localhost:3200\"");
+        let edited = scratch.edit(
+            "spa-backend.toml",
+            "listen = \"localhost:3100",
+            "localhost:3200\"",
+        );
         let said = scratch.write().unwrap();
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(

@@ -1,0 +1,174 @@
+//! A machine that stops between any two steps of its disk: registering again completes what was begun, unregistering leaves what was there.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::Range;
+
+use demo_services::tenant::plan::{Choices, CredentialKind};
+use demo_services::tenant::record::Kind;
+use serde_json::Value;
+
+use crate::harness::Tenant;
+
+type Tree = BTreeMap<String, Option<String>>;
+
+/// A tenant, and a folder in which somebody's files are in the way of two of ours.
+async fn with_files_of_others() -> (Tenant, Tree) {
+    let tenant = Tenant::start().await;
+    fs::create_dir(tenant.files.out()).unwrap();
+    for name in ["middle-tier.toml", "daemon-key.pem", "daemon.env"] {
+        tenant.files.write(name, &format!("{name} of others"));
+    }
+    let tree = tenant.files.tree();
+    (tenant, tree)
+}
+
+/// The steps of a whole run from the first on that has to do with the folder; one before it is the record's.
+async fn steps_of_registering(tenant: &Tenant, choices: &Choices) -> Range<usize> {
+    tenant.machine.steps();
+    tenant.register_as(&tenant.admin(), choices).await.unwrap();
+    let steps = tenant.machine.steps();
+    let out = tenant.files.out();
+    let first = steps.iter().position(|step| step.starts_with(&out));
+    first.unwrap() - 2..steps.len()
+}
+
+fn choices(tenant: &Tenant, credential: CredentialKind) -> Choices {
+    Choices {
+        credential,
+        ..tenant.choices()
+    }
+}
+
+/// Each application has the one credential that is recorded and in its file, and that the configuration of its service names.
+async fn has_its_credentials(tenant: &Tenant, choices: &Choices) {
+    let (record, graph) = (tenant.record(), tenant.admin());
+    let (kind, list) = match choices.credential {
+        CredentialKind::Certificate => (Kind::Certificate, "keyCredentials"),
+        CredentialKind::Secret => (Kind::Secret, "passwordCredentials"),
+    };
+    let local = tenant.local(choices);
+    for key in ["middle-tier", "spa-backend", "daemon"] {
+        let path = format!("applications/{}", record.app(key).unwrap().id);
+        let app = graph.get(&path, "").await.unwrap().unwrap();
+        let ids: Vec<&Value> = app[list]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| &one["keyId"])
+            .collect();
+        let recorded = &record.object(kind, key).unwrap().id;
+        assert_eq!(ids, [recorded], "{key}");
+        if kind == Kind::Secret {
+            assert_eq!(local.secret_id(&record, key).as_ref(), Some(recorded));
+            let file = tenant.files.read(&format!("{key}.env"));
+            let (_, secret) = file.trim_end().split_once("CLIENT_SECRET=").unwrap();
+            if key != "daemon" {
+                let toml = tenant.files.read(&format!("{key}.toml"));
+                assert!(toml.contains(secret), "{key}");
+            }
+        }
+    }
+    let waiting = |name: &String| name.contains(".next.") || name.contains("register-tmp");
+    assert!(!tenant.files.names().iter().any(waiting));
+}
+
+async fn registering_again_completes_it(credential: CredentialKind) {
+    let (tenant, tree) = with_files_of_others().await;
+    let before = tenant.everything().await;
+    let (choices, graph) = (choices(&tenant, credential), tenant.admin());
+    let steps = steps_of_registering(&tenant, &choices).await;
+    tenant.unregister().await.unwrap();
+    assert_eq!(tenant.files.tree(), tree);
+    for step in steps {
+        tenant.machine.stops_after(step);
+        let stopped = tenant.register_as(&graph, &choices).await;
+        assert!(stopped.is_err(), "step {step}");
+        tenant.machine.goes_on();
+        tenant.register_as(&graph, &choices).await.unwrap();
+        has_its_credentials(&tenant, &choices).await;
+        let whole = tenant.files.tree();
+        tenant.unregister().await.unwrap();
+        assert_eq!(tenant.files.tree(), tree, "step {step} of {whole:?}");
+        assert_eq!(tenant.everything().await, before, "step {step}");
+    }
+}
+
+#[tokio::test]
+async fn registering_again_completes_what_was_begun_with_certificates() {
+    registering_again_completes_it(CredentialKind::Certificate).await;
+}
+
+#[tokio::test]
+async fn registering_again_completes_what_was_begun_with_secrets() {
+    registering_again_completes_it(CredentialKind::Secret).await;
+}
+
+#[tokio::test]
+async fn unregistering_after_a_stop_leaves_the_files_that_were_there() {
+    for credential in [CredentialKind::Certificate, CredentialKind::Secret] {
+        let (tenant, tree) = with_files_of_others().await;
+        let (choices, graph) = (choices(&tenant, credential), tenant.admin());
+        let steps = steps_of_registering(&tenant, &choices).await;
+        tenant.unregister().await.unwrap();
+        for step in steps {
+            // What was made in the tenant and could not be recorded does not stand in the way of the next.
+            let choices = Choices {
+                prefix: format!("demo{step}"),
+                mfa_users: Vec::new(),
+                ..choices.clone()
+            };
+            tenant.machine.stops_after(step);
+            let _ = tenant.register_as(&graph, &choices).await;
+            tenant.machine.goes_on();
+            tenant.unregister().await.unwrap();
+            assert_eq!(tenant.files.tree(), tree, "step {step}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn unregistering_goes_on_after_a_stop() {
+    let (tenant, tree) = with_files_of_others().await;
+    let before = tenant.everything().await;
+    tenant.register().await.unwrap();
+    tenant.machine.steps();
+    tenant.unregister().await.unwrap();
+    let steps = tenant.machine.steps();
+    let out = tenant.files.out();
+    let first = steps
+        .iter()
+        .position(|step| step.starts_with(&out))
+        .unwrap();
+    for step in first - 2..steps.len() {
+        tenant.register().await.unwrap();
+        tenant.machine.stops_after(step);
+        assert!(tenant.unregister().await.is_err(), "step {step}");
+        tenant.machine.goes_on();
+        tenant.unregister().await.unwrap();
+        assert_eq!(tenant.files.tree(), tree, "step {step}");
+        assert_eq!(tenant.everything().await, before, "step {step}");
+    }
+}
+
+#[tokio::test]
+async fn a_renewal_that_stops_is_gone_on_with() {
+    let tenant = Tenant::start().await;
+    let before = tenant.everything().await;
+    let (choices, graph) = (tenant.choices(), tenant.admin());
+    tenant.register().await.unwrap();
+    let lose = || fs::remove_file(tenant.files.out().join("daemon-key.pem")).unwrap();
+    lose();
+    let steps = steps_of_registering(&tenant, &choices).await;
+    for step in steps {
+        lose();
+        tenant.machine.stops_after(step);
+        assert!(tenant.register().await.is_err(), "step {step}");
+        tenant.machine.goes_on();
+        tenant.register_as(&graph, &choices).await.unwrap();
+        has_its_credentials(&tenant, &choices).await;
+    }
+    tenant.unregister().await.unwrap();
+    assert_eq!(tenant.files.names(), Vec::<String>::new());
+    assert_eq!(tenant.everything().await, before);
+}
