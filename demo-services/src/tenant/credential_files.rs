@@ -7,11 +7,12 @@ use base64::engine::general_purpose::STANDARD;
 use local_authority::certificate_validity;
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256,
-    RsaKeySize,
+    RsaKeySize, SerialNumber,
 };
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::SecretString;
+use uuid::Uuid;
 
 use super::plan::Certificate;
 
@@ -57,6 +58,8 @@ pub(super) fn make(name: &str, now: u64, key: &KeyPair) -> Result<Pair, MakeErro
     params.not_before = epoch + Duration::from_secs(start);
     params.not_after = epoch + Duration::from_secs(end);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    // RFC 5280 section 4.1.2.2: no two of an issuer have the same.
+    params.serial_number = Some(SerialNumber::from_slice(Uuid::new_v4().as_bytes()));
     let certificate = params.self_signed(key).map_err(|_| MakeError)?;
     Ok(Pair {
         certificate: pem("CERTIFICATE", certificate.der()),

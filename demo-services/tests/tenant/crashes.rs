@@ -5,7 +5,8 @@ use std::fs;
 use std::ops::Range;
 
 use demo_services::tenant::plan::{Choices, CredentialKind};
-use demo_services::tenant::record::Kind;
+use demo_services::tenant::record::{Kind, StateFile};
+use demo_services::tenant::unregister::{Removal, UnregisterError};
 use serde_json::Value;
 
 use crate::harness::Tenant;
@@ -73,81 +74,88 @@ async fn has_its_credentials(tenant: &Tenant, choices: &Choices) {
     assert!(!tenant.files.names().iter().any(waiting));
 }
 
-async fn registering_again_completes_it(credential: CredentialKind) {
+/// Removes the files as unregister does it, and leaves the tenant as it is.
+async fn remove_files(tenant: &Tenant) -> Result<(), UnregisterError> {
+    let (state, record) = StateFile::open_on(&tenant.files.state(), tenant.machine.clone())?;
+    let mut record = record.unwrap();
+    record.objects.clear();
+    Removal::of(record).run(&tenant.admin(), state).await?;
+    Ok(())
+}
+
+/// Stops at each step of a run that makes the credentials and writes the configuration; everything else is there already.
+async fn a_stop_at_each_step(credential: CredentialKind) {
     let (tenant, tree) = with_files_of_others().await;
     let before = tenant.everything().await;
     let (choices, graph) = (choices(&tenant, credential), tenant.admin());
-    let steps = steps_of_registering(&tenant, &choices).await;
-    tenant.unregister().await.unwrap();
+    tenant.register_as(&graph, &choices).await.unwrap();
+    let mut record = tenant.record();
+    remove_files(&tenant).await.unwrap();
     assert_eq!(tenant.files.tree(), tree);
+    record.local = None;
+    record
+        .objects
+        .retain(|object| !matches!(object.kind, Kind::Certificate | Kind::Secret));
+    let (state, _) = StateFile::open(&tenant.files.state()).unwrap();
+    state.save(&record).unwrap();
+    drop(state);
+    let start = tenant.files.tree();
+    let steps = steps_of_registering(&tenant, &choices).await;
     for step in steps {
+        tenant.files.set_tree(&start);
         tenant.machine.stops_after(step);
         let stopped = tenant.register_as(&graph, &choices).await;
         assert!(stopped.is_err(), "step {step}");
         tenant.machine.goes_on();
+        let there = tenant.files.tree();
+        remove_files(&tenant).await.unwrap();
+        assert_eq!(tenant.files.tree(), tree, "step {step} of {there:?}");
+
+        tenant.files.set_tree(&there);
         tenant.register_as(&graph, &choices).await.unwrap();
         has_its_credentials(&tenant, &choices).await;
         let whole = tenant.files.tree();
-        tenant.unregister().await.unwrap();
+        remove_files(&tenant).await.unwrap();
         assert_eq!(tenant.files.tree(), tree, "step {step} of {whole:?}");
-        assert_eq!(tenant.everything().await, before, "step {step}");
+        tenant.files.set_tree(&whole);
     }
+    tenant.unregister().await.unwrap();
+    assert_eq!(tenant.files.tree(), tree);
+    assert_eq!(tenant.everything().await, before);
 }
 
 #[tokio::test]
-async fn registering_again_completes_what_was_begun_with_certificates() {
-    registering_again_completes_it(CredentialKind::Certificate).await;
+async fn a_stop_at_each_step_with_certificates() {
+    a_stop_at_each_step(CredentialKind::Certificate).await;
 }
 
 #[tokio::test]
-async fn registering_again_completes_what_was_begun_with_secrets() {
-    registering_again_completes_it(CredentialKind::Secret).await;
-}
-
-#[tokio::test]
-async fn unregistering_after_a_stop_leaves_the_files_that_were_there() {
-    for credential in [CredentialKind::Certificate, CredentialKind::Secret] {
-        let (tenant, tree) = with_files_of_others().await;
-        let (choices, graph) = (choices(&tenant, credential), tenant.admin());
-        let steps = steps_of_registering(&tenant, &choices).await;
-        tenant.unregister().await.unwrap();
-        for step in steps {
-            // What was made in the tenant and could not be recorded does not stand in the way of the next.
-            let choices = Choices {
-                prefix: format!("demo{step}"),
-                mfa_users: Vec::new(),
-                ..choices.clone()
-            };
-            tenant.machine.stops_after(step);
-            let _ = tenant.register_as(&graph, &choices).await;
-            tenant.machine.goes_on();
-            tenant.unregister().await.unwrap();
-            assert_eq!(tenant.files.tree(), tree, "step {step}");
-        }
-    }
+async fn a_stop_at_each_step_with_secrets() {
+    a_stop_at_each_step(CredentialKind::Secret).await;
 }
 
 #[tokio::test]
 async fn unregistering_goes_on_after_a_stop() {
     let (tenant, tree) = with_files_of_others().await;
-    let before = tenant.everything().await;
     tenant.register().await.unwrap();
+    // One of the files was changed by hand.
+    let changed = format!("{}# changed\n", tenant.files.read("spa-backend.toml"));
+    tenant.files.write("spa-backend.toml", &changed);
+    let whole = tenant.files.tree();
     tenant.machine.steps();
-    tenant.unregister().await.unwrap();
-    let steps = tenant.machine.steps();
-    let out = tenant.files.out();
-    let first = steps
-        .iter()
-        .position(|step| step.starts_with(&out))
-        .unwrap();
-    for step in first - 2..steps.len() {
-        tenant.register().await.unwrap();
+    remove_files(&tenant).await.unwrap();
+    let mut expected = tree;
+    let edited = "config/spa-backend.toml.edited".to_owned();
+    expected.insert(edited, Some(changed));
+    assert_eq!(tenant.files.tree(), expected);
+    let steps = tenant.machine.steps().len();
+    for step in 0..steps {
+        tenant.files.set_tree(&whole);
         tenant.machine.stops_after(step);
-        assert!(tenant.unregister().await.is_err(), "step {step}");
+        assert!(remove_files(&tenant).await.is_err(), "step {step}");
         tenant.machine.goes_on();
-        tenant.unregister().await.unwrap();
-        assert_eq!(tenant.files.tree(), tree, "step {step}");
-        assert_eq!(tenant.everything().await, before, "step {step}");
+        remove_files(&tenant).await.unwrap();
+        assert_eq!(tenant.files.tree(), expected, "step {step}");
     }
 }
 

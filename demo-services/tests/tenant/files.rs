@@ -66,14 +66,14 @@ async fn a_certificate_that_could_not_be_registered_is_not_taken_for_the_one_tha
 async fn the_key_in_its_place_is_registered_until_another_one_is() {
     let tenant = Tenant::start().await;
     tenant.register().await.unwrap();
-    let (old, key) = (recorded(&tenant), tenant.files.read("daemon-key.pem"));
+    let (old, certificate) = (recorded(&tenant), tenant.files.read("daemon.pem"));
     tenant.clock.advance(334 * DAY);
     tenant.register().await.unwrap();
     assert_eq!(recorded(&tenant), old, "it is good for 31 days");
     tenant.clock.advance(2 * DAY);
     tenant.fail(Method::PATCH, "applications/", 0, 1, refused());
     tenant.register().await.unwrap_err();
-    assert_eq!(tenant.files.read("daemon-key.pem"), key);
+    assert_eq!(tenant.files.read("daemon.pem"), certificate);
     tenant.heal();
     // The new one is added before the old one goes.
     tenant.writes();
@@ -88,7 +88,7 @@ async fn the_key_in_its_place_is_registered_until_another_one_is() {
         vec![Method::PATCH; 6],
         "three to add, three to take away"
     );
-    assert_ne!(tenant.files.read("daemon-key.pem"), key);
+    assert_ne!(tenant.files.read("daemon.pem"), certificate);
     assert_eq!(keys(&tenant).await, [recorded(&tenant)]);
     assert_ne!(recorded(&tenant), old);
 }

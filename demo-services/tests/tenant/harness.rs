@@ -185,6 +185,19 @@ impl Files {
         tree
     }
 
+    /// Makes it so, with files that only their owner can read.
+    pub(crate) fn set_tree(&self, tree: &BTreeMap<String, Option<String>>) {
+        fs::remove_dir_all(&self.folder).unwrap();
+        fs::create_dir(&self.folder).unwrap();
+        for (name, text) in tree {
+            let path = self.folder.join(name);
+            match text {
+                None => fs::create_dir(path).unwrap(),
+                Some(text) => RealDisk.write_new(&path, text.as_bytes()).unwrap(),
+            }
+        }
+    }
+
     pub(crate) fn names(&self) -> Vec<String> {
         self.tree().into_keys().collect()
     }
