@@ -146,8 +146,8 @@ impl<'a> OurFiles<'a> {
 
     /// The record of the file, if there is one.
     pub(super) fn recorded(&self, name: FileName) -> Option<WrittenFile> {
-        let files = self.record.files().iter();
-        files.filter(|file| file.name == name).cloned().next()
+        let mut files = self.record.files().iter();
+        files.find(|file| file.name == name).cloned()
     }
 
     /// Refuses what could not be written, before anything is made.
@@ -181,7 +181,7 @@ impl<'a> OurFiles<'a> {
             name,
             replaced: matches!(there, There::Theirs),
         };
-        if !local.files.iter().any(|known| *known == file) {
+        if !local.files.contains(&file) {
             self.note(file)?;
         }
         let disk = self.state.disk();

@@ -17,20 +17,21 @@ type Tree = BTreeMap<String, Option<String>>;
 async fn with_files_of_others() -> (Tenant, Tree) {
     let tenant = Tenant::start().await;
     fs::create_dir(tenant.files.out()).unwrap();
-    for name in ["middle-tier.toml", "daemon-key.pem", "daemon.env"] {
+    for name in ["middle-tier.toml", "daemon-key.pem"] {
         tenant.files.write(name, &format!("{name} of others"));
     }
     let tree = tenant.files.tree();
     (tenant, tree)
 }
 
-/// The steps of a whole run from the first on that has to do with the folder; one before it is the record's.
-async fn steps_of_registering(tenant: &Tenant, choices: &Choices) -> Range<usize> {
+/// The steps of a whole run from the first on whose path has this in it, and the two of the record before it.
+async fn steps_of_registering(tenant: &Tenant, choices: &Choices, first: &str) -> Range<usize> {
     tenant.machine.steps();
     tenant.register_as(&tenant.admin(), choices).await.unwrap();
     let steps = tenant.machine.steps();
-    let out = tenant.files.out();
-    let first = steps.iter().position(|step| step.starts_with(&out));
+    let first = steps
+        .iter()
+        .position(|step| step.display().to_string().contains(first));
     first.unwrap() - 2..steps.len()
 }
 
@@ -84,8 +85,11 @@ async fn remove_files(tenant: &Tenant) -> Result<(), UnregisterError> {
 }
 
 /// Stops at each step of a run that makes the credentials and writes the configuration; everything else is there already.
-async fn a_stop_at_each_step(credential: CredentialKind) {
-    let (tenant, tree) = with_files_of_others().await;
+async fn a_stop_at_each_step(
+    credential: CredentialKind,
+    first: &str,
+    (tenant, tree): (Tenant, Tree),
+) {
     let before = tenant.everything().await;
     let (choices, graph) = (choices(&tenant, credential), tenant.admin());
     tenant.register_as(&graph, &choices).await.unwrap();
@@ -100,7 +104,7 @@ async fn a_stop_at_each_step(credential: CredentialKind) {
     state.save(&record).unwrap();
     drop(state);
     let start = tenant.files.tree();
-    let steps = steps_of_registering(&tenant, &choices).await;
+    let steps = steps_of_registering(&tenant, &choices, first).await;
     for step in steps {
         tenant.files.set_tree(&start);
         tenant.machine.stops_after(step);
@@ -125,13 +129,16 @@ async fn a_stop_at_each_step(credential: CredentialKind) {
 }
 
 #[tokio::test]
-async fn a_stop_at_each_step_with_certificates() {
-    a_stop_at_each_step(CredentialKind::Certificate).await;
+async fn a_stop_at_each_step_with_certificates_and_files_of_others() {
+    // With the other applications it is the same.
+    let start = with_files_of_others().await;
+    a_stop_at_each_step(CredentialKind::Certificate, "daemon", start).await;
 }
 
 #[tokio::test]
-async fn a_stop_at_each_step_with_secrets() {
-    a_stop_at_each_step(CredentialKind::Secret).await;
+async fn a_stop_at_each_step_with_secrets_and_no_folder() {
+    let start = (Tenant::start().await, Tree::new());
+    a_stop_at_each_step(CredentialKind::Secret, "config", start).await;
 }
 
 #[tokio::test]
@@ -167,7 +174,7 @@ async fn a_renewal_that_stops_is_gone_on_with() {
     tenant.register().await.unwrap();
     let lose = || fs::remove_file(tenant.files.out().join("daemon-key.pem")).unwrap();
     lose();
-    let steps = steps_of_registering(&tenant, &choices).await;
+    let steps = steps_of_registering(&tenant, &choices, "daemon").await;
     for step in steps {
         lose();
         tenant.machine.stops_after(step);
