@@ -475,7 +475,7 @@ mod tests {
         let edited = scratch.edit(
             "spa-backend.toml",
             "listen = \"localhost:3100",
-            "localhost:3200\"",
+            "listen = \"localhost:3200",
         );
         let said = scratch.write().unwrap();
         assert_eq!(said.len(), 1, "{said:?}");
