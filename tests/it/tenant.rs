@@ -20,9 +20,7 @@ use demo_services::{
     tenant::{
         cloud::{Cloud, Place},
         configure::{Configuration, TenantFiles},
-        files::KeptFiles,
         graph::{Graph, Pause, TokenSource},
-        local::LocalFiles as _,
         plan::{Choices, CredentialKind, DEFAULT_PREFIX, PERMISSIONS},
         record::{Kind, Record, StateFile},
         register::{RegisterError, register},
@@ -249,7 +247,7 @@ impl Tenant {
     pub(crate) async fn unregister(&self) -> Removed {
         let (state, record) = StateFile::open(&self.state()).unwrap();
         let removal = Removal::of(record.unwrap());
-        removal.run(&self.graph(), state, &KeptFiles).await.unwrap()
+        removal.run(&self.graph(), state).await.unwrap()
     }
 
     /// All lists of Graph, sorted.
@@ -544,7 +542,7 @@ async fn a_secret_ends_when_it_was_said() {
     let app = graph.get(&format!("applications/{daemon}"), "").await;
     let app = app.unwrap().unwrap();
     let end = app["passwordCredentials"][0]["endDateTime"].as_str();
-    assert_eq!(end, files.credential_end().as_deref());
+    assert_eq!(end, Some(&*files.credential_end()));
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@
 //! first level of its fields is all that is read. The parsers that there are either bring a family of crates along (x509-parser) or do
 //! not tell the time (rustls-webpki).
 
+use std::ops::RangeInclusive;
+
 use aws_lc_rs::digest::{self, Digest, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 use aws_lc_rs::rsa::PublicEncryptingKey;
 use aws_lc_rs::signature::{
@@ -122,8 +124,15 @@ pub(crate) fn first(file: &[u8]) -> Result<String, BadCertificate> {
 /// When the first certificate of a PEM file ends (RFC 5280 section 4.1.2.5), in seconds since 1970; `None` for what no client may use.
 #[must_use]
 pub fn not_after(file: &[u8]) -> Option<i64> {
+    validity(file).map(|time| *time.end())
+}
+
+/// The time that the first certificate of a PEM file is good for (RFC 5280 section 4.1.2.5), in seconds since 1970, both ends included;
+/// `None` for what no client may use.
+#[must_use]
+pub fn validity(file: &[u8]) -> Option<RangeInclusive<i64>> {
     let certificate = Certificate::parse(&first(file).ok()?).ok()?;
-    Some(certificate.not_after)
+    Some(certificate.not_before..=certificate.not_after)
 }
 
 /// A certificate's DER as PEM text, in lines of 64 letters (RFC 7468 section 3).

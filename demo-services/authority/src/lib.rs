@@ -118,6 +118,7 @@ mod tokens;
 mod version;
 
 pub use certificate::not_after as certificate_not_after;
+pub use certificate::validity as certificate_validity;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use cookies::SESSION_COOKIE;
 pub use directory::{

@@ -9,7 +9,6 @@ use std::{
 use clap::Args;
 use demo_services::tenant::{
     cloud::Place,
-    files::KeptFiles,
     graph::{Graph, TokenSource},
     record::{DEFAULT_FILE, Record, StateFile},
     stop::Stop,
@@ -70,7 +69,7 @@ pub(crate) async fn run(args: UnregisterArgs) -> Result<(), Failure> {
     let graph = Graph::new(record.graph.clone(), http, tokens)
         .progress(Arc::new(Lines))
         .stopping(stop.clone());
-    let run = removal.run(&graph, state, &KeptFiles);
+    let run = removal.run(&graph, state);
     let removed = stoppable(run, &stop, &args.state).await??;
     let text = match args.json {
         true => serde_json::json!({

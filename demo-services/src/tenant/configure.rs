@@ -1,35 +1,30 @@
 //! The services' configuration for what is registered: three complete files, and beside them the credentials.
 
-use std::fs;
+mod credentials;
+mod edited;
+mod texts;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use local_authority::Clock;
-use secrecy::{ExposeSecret as _, SecretString};
-use toml::Value;
+use secrecy::ExposeSecret as _;
 use url::Url;
 
 use super::cloud::Place;
-use super::credential_files::{self, DEFAULT_DAYS, MakeError, after, date_time};
-use super::files::{self, FileError, MARK};
-use super::local::{LocalError, LocalFiles};
-use super::plan::{CONTEXT, Certificate, CredentialKind};
-use super::record::{Record, WrittenFile};
-use crate::loopback::is_loopback;
+use super::credential_files::{self, KeySource, MakeError};
+use super::files::{FileError, OurFiles, There};
+use super::plan::CredentialKind;
+use super::progress::Event;
+use super::record::{FileName, ForeignName, Local, Record, RecordError, StateFile};
 
 /// Where files are written when nothing else is said, in the current directory.
 pub const DEFAULT_FOLDER: &str = "tenant-config";
-/// The port of the SPA backend where browsers reach it through a proxy.
-const SPA_PORT: u16 = 3000;
-const MIDDLE_TIER: &str = "localhost:5000";
-const DOWNSTREAM: &str = "localhost:7000";
-/// Before the secret in a file that a shell can read.
-const VARIABLE: &str = "CLIENT_SECRET=";
 
 /// What the files say besides what is in the record.
 #[derive(Clone, Debug)]
 pub struct Configuration {
-    /// The folder; an absolute path.
+    /// The folder; an absolute path. The one above it is there.
     pub folder: PathBuf,
     /// Authority and Graph.
     pub place: Place,
@@ -65,15 +60,22 @@ pub enum ConfigureError {
     /// A file.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The record.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// A key.
     #[error(transparent)]
     Make(#[from] MakeError),
+    /// A mistake in this program.
+    #[error(transparent)]
+    Name(#[from] ForeignName),
 }
 
-/// The files of one registration.
+/// The files of one registration. Whoever makes one has it in the record first.
 pub struct TenantFiles {
     configuration: Configuration,
     clock: Arc<dyn Clock>,
+    keys: KeySource,
     /// Days that credentials are good for, if it was said.
     days: Option<u16>,
 }
@@ -84,11 +86,12 @@ impl TenantFiles {
         Self {
             configuration,
             clock,
+            keys: credential_files::new_key,
             days: None,
         }
     }
 
-    /// Credentials that are good for so many days, [`DEFAULT_DAYS`] unless it is said. A certificate that lasts longer than was said is
+    /// Credentials that are good for so many days, [`DEFAULT_DAYS`](credential_files::DEFAULT_DAYS) unless it is said. A certificate that lasts longer than was said is
     /// made anew.
     #[must_use]
     pub fn lasting(mut self, days: Option<u16>) -> Self {
@@ -96,352 +99,135 @@ impl TenantFiles {
         self
     }
 
-    fn end(&self) -> String {
-        let days = self.days.unwrap_or(DEFAULT_DAYS);
-        date_time(after(self.clock.now(), days))
+    /// Takes keys from elsewhere; new ones of 2048 bits by default.
+    #[must_use]
+    pub fn keys(mut self, keys: KeySource) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// Takes the folder and the other choices into a record that has none. The folder and the kind of credential of one that has stay;
+    /// the address is the present one from now on. Whatever could not be written in the folder is refused here, before anything is made.
+    /// Nothing is saved.
+    ///
+    /// # Errors
+    ///
+    /// The record is of another folder or kind of credential, or files of others are in the way.
+    pub fn begin(&self, record: &mut Record, state: &StateFile) -> Result<(), ConfigureError> {
+        let Configuration {
+            folder,
+            credential,
+            base_url,
+            ..
+        } = &self.configuration;
+        let local = record.local.get_or_insert_with(|| Local {
+            out: folder.clone(),
+            made_out: false,
+            credential: *credential,
+            base_urls: Vec::new(),
+            files: Vec::new(),
+        });
+        let out = |path: &Path| path.display().to_string();
+        for (what, recorded, asked) in [
+            ("the folder (--out)", out(&local.out), out(folder)),
+            (
+                "the credential",
+                local.credential.word().to_owned(),
+                credential.word().to_owned(),
+            ),
+        ] {
+            if recorded != asked {
+                let path = state.path().to_owned();
+                let another = RecordError::Another {
+                    path,
+                    what,
+                    recorded,
+                    asked,
+                };
+                return Err(another.into());
+            }
+        }
+        local.base_urls.retain(|url| url != base_url);
+        local.base_urls.push(base_url.clone());
+        let names: Vec<FileName> = FileName::all().filter(|name| self.writes(*name)).collect();
+        Ok(OurFiles::new(record, state).check(&names)?)
+    }
+
+    /// Writes the three files for what is in the record, whatever was asked for before. What somebody has changed in one since stays; only a
+    /// secret that is another one by now is put into it.
+    ///
+    /// # Errors
+    ///
+    /// The record is not complete, a credential is lost, or the file system refuses; the next run goes on.
+    pub fn write(
+        &self,
+        record: &mut Record,
+        state: &StateFile,
+    ) -> Result<Vec<Event>, ConfigureError> {
+        let texts = self.texts(record)?;
+        let mut events = Vec::new();
+        for (name, text) in texts {
+            let what = format!("file {}", self.path(name.as_str()).display());
+            let mut files = OurFiles::new(record, state);
+            let text = text.expose_secret();
+            match files.look(name)? {
+                There::Ours(ours) if !ours.is_whole => {
+                    let body = edited::with_secret_of(ours.body(), text);
+                    if let Some(body) = &body {
+                        files.put_edited(name, &ours, body.expose_secret())?;
+                        events.push(Event::Noted(format!(
+                            "{what} was changed by hand; only the new secret was put into it"
+                        )));
+                    }
+                    let body = body
+                        .as_ref()
+                        .map_or(ours.body(), |body| body.expose_secret());
+                    events.extend(edited::told(&what, body, text).map(Event::Noted));
+                }
+                There::Ours(ours) if ours.body() == text => {}
+                there => {
+                    files.put(name, text)?;
+                    events.push(match there {
+                        There::Ours(_) => Event::Changed(what),
+                        _ => Event::Made(what),
+                    });
+                }
+            }
+        }
+        Ok(events)
+    }
+
+    /// Everything has the present address: the others are forgotten. Nothing is saved.
+    pub fn end(&self, record: &mut Record) {
+        if let Some(local) = &mut record.local {
+            local
+                .base_urls
+                .retain(|url| *url == self.configuration.base_url);
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.configuration.folder.join(name)
     }
 
-    fn certificate_paths(&self, key: &str) -> [PathBuf; 2] {
-        [format!("{key}.pem"), format!("{key}-key.pem")].map(|name| self.path(&name))
-    }
-
-    fn secret_path(&self, key: &str) -> PathBuf {
-        self.path(&format!("{key}.env"))
-    }
-
-    fn held_certificate(&self, key: &str) -> Option<Certificate> {
-        let [certificate, private_key] = self.certificate_paths(key).map(fs::read_to_string);
-        let private_key = SecretString::from(private_key.ok()?);
-        let now = self.clock.now();
-        let held = credential_files::read(&certificate.ok()?, private_key.expose_secret(), now);
-        // In this form the order of texts is the order of times.
-        held.filter(|held| self.days.is_none() || held.end <= self.end())
-    }
-
-    fn held_secret(&self, key: &str) -> Option<SecretString> {
-        let text = SecretString::from(fs::read_to_string(self.secret_path(key)).ok()?);
-        let mut lines = text.expose_secret().lines();
-        let secret = lines.find_map(|line| line.strip_prefix(VARIABLE))?;
-        (!secret.is_empty()).then(|| secret.into())
-    }
-
-    fn make_certificate(
-        &self,
-        key: &str,
-    ) -> Result<(Certificate, Vec<WrittenFile>), ConfigureError> {
-        let [certificate_path, key_path] = self.certificate_paths(key);
-        let certificate = match self.held_certificate(key) {
-            Some(certificate) => certificate,
-            None => {
-                let name = format!("{}-{key}", self.configuration.prefix);
-                let made = credential_files::make(
-                    &name,
-                    self.clock.now(),
-                    self.days.unwrap_or(DEFAULT_DAYS),
-                )?;
-                self.put(&key_path, made.private_key.expose_secret())?;
-                self.put(&certificate_path, &made.certificate)?;
-                self.held_certificate(key).ok_or(MakeError)?
-            }
-        };
-        let files = [certificate_path, key_path].map(|path| files::described(&path));
-        Ok((certificate, files.into()))
-    }
-
-    fn put(&self, path: &Path, contents: &str) -> Result<WrittenFile, ConfigureError> {
-        files::make_folder(&self.configuration.folder)?;
-        Ok(files::put(path, contents, files::is_marked)?)
-    }
-
-    /// All three, or none of them.
-    fn write_all(&self, record: &Record) -> Result<Vec<WrittenFile>, ConfigureError> {
-        let texts = [
-            ("downstream-api.toml", self.downstream_api(record)?),
-            ("middle-tier.toml", self.middle_tier(record)?),
-            ("spa-backend.toml", self.spa_backend(record)?),
-        ];
-        files::make_folder(&self.configuration.folder)?;
-        let run = mark(record);
-        let mut written = Vec::new();
-        for (name, text) in texts {
-            let path = self.path(name);
-            let known = record.files.iter().find(|file| file.path == path);
-            let put = match (known, fs::read_to_string(&path)) {
-                // What somebody has changed in it since stays; a secret that was made anew does not.
-                (Some(known), Ok(there)) if record.finished => {
-                    match with_secret_of(&there, text.expose_secret()) {
-                        Some(renewed) => {
-                            files::put(&path, renewed.expose_secret(), files::is_marked)
-                        }
-                        None => Ok(known.clone()),
-                    }
-                }
-                _ => files::put(&path, text.expose_secret(), |text| text.starts_with(&run)),
-            };
-            match put {
-                Ok(file) => written.push((file, known.is_some())),
-                Err(error) => {
-                    let ours = written.iter().filter(|(_, known)| !known);
-                    for (file, _) in ours {
-                        files::restore(file)?;
-                    }
-                    return Err(error.into());
-                }
-            }
-        }
-        Ok(written.into_iter().map(|(file, _)| file).collect())
-    }
-
-    fn downstream_api(&self, record: &Record) -> Result<SecretString, ConfigureError> {
-        let id = client_id(record, "downstream-api")?;
-        let mut text = Text::new(record, "The downstream API", "downstream-api", self);
-        text.set("listen", DOWNSTREAM);
-        text.set("client_id", id);
-        text.set("app_id_uri", &format!("api://{id}"));
-        text.set("required_scope", "user_impersonation");
-        text.set("public_url", &self.service_url(DOWNSTREAM));
-        text.set("admin_role", "Task.Run");
-        text.set("secure_context", CONTEXT);
-        text.end(self, record);
-        Ok(text.0.into())
-    }
-
-    fn middle_tier(&self, record: &Record) -> Result<SecretString, ConfigureError> {
-        let id = client_id(record, "middle-tier")?;
-        let downstream = client_id(record, "downstream-api")?;
-        let gate = client_id(record, "mfa-app")?;
-        let place = &self.configuration.place;
-        let mut text = Text::new(record, "The middle tier", "middle-tier", self);
-        text.set("listen", MIDDLE_TIER);
-        text.set("client_id", id);
-        text.set("app_id_uri", &format!("api://{id}"));
-        text.credential(self, "middle-tier")?;
-        text.set("required_scope", "user_impersonation");
-        text.set("public_url", &self.service_url(MIDDLE_TIER));
-        text.set("downstream", &self.service_url(DOWNSTREAM));
-        text.set(
-            "downstream_scope",
-            &format!("api://{downstream}/user_impersonation"),
-        );
-        if self.is_https() {
-            text.line("# The page /msal of the SPA backend calls this service from the browser.");
-            let origin = self.configuration.base_url.origin().ascii_serialization();
-            let origins = Value::Array(vec![Value::String(origin)]);
-            text.line(&format!("allowed_origins = {origins}"));
-        }
-        text.end(self, record);
-        text.line("\n# The person's own profile; its edit needs a token for the application that carries `gate_scope`.\n[profile]");
-        text.set("graph", place.graph.as_str().trim_end_matches('/'));
-        for (key, permission) in [
-            ("read_scope", "User.Read"),
-            ("write_scope", "User.ReadWrite"),
-        ] {
-            text.set(key, &format!("{}/{permission}", place.graph_resource));
-        }
-        text.set("gate_scope", &format!("api://{gate}/User.MFA"));
-        Ok(text.0.into())
-    }
-
-    fn spa_backend(&self, record: &Record) -> Result<SecretString, ConfigureError> {
-        let id = client_id(record, "spa-backend")?;
-        let msal_id = client_id(record, "msal-spa")?;
-        let scope = format!(
-            "api://{}/user_impersonation",
-            client_id(record, "middle-tier")?
-        );
-        let base_url = &self.configuration.base_url;
-        let [middle_tier, downstream] = [MIDDLE_TIER, DOWNSTREAM].map(|at| self.service_url(at));
-        let mut text = Text::new(record, "The SPA backend", "spa-backend", self);
-        text.set("listen", &listen(base_url));
-        text.set("base_url", base_url.as_str().trim_end_matches('/'));
-        text.set("client_id", id);
-        text.credential(self, "spa-backend")?;
-        text.set("scope", &scope);
-        text.set("middle_tier", &middle_tier);
-        let sources = [&middle_tier, &downstream].map(|url| Value::String(url.clone()));
-        text.line(&format!("flow_sources = {}", Value::Array(sources.into())));
-        text.end(self, record);
-        if self.is_https() {
-            text.line("\n# The page /msal: MSAL.js in the browser, a public client that calls the middle tier itself.");
-            // Without the package in its place the service would not start.
-            let (hash, bundle) = match &self.configuration.msal {
-                Some(bundle) => ("", bundle.display().to_string()),
-                None => {
-                    text.line("# Run `npm install @azure/msal-browser@5.30.0`, name its place, and take the `#` away.");
-                    ("# ", "node_modules/@azure/msal-browser".to_owned())
-                }
-            };
-            let middle_tier = format!("https://{MIDDLE_TIER}");
-            text.line(&format!("{hash}[msal]"));
-            for (key, value) in [
-                ("bundle", bundle.as_str()),
-                ("client_id", msal_id),
-                ("scope", &scope),
-                ("middle_tier", &middle_tier),
-            ] {
-                text.line(&format!("{hash}{key} = {}", quoted(value)));
-            }
-        }
-        Ok(text.0.into())
-    }
-
-    fn is_https(&self) -> bool {
-        self.configuration.base_url.scheme() == "https"
-    }
-
-    fn service_url(&self, at: &str) -> String {
-        let scheme = match self.configuration.tls {
-            Some(_) => "https",
-            None => "http",
-        };
-        format!("{scheme}://{at}")
-    }
-}
-
-impl LocalFiles for TenantFiles {
-    fn has_credential(&self, key: &str) -> bool {
-        match self.configuration.credential {
-            CredentialKind::Certificate => self.held_certificate(key).is_some(),
-            CredentialKind::Secret => self.held_secret(key).is_some(),
+    /// Whether these choices have such a file.
+    fn writes(&self, name: FileName) -> bool {
+        let credential = self.configuration.credential;
+        match Path::new(name.as_str()).extension() {
+            Some(ending) if ending == "pem" => credential == CredentialKind::Certificate,
+            Some(ending) if ending == "env" => credential == CredentialKind::Secret,
+            _ => true,
         }
     }
-
-    fn credential_end(&self) -> Option<String> {
-        Some(self.end())
-    }
-
-    fn certificate(&self, key: &str) -> Result<(Certificate, Vec<WrittenFile>), LocalError> {
-        self.make_certificate(key).map_err(LocalError::new)
-    }
-
-    fn keep_secret(&self, key: &str, secret: SecretString) -> Result<Vec<WrittenFile>, LocalError> {
-        let name = format!("{}-{key}", self.configuration.prefix);
-        let text = SecretString::from(format!(
-            "# {MARK} for {name}. Keep it secret.\n{VARIABLE}{}\n",
-            secret.expose_secret()
-        ));
-        let written = self.put(&self.secret_path(key), text.expose_secret());
-        Ok(vec![written.map_err(LocalError::new)?])
-    }
-
-    fn write(&self, record: &Record) -> Result<Vec<WrittenFile>, LocalError> {
-        self.write_all(record).map_err(LocalError::new)
-    }
-
-    fn restore(&self, file: &WrittenFile) -> Result<(), LocalError> {
-        files::restore(file).map_err(LocalError::new)
-    }
-}
-
-/// A configuration in the making.
-struct Text(String);
-
-impl Text {
-    fn new(record: &Record, name: &str, command: &str, files: &TenantFiles) -> Self {
-        let path = files.path(&format!("{command}.toml"));
-        Self(format!(
-            "{}\n# {name} against the tenant {}:\n#   cargo run -- {command} --config {}\n\n",
-            mark(record),
-            record.tenant,
-            crate::how_to_trust::shell_word(&path.display().to_string()),
-        ))
-    }
-
-    fn line(&mut self, line: &str) {
-        self.0.push_str(line);
-        self.0.push('\n');
-    }
-
-    fn set(&mut self, key: &str, value: &str) {
-        self.line(&format!("{key} = {}", quoted(value)));
-    }
-
-    fn credential(&mut self, files: &TenantFiles, key: &'static str) -> Result<(), ConfigureError> {
-        let missing = || ConfigureError::NoCredential {
-            key,
-            folder: files.configuration.folder.clone(),
-        };
-        match files.configuration.credential {
-            CredentialKind::Secret => {
-                let secret = files.held_secret(key).ok_or_else(missing)?;
-                self.set("client_secret", secret.expose_secret());
-            }
-            CredentialKind::Certificate => {
-                let [certificate, private_key] = files.certificate_paths(key);
-                if files.held_certificate(key).is_none() {
-                    return Err(missing());
-                }
-                let [certificate, private_key] =
-                    [certificate, private_key].map(|path| quoted(&path.display().to_string()));
-                self.line(&format!(
-                    "client_certificate = {{ certificate = {certificate}, private_key = {private_key} }}"
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// What all three have in common.
-    fn end(&mut self, files: &TenantFiles, record: &Record) {
-        self.line("# The picture of each call on the page; for services that listen on this machine only.");
-        self.line("flow_events = true");
-        if let Some(ca_file) = &files.configuration.ca_file {
-            self.set("ca_file", &ca_file.display().to_string());
-        }
-        self.line("\n[authority]");
-        let instance = files.configuration.place.authority.as_str();
-        self.set("instance", instance.trim_end_matches('/'));
-        self.set("tenant", &record.tenant);
-        match &files.configuration.tls {
-            Some((certificate, private_key)) => {
-                self.line("\n[tls]");
-                self.set("certificate", &certificate.display().to_string());
-                self.set("private_key", &private_key.display().to_string());
-            }
-            None => {
-                self.line("\n# The service's own certificate; without it plain http, on this machine only (docs/deployment.md).");
-                self.line("# [tls]\n# certificate = \"chain.pem\"\n# private_key = \"key.pem\"");
-            }
-        }
-    }
-}
-
-/// The first line: another run's file is somebody else's.
-fn mark(record: &Record) -> String {
-    format!("# {MARK}, run {}.", record.run)
-}
-
-/// `there` with the secret of `new` in the place of its own, if it has another one.
-fn with_secret_of(there: &str, new: &str) -> Option<SecretString> {
-    let is_secret = |line: &&str| line.starts_with("client_secret = ");
-    let (old, new) = (there.lines().find(is_secret)?, new.lines().find(is_secret)?);
-    (old != new).then(|| there.replacen(old, new, 1).into())
-}
-
-fn client_id<'a>(record: &'a Record, key: &'static str) -> Result<&'a str, ConfigureError> {
-    let app = record.app(key).and_then(|app| app.app_id.as_deref());
-    app.ok_or(ConfigureError::Incomplete(key))
-}
-
-/// At the port of the URL where that is this machine; behind a proxy at our own.
-fn listen(base_url: &Url) -> String {
-    match (base_url.host_str(), base_url.port_or_known_default()) {
-        (Some(host), Some(port)) if is_loopback(base_url) => format!("{host}:{port}"),
-        _ => format!("localhost:{SPA_PORT}"),
-    }
-}
-
-fn quoted(value: &str) -> String {
-    Value::String(value.to_owned()).to_string()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::sync::LazyLock;
+
     use local_authority::ManualClock;
+    use secrecy::SecretString;
 
     use super::*;
     use crate::config::{
@@ -462,44 +248,98 @@ mod tests {
         "daemon",
     ];
 
-    struct Scratch(PathBuf);
+    /// Making one takes a while.
+    fn key() -> Result<rcgen::KeyPair, MakeError> {
+        static KEY: LazyLock<Vec<u8>> =
+            LazyLock::new(|| credential_files::new_key().unwrap().serialize_der());
+        rcgen::KeyPair::try_from(KEY.as_slice()).map_err(|_| MakeError)
+    }
+
+    /// A run with a folder of its own, which is removed at the end.
+    struct Scratch {
+        root: PathBuf,
+        record: Record,
+        state: StateFile,
+        files: TenantFiles,
+    }
 
     impl Scratch {
-        fn new(name: &str) -> Self {
-            let name = format!("tenant configuration {name} {}", std::process::id());
-            let folder = std::env::temp_dir().join(name);
-            let _ = fs::remove_dir_all(&folder);
-            Self(folder)
+        fn new(change: impl FnOnce(&mut Configuration)) -> Self {
+            let name = format!("tenant configuration {}", uuid::Uuid::new_v4());
+            let root = std::env::temp_dir().join(name);
+            fs::create_dir_all(root.join("out")).unwrap();
+            let (state, _) = StateFile::open(&root.join("state.json")).unwrap();
+            let files = files(&root, change);
+            let mut scratch = Self {
+                root,
+                record: record(),
+                state,
+                files,
+            };
+            scratch.begin().unwrap();
+            scratch
         }
 
-        fn files(&self, change: impl FnOnce(&mut Configuration)) -> TenantFiles {
-            let mut configuration = Configuration {
-                folder: self.0.clone(),
-                place: Place::new(Cloud::Global, None, None).unwrap(),
-                prefix: "demo".into(),
-                credential: CredentialKind::Certificate,
-                base_url: "http://localhost:3100".parse().unwrap(),
-                tls: None,
-                ca_file: None,
-                msal: None,
-            };
-            change(&mut configuration);
-            TenantFiles::new(configuration, Arc::new(ManualClock::at(NOW)))
+        fn begin(&mut self) -> Result<(), ConfigureError> {
+            self.files.begin(&mut self.record, &self.state)
+        }
+
+        /// A certificate in its place.
+        fn certificate(&mut self, key: &str) -> Vec<u8> {
+            let Self {
+                record,
+                state,
+                files,
+                ..
+            } = self;
+            let made = files.make_certificate(record, state, key).unwrap();
+            files.put_certificate_in_place(record, state, key).unwrap();
+            made.der
+        }
+
+        fn certificates(&mut self) {
+            for key in ["middle-tier", "spa-backend"] {
+                self.certificate(key);
+            }
+        }
+
+        fn secret(&mut self, key: &str, secret: &str) {
+            let secret = ("id-of-it", SecretString::from(secret));
+            self.files
+                .keep_secret(&mut self.record, &self.state, key, secret)
+                .unwrap();
+        }
+
+        fn write(&mut self) -> Result<Vec<String>, ConfigureError> {
+            let events = self.files.write(&mut self.record, &self.state)?;
+            let out = format!("{}/", self.root.join("out").display());
+            let lines = events
+                .iter()
+                .map(|event| event.to_string().replace(&out, ""));
+            Ok(lines.collect())
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.root.join("out").join(name)
         }
 
         fn read(&self, name: &str) -> String {
-            fs::read_to_string(self.0.join(name)).unwrap()
+            fs::read_to_string(self.path(name)).unwrap()
+        }
+
+        fn edit(&self, name: &str, from: &str, to: &str) -> String {
+            let edited = self.read(name).replace(from, to);
+            fs::write(self.path(name), &edited).unwrap();
+            edited
         }
 
         fn load<T: ServiceConfig>(&self, name: &str) -> T {
-            let file = self.0.join(name);
-            load(&file, []).unwrap_or_else(|error| panic!("{error} in {}", self.read(name)))
+            load(&self.path(name), [])
+                .unwrap_or_else(|error| panic!("{error} in {}", self.read(name)))
         }
 
         fn names(&self) -> Vec<String> {
-            let Ok(entries) = fs::read_dir(&self.0) else {
-                return Vec::new();
-            };
+            let entries = fs::read_dir(self.root.join("out")).unwrap();
             let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
             let mut names: Vec<String> = names.collect();
             names.sort();
@@ -509,8 +349,23 @@ mod tests {
 
     impl Drop for Scratch {
         fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
+            let _ = fs::remove_dir_all(&self.root);
         }
+    }
+
+    fn files(root: &Path, change: impl FnOnce(&mut Configuration)) -> TenantFiles {
+        let mut configuration = Configuration {
+            folder: root.join("out"),
+            place: Place::new(Cloud::Global, None, None).unwrap(),
+            prefix: "demo".into(),
+            credential: CredentialKind::Certificate,
+            base_url: "http://localhost:3100".parse().unwrap(),
+            tls: None,
+            ca_file: None,
+            msal: None,
+        };
+        change(&mut configuration);
+        TenantFiles::new(configuration, Arc::new(ManualClock::at(NOW))).keys(key)
     }
 
     fn record() -> Record {
@@ -564,43 +419,43 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_lasts_as_long_as_was_said_and_one_that_lasts_longer_is_made_anew() {
-        let scratch = Scratch::new("days");
-        let of = |days| {
-            let files = scratch.files(|_| ()).lasting(days);
-            let certificate = files.certificate("daemon").unwrap().0;
-            assert_eq!(
-                files.has_credential("daemon"),
-                certificate.end <= files.end()
-            );
-            (certificate.end, files.end(), certificate.der)
+    fn a_certificate_lasts_as_long_as_was_said_and_one_that_lasts_longer_is_not_taken() {
+        let mut scratch = Scratch::new(|_| ());
+        let mut of = |days| {
+            let files = files(&scratch.root, |_| ()).lasting(days);
+            scratch.files = files;
+            let held = scratch.files.certificate(&scratch.record, "daemon");
+            let first = held.map(|held| held.der);
+            if first.is_none() {
+                scratch.certificate("daemon");
+            }
+            let held = scratch
+                .files
+                .certificate(&scratch.record, "daemon")
+                .unwrap();
+            (held.end, scratch.files.credential_end(), first.is_some())
         };
-        let (end, wanted, first) = of(Some(90));
-        assert_eq!(
-            (&*end, &*wanted),
-            ("2027-02-20T03:49:26Z", "2027-02-20T03:49:26Z")
-        );
+        let wanted = "2027-02-20T03:49:26Z";
+        assert_eq!(of(Some(90)), (wanted.into(), wanted.into(), false));
         // Nothing is said, or more: it stays.
-        assert_eq!((of(None).2 == first, of(Some(91)).2 == first), (true, true));
-        let (end, wanted, other) = of(Some(89));
-        assert!(end == wanted && other != first);
+        assert!(of(None).2 && of(Some(91)).2);
+        let (end, wanted, was_there) = of(Some(89));
+        assert!(end == wanted && !was_there);
     }
 
     #[tokio::test]
     async fn what_is_written_with_certificates_is_complete() {
-        let scratch = Scratch::new("certificates");
-        let files = scratch.files(|_| {});
+        let mut scratch = Scratch::new(|_| {});
         for key in ["middle-tier", "spa-backend", "daemon"] {
-            assert!(!files.has_credential(key));
-            let (made, written) = files.certificate(key).unwrap();
-            assert!(files.has_credential(key) && written.len() == 2);
-            // Asked again, it is the same one.
-            assert_eq!(files.certificate(key).unwrap().0.der, made.der);
+            assert!(scratch.files.certificate(&scratch.record, key).is_none());
+            let made = scratch.certificate(key);
+            let held = scratch.files.certificate(&scratch.record, key).unwrap();
+            assert_eq!(held.der, made);
         }
-        let record = record();
-        assert_eq!(files.write(&record).unwrap().len(), 3);
+        assert_eq!(scratch.write().unwrap().len(), 3);
+        assert_eq!(scratch.write().unwrap(), Vec::<String>::new());
         let (spa, middle, downstream) = assert_all_load(&scratch).await;
-        let id = |key: &str| record.app(key).unwrap().app_id.clone().unwrap();
+        let id = |key: &str| scratch.record.app(key).unwrap().app_id.clone().unwrap();
         assert_eq!(spa.client_id, id("spa-backend"));
         assert_eq!(
             (&*spa.listen, spa.base_url.as_str()),
@@ -639,48 +494,207 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_written_with_secrets_is_complete_and_a_new_secret_replaces_an_old_one() {
-        let scratch = Scratch::new("secrets");
-        let files = scratch.files(|files| files.credential = CredentialKind::Secret);
-        let mut record = record();
+        let mut scratch = Scratch::new(|files| files.credential = CredentialKind::Secret);
         for key in ["middle-tier", "spa-backend"] {
-            assert!(!files.has_credential(key));
-            files.keep_secret(key, "it\"s\\3cret".into()).unwrap();
-            assert!(files.has_credential(key));
+            assert_eq!(scratch.files.secret_id(&scratch.record, key), None);
+            scratch.secret(key, "it\"s\\3cret");
+            let id = scratch.files.secret_id(&scratch.record, key);
+            assert_eq!(id.as_deref(), Some("id-of-it"));
         }
-        let written = files.write(&record).unwrap();
+        scratch.write().unwrap();
         let (spa, middle, _) = assert_all_load(&scratch).await;
         let secret = |secret: Option<SecretString>| secret.unwrap().expose_secret().to_owned();
         assert_eq!(secret(spa.client_secret), "it\"s\\3cret");
         assert_eq!(secret(middle.client_secret), "it\"s\\3cret");
 
-        (record.finished, record.files) = (true, written);
-        let edited = scratch
-            .read("spa-backend.toml")
-            .replace("localhost:3100\"", "localhost:3200\"");
-        fs::write(scratch.0.join("spa-backend.toml"), &edited).unwrap();
-        files.write(&record).unwrap();
+        // What somebody has changed stays, and is told by its key.
+        let edited = scratch.edit(
+            "spa-backend.toml",
+            "listen = \"localhost:3100",
+            "listen = \"localhost:3200",
+        );
+        let said = scratch.write().unwrap();
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(
+            said[0].starts_with("! file spa-backend.toml was changed by hand and stays as it is; from what this run would write differ: listen."),
+            "{said:?}"
+        );
         assert_eq!(scratch.read("spa-backend.toml"), edited);
-        files.keep_secret("spa-backend", "another".into()).unwrap();
-        files.write(&record).unwrap();
+        scratch.secret("spa-backend", "another");
+        assert_eq!(scratch.write().unwrap().len(), 2);
         let spa: SpaBackendConfig = scratch.load("spa-backend.toml");
         assert_eq!(
             (secret(spa.client_secret), &*spa.listen),
             ("another".into(), "localhost:3200")
         );
+        assert_eq!(scratch.write().unwrap(), said, "it is a changed one still");
+    }
+
+    #[test]
+    fn other_choices_write_what_nobody_has_changed() {
+        let mut scratch = Scratch::new(|_| {});
+        scratch.certificates();
+        scratch.write().unwrap();
+        let edited = scratch.edit(
+            "middle-tier.toml",
+            "flow_events = true",
+            "flow_events = false",
+        );
+        scratch.files = files(&scratch.root, |files| {
+            files.base_url = "https://localhost:3443".parse().unwrap();
+            files.tls = Some(("/nowhere/chain.pem".into(), "/nowhere/key.pem".into()));
+            files.ca_file = Some("/nowhere/ca.pem".into());
+        });
+        scratch.begin().unwrap();
+        let said = scratch.write().unwrap();
+        let [downstream, middle, spa] = said.as_slice() else {
+            panic!("{said:?}")
+        };
+        assert_eq!(downstream, "~ file downstream-api.toml (changed)");
+        assert_eq!(spa, "~ file spa-backend.toml (changed)");
+        for key in [
+            "allowed_origins",
+            "ca_file",
+            "downstream",
+            "flow_events",
+            "public_url",
+            "tls",
+        ] {
+            assert!(middle.contains(key), "{key} in {middle}");
+        }
+        assert!(!middle.contains("nowhere"), "{middle}");
+        assert_eq!(scratch.read("middle-tier.toml"), edited);
+        assert!(
+            scratch
+                .read("spa-backend.toml")
+                .contains("base_url = \"https://localhost:3443\"")
+        );
+        assert_eq!(scratch.record.former_base_urls().len(), 1);
+        scratch.files.end(&mut scratch.record);
+        assert!(scratch.record.former_base_urls().is_empty());
+    }
+
+    #[test]
+    fn the_folder_and_the_kind_of_credential_stay() {
+        let mut scratch = Scratch::new(|_| {});
+        let elsewhere = scratch.root.join("elsewhere");
+        let (other, secret) = (
+            |files: &mut Configuration| files.folder = elsewhere.clone(),
+            |files: &mut Configuration| files.credential = CredentialKind::Secret,
+        );
+        let refused = [files(&scratch.root, other), files(&scratch.root, secret)];
+        for (files, what) in refused.into_iter().zip(["--out", "the credential"]) {
+            let before = scratch.record.clone();
+            scratch.files = files;
+            let error = scratch.begin().unwrap_err().to_string();
+            assert!(error.contains(what) && error.contains("--state"), "{error}");
+            assert_eq!(scratch.record, before);
+        }
+        scratch.files = files(&scratch.root, |_| {});
+        scratch.begin().unwrap();
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_refused_before_anything_is_made() {
+        let mut scratch = Scratch::new(|_| {});
+        fs::write(scratch.path("daemon.pem"), "theirs").unwrap();
+        fs::write(scratch.path("daemon.env"), "theirs").unwrap();
+        scratch.begin().unwrap();
+        // With secrets there is no such file.
+        fs::write(scratch.path("daemon.env.before-register"), "theirs").unwrap();
+        scratch.begin().unwrap();
+        fs::write(scratch.path("daemon.pem.before-register"), "theirs").unwrap();
+        let error = scratch.begin().unwrap_err();
+        let occupied = matches!(error, ConfigureError::File(FileError::Occupied { .. }));
+        assert!(occupied, "{error}");
+        fs::remove_file(scratch.path("daemon.pem.before-register")).unwrap();
+        // Another run's.
+        scratch.certificate("spa-backend");
+        let ours = std::mem::replace(&mut scratch.record, record());
+        let error = scratch.begin().unwrap_err();
+        let another = matches!(error, ConfigureError::File(FileError::AnotherRun { .. }));
+        assert!(another, "{error}");
+        scratch.record = ours;
+        scratch.begin().unwrap();
+    }
+
+    #[test]
+    fn a_certificate_takes_the_place_of_another_only_when_it_is_told_to() {
+        let mut scratch = Scratch::new(|_| {});
+        let first = scratch.certificate("daemon");
+        let (key, text) = (scratch.read("daemon-key.pem"), scratch.read("daemon.pem"));
+        let Scratch {
+            record,
+            state,
+            files,
+            ..
+        } = &mut scratch;
+        let second = files.make_certificate(record, state, "daemon").unwrap().der;
+        let held = files.certificate(record, "daemon").unwrap().der;
+        let in_place = files.certificate_in_place(record, "daemon").unwrap().der;
+        assert_eq!((held, in_place), (second.clone(), first));
+        assert_eq!(
+            (scratch.read("daemon-key.pem"), scratch.read("daemon.pem")),
+            (key, text)
+        );
+        let Scratch {
+            record,
+            state,
+            files,
+            ..
+        } = &mut scratch;
+        files
+            .put_certificate_in_place(record, state, "daemon")
+            .unwrap();
+        let in_place = files.certificate_in_place(record, "daemon").unwrap().der;
+        assert_eq!(in_place, second);
+        assert_eq!(scratch.names(), ["daemon-key.pem", "daemon.pem"]);
+    }
+
+    #[test]
+    fn only_a_credential_of_this_run_is_taken() {
+        let mut scratch = Scratch::new(|_| {});
+        let made = scratch.certificate("daemon");
+        let take = |scratch: &Scratch| {
+            let certificate = scratch.files.certificate(&scratch.record, "daemon");
+            certificate.map(|certificate| certificate.der)
+        };
+        let (key, text) = (scratch.read("daemon-key.pem"), scratch.read("daemon.pem"));
+        // A pair that lies there, without the mark.
+        let bare = |text: &str| text[text.find("-----BEGIN").unwrap()..].to_owned();
+        fs::write(scratch.path("daemon-key.pem"), bare(&key)).unwrap();
+        fs::write(scratch.path("daemon.pem"), bare(&text)).unwrap();
+        assert_eq!(take(&scratch), None);
+        // One of ours that was changed.
+        fs::write(scratch.path("daemon-key.pem"), &key).unwrap();
+        fs::write(scratch.path("daemon.pem"), format!("{text}\n")).unwrap();
+        assert_eq!(take(&scratch), None);
+        fs::write(scratch.path("daemon.pem"), &text).unwrap();
+        // Another run's.
+        let ours = scratch.record.run.clone();
+        scratch.record.run = uuid::Uuid::new_v4().to_string();
+        assert_eq!(take(&scratch), None);
+        scratch.record.run = ours;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            for (mode, taken) in [(0o644, None), (0o640, None), (0o600, Some(made))] {
+                let mode = fs::Permissions::from_mode(mode);
+                fs::set_permissions(scratch.path("daemon-key.pem"), mode).unwrap();
+                assert_eq!(take(&scratch), taken);
+            }
+        }
     }
 
     #[tokio::test]
     async fn over_https_the_page_of_msal_js_is_at_hand() {
-        let scratch = Scratch::new("https");
         let https = |files: &mut Configuration| {
             files.base_url = "https://localhost:3000".parse().unwrap();
             files.tls = Some(("/nowhere/chain.pem".into(), "/nowhere/key.pem".into()));
         };
-        let files = scratch.files(https);
-        for key in ["middle-tier", "spa-backend"] {
-            files.certificate(key).unwrap();
-        }
-        files.write(&record()).unwrap();
+        let mut scratch = Scratch::new(https);
+        scratch.certificates();
+        scratch.write().unwrap();
         let (spa, middle, _) = assert_all_load(&scratch).await;
         assert_eq!(spa.middle_tier.as_str(), "https://localhost:5000/");
         assert!(spa.msal.is_none() && spa.tls.is_some());
@@ -697,97 +711,46 @@ mod tests {
             part.contains("bundle = \"node_modules/@azure/msal-browser\""),
             "{part}"
         );
-        let files = scratch.files(|files| {
+        scratch.files = files(&scratch.root, |files| {
             https(files);
             files.msal = Some("node_modules/@azure/msal-browser".into());
         });
-        files.write(&record()).unwrap();
+        scratch.write().unwrap();
         assert!(scratch.read("spa-backend.toml").ends_with(&part), "{part}");
         let spa: SpaBackendConfig = scratch.load("spa-backend.toml");
         assert_eq!(
             spa.msal.unwrap().client_id,
-            record().app("msal-spa").unwrap().app_id.clone().unwrap()
+            scratch
+                .record
+                .app("msal-spa")
+                .unwrap()
+                .app_id
+                .clone()
+                .unwrap()
         );
     }
 
     #[test]
     fn an_incomplete_record_or_a_lost_credential_writes_nothing() {
-        let scratch = Scratch::new("incomplete");
-        let files = scratch.files(|_| {});
-        let said = |record: &Record| files.write(record).unwrap_err().to_string();
-        assert!(said(&record()).starts_with("the credential of middle-tier is not in"));
-        for key in ["middle-tier", "spa-backend"] {
-            files.certificate(key).unwrap();
-        }
-        let before = scratch.names();
+        let mut scratch = Scratch::new(|_| {});
+        let said = scratch.write().unwrap_err().to_string();
+        assert!(
+            said.starts_with("the credential of middle-tier is not in"),
+            "{said}"
+        );
+        scratch.certificates();
+        let (before, whole) = (scratch.names(), scratch.record.clone());
         for key in KEYS.into_iter().filter(|key| *key != "daemon") {
-            let mut record = record();
-            record.forget(Kind::Application, key);
-            assert!(said(&record).starts_with(&format!("{key} is not registered yet")));
+            scratch.record = whole.clone();
+            scratch.record.forget(Kind::Application, key);
+            let said = scratch.write().unwrap_err().to_string();
+            assert!(
+                said.starts_with(&format!("{key} is not registered yet")),
+                "{said}"
+            );
         }
         assert_eq!(scratch.names(), before);
-    }
-
-    #[test]
-    fn what_was_there_is_put_back_and_a_failure_changes_nothing() {
-        let scratch = Scratch::new("back");
-        let files = scratch.files(|_| {});
-        for key in ["middle-tier", "spa-backend"] {
-            files.certificate(key).unwrap();
-        }
-        fs::write(scratch.0.join("downstream-api.toml"), "theirs").unwrap();
-        // No file can be put where a folder is kept already: the last of the three fails.
-        let kept = scratch.0.join("spa-backend.toml.before-register");
-        fs::create_dir_all(scratch.0.join("spa-backend.toml/x")).unwrap();
-        fs::create_dir_all(kept.join("x")).unwrap();
-        let before = scratch.names();
-        assert!(files.write(&record()).is_err());
-        assert_eq!(
-            (scratch.names(), scratch.read("downstream-api.toml")),
-            (before, "theirs".into())
-        );
-        fs::remove_dir_all(&kept).unwrap();
-        fs::remove_dir_all(scratch.0.join("spa-backend.toml")).unwrap();
-
-        let written = files.write(&record()).unwrap();
-        assert!(scratch.read("downstream-api.toml").contains("client_id"));
-        for file in &written {
-            files.restore(file).unwrap();
-        }
-        assert_eq!(scratch.read("downstream-api.toml"), "theirs");
-        let left: Vec<String> = scratch
-            .names()
-            .into_iter()
-            .filter(|name| name.ends_with("toml"))
-            .collect();
-        assert_eq!(left, ["downstream-api.toml"]);
-    }
-
-    #[test]
-    fn another_registration_is_somebody_else() {
-        let scratch = Scratch::new("another");
-        let files = scratch.files(|_| {});
-        for key in ["middle-tier", "spa-backend"] {
-            files.certificate(key).unwrap();
-        }
-        let first = files.write(&record()).unwrap();
-        let text = scratch.read("middle-tier.toml");
-        let second = files.write(&record()).unwrap();
-        assert!(first[1].replaced.is_none() && second[1].replaced.is_some());
-        assert_ne!(scratch.read("middle-tier.toml"), text);
-        files.restore(&second[1]).unwrap();
-        assert_eq!(scratch.read("middle-tier.toml"), text);
-    }
-
-    #[test]
-    fn the_port_of_a_local_address_is_listened_on() {
-        for (base_url, expected) in [
-            ("http://localhost:3100", "localhost:3100"),
-            ("http://127.0.0.1", "127.0.0.1:80"),
-            ("https://localhost:3000", "localhost:3000"),
-            ("https://shop.example", "localhost:3000"),
-        ] {
-            assert_eq!(listen(&base_url.parse().unwrap()), expected);
-        }
+        scratch.record = whole;
+        scratch.write().unwrap();
     }
 }

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use local_authority::certificate_validity;
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256,
-    RsaKeySize,
+    RsaKeySize, SerialNumber,
 };
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::SecretString;
+use uuid::Uuid;
 
-use super::files::MARK;
 use super::plan::Certificate;
 
 const DAY: u64 = 86_400;
@@ -22,25 +23,33 @@ pub const DEFAULT_DAYS: u16 = 365;
 const BACKDATED: u64 = 600;
 /// One that ends within so many seconds is not registered any more.
 const RENEWAL: u64 = 30 * DAY;
-/// What stands before the times in the file of a certificate.
-const START: &str = "Not before: ";
-const END: &str = "Not after: ";
 
 /// No key could be made.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("no key and certificate could be made")]
 pub struct MakeError;
 
-/// Texts of the two files.
-pub(super) struct Made {
-    /// The certificate as PEM, with its times in words before it (RFC 7468 section 5.2 allows such text).
+/// Where keys come from.
+pub type KeySource = fn() -> Result<KeyPair, MakeError>;
+
+/// A certificate and its key, each as PEM.
+pub(super) struct Pair {
     pub(super) certificate: String,
-    /// The private key as PEM (PKCS #8).
+    /// PKCS #8.
     pub(super) private_key: SecretString,
 }
 
-/// RSA 2048, `CN=<name>`, good for so many days from `now` (seconds since 1970).
-pub(super) fn make(name: &str, now: u64, days: u16) -> Result<Made, MakeError> {
+/// A new RSA key of 2048 bits.
+///
+/// # Errors
+///
+/// The system gives no randomness.
+pub fn new_key() -> Result<KeyPair, MakeError> {
+    KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).map_err(|_| MakeError)
+}
+
+/// `CN=<name>`, good for so many days from `now` (seconds since 1970).
+pub(super) fn make(name: &str, now: u64, days: u16, key: &KeyPair) -> Result<Pair, MakeError> {
     let (start, end) = (now.saturating_sub(BACKDATED), after(now, days));
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     let mut params = CertificateParams::default();
@@ -49,41 +58,39 @@ pub(super) fn make(name: &str, now: u64, days: u16) -> Result<Made, MakeError> {
     params.not_before = epoch + Duration::from_secs(start);
     params.not_after = epoch + Duration::from_secs(end);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048);
-    let key = key.map_err(|_| MakeError)?;
-    let certificate = params.self_signed(&key).map_err(|_| MakeError)?;
-    let pem_of_certificate = pem("CERTIFICATE", certificate.der());
-    let (start, end) = (date_time(start), date_time(end));
-    Ok(Made {
-        certificate: format!(
-            "{MARK} for {name}.\n{START}{start}\n{END}{end}\n{pem_of_certificate}"
-        ),
-        private_key: format!(
-            "{MARK} for {name}. Keep it secret.\n{}",
-            pem("PRIVATE KEY", &key.serialize_der())
-        )
-        .into(),
+    // RFC 5280 section 4.1.2.2: no two of an issuer have the same.
+    params.serial_number = Some(SerialNumber::from_slice(Uuid::new_v4().as_bytes()));
+    let certificate = params.self_signed(key).map_err(|_| MakeError)?;
+    Ok(Pair {
+        certificate: pem("CERTIFICATE", certificate.der()),
+        private_key: pem("PRIVATE KEY", &key.serialize_der()).into(),
     })
 }
 
-/// The certificate in a file that [`make`] has made, if it belongs to the key and is good for a while from `now` on.
+/// The first certificate of a text and the first key of another, or of the same.
+pub(super) fn pair(certificate: &str, private_key: &str) -> Option<Pair> {
+    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).ok()?;
+    let private_key = PrivateKeyDer::from_pem_slice(private_key.as_bytes()).ok()?;
+    Some(Pair {
+        certificate: pem("CERTIFICATE", &certificate),
+        private_key: pem("PRIVATE KEY", private_key.secret_der()).into(),
+    })
+}
+
+/// The certificate of a text, if it belongs to the key and is good for a while from `now` on. Its times are those in the certificate.
 pub(super) fn read(certificate: &str, private_key: &str, now: u64) -> Option<Certificate> {
     tower_bearer::Certificate::from_pem(certificate.as_bytes(), private_key.as_bytes()).ok()?;
-    let line = |name: &str| {
-        let mut lines = certificate.lines();
-        lines.find_map(|line| line.strip_prefix(name))
-    };
-    let (start, end) = (line(START)?, line(END)?);
-    // In this form the order of texts is the order of times.
-    if !is_date_time(start) || !is_date_time(end) || end <= &*date_time(now.saturating_add(RENEWAL))
-    {
+    let time = certificate_validity(certificate.as_bytes())?;
+    let [start, end] = [*time.start(), *time.end()].map(|time| u64::try_from(time).ok());
+    let (start, end) = (start?, end?);
+    if end <= now.saturating_add(RENEWAL) {
         return None;
     }
     let der = CertificateDer::from_pem_slice(certificate.as_bytes()).ok()?;
     Some(Certificate {
         der: der.to_vec(),
-        start: start.to_owned(),
-        end: end.to_owned(),
+        start: date_time(start),
+        end: date_time(end),
     })
 }
 
@@ -98,12 +105,6 @@ pub(super) fn date_time(seconds: u64) -> String {
     let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
     let (hour, minute, second) = (at.hour(), at.minute(), at.second());
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-fn is_date_time(text: &str) -> bool {
-    let form = "0000-00-00T00:00:00Z";
-    let digits = |letter: char| if letter.is_ascii_digit() { '0' } else { letter };
-    text.chars().map(digits).eq(form.chars())
 }
 
 /// RFC 7468 section 2.
@@ -128,41 +129,47 @@ mod tests {
 
     const NOW: u64 = 1_795_319_366;
 
+    fn made() -> Pair {
+        make("demo-daemon", NOW, DEFAULT_DAYS, &new_key().unwrap()).unwrap()
+    }
+
+    fn take(certificate: &Pair, key: &Pair, now: u64) -> Option<Certificate> {
+        read(
+            &certificate.certificate,
+            key.private_key.expose_secret(),
+            now,
+        )
+    }
+
     #[test]
     fn key_and_certificate_belong_together_and_no_two_are_the_same() {
-        let [one, other] = [0, 1].map(|_| make("demo-middle-tier", NOW, 365).unwrap());
-        let take = |certificate: &Made, key: &Made| {
-            read(
-                &certificate.certificate,
-                key.private_key.expose_secret(),
-                NOW,
-            )
-        };
-        let taken = take(&one, &one).unwrap();
+        let (one, other) = (made(), made());
+        let taken = take(&one, &one, NOW).unwrap();
         assert_eq!(
             (&*taken.start, &*taken.end),
             ("2026-11-22T03:39:26Z", "2027-11-22T03:49:26Z")
         );
-        assert!(
-            taken
-                .der
-                .windows(16)
-                .any(|part| part == b"demo-middle-tier")
-        );
-        assert!(take(&other, &other).is_some() && take(&one, &other).is_none());
+        assert!(taken.der.windows(11).any(|part| part == b"demo-daemon"));
+        assert!(take(&other, &other, NOW).is_some() && take(&one, &other, NOW).is_none());
         assert!(!one.certificate.contains("PRIVATE"));
+        // Both in one text.
+        let both = format!("{}{}", one.certificate, one.private_key.expose_secret());
+        let again = pair(&both, &both).unwrap();
+        assert_eq!(again.certificate, one.certificate);
+        assert!(take(&again, &one, NOW).is_some());
     }
 
     #[test]
-    fn one_that_is_about_to_end_or_says_nothing_is_not_taken() {
-        let made = make("demo-daemon", NOW, 365).unwrap();
-        let key = made.private_key.expose_secret();
-        let last = NOW + 365 * DAY - RENEWAL;
-        assert!(read(&made.certificate, key, last - 1).is_some());
-        assert!(read(&made.certificate, key, last).is_none());
-        for (from, to) in [(END, "Until: "), ("Z\n", "\n"), ("CERTIFICATE", "X")] {
-            let text = made.certificate.replace(from, to);
-            assert!(read(&text, key, NOW).is_none(), "{from}");
-        }
+    fn one_that_is_about_to_end_is_not_taken_whatever_is_written_beside_it() {
+        let mut made = made();
+        let last = after(NOW, DEFAULT_DAYS) - RENEWAL;
+        assert!(take(&made, &made, last - 1).is_some());
+        assert!(take(&made, &made, last).is_none());
+        made.certificate
+            .insert_str(0, "Not after: 2099-01-01T00:00:00Z\n");
+        assert!(take(&made, &made, NOW).is_some());
+        assert!(take(&made, &made, last).is_none());
+        made.certificate = made.certificate.replace("CERTIFICATE", "X");
+        assert!(take(&made, &made, NOW).is_none());
     }
 }

@@ -25,7 +25,8 @@ pub(super) fn has(current: &Value, wanted: &Value) -> bool {
     }
 }
 
-fn union(current: &Value, wanted: &Value) -> Value {
+/// All of `wanted`, and the elements that `current` has besides in its lists.
+pub(super) fn union(current: &Value, wanted: &Value) -> Value {
     match (current, wanted) {
         (Value::Object(current), Value::Object(wanted)) => wanted
             .iter()

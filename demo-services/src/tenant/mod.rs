@@ -3,10 +3,10 @@
 pub mod cloud;
 pub mod configure;
 pub mod credential_files;
+pub mod disk;
 pub mod doctor;
 pub mod files;
 pub mod graph;
-pub mod local;
 mod merge;
 pub mod plan;
 pub mod progress;

@@ -22,6 +22,10 @@ pub enum Event {
     Changed(String),
     /// The record has it and the tenant has not: it is made again.
     MadeAnew(String),
+    /// A credential that was lost on this machine, or is about to end: another one is there now.
+    Renewed(String),
+    /// Something that whoever looks should know.
+    Noted(String),
     /// It is not made.
     LeftOut {
         /// What.
@@ -55,6 +59,11 @@ impl fmt::Display for Event {
             Self::Kept(what) => write!(f, "= {what} (kept)"),
             Self::Changed(what) => write!(f, "~ {what} (changed)"),
             Self::MadeAnew(what) => write!(f, "+ {what} (made anew: it was gone from the tenant)"),
+            Self::Renewed(what) => write!(
+                f,
+                "+ {what} (made anew: the one before was lost here, or is about to end)"
+            ),
+            Self::Noted(what) => write!(f, "! {what}"),
             Self::LeftOut { what, why } => write!(f, "! {what}: left out, {why}"),
             Self::Removed(what) => write!(f, "- {what}"),
             Self::WasGone(what) => write!(f, "- {what} (was gone already)"),

@@ -3,24 +3,45 @@
 use std::{
     fmt,
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read, Write},
+    io::{self, Read},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use url::Url;
 use uuid::Uuid;
 
+use super::disk::{Disk, RealDisk, beside, is_link, private, remove_temporary, write_atomically};
+
 /// Where the record is when nothing else is said, in the current directory.
 pub const DEFAULT_FILE: &str = "tower-bearer-tenant.json";
-/// The only version there is.
-const VERSION: u32 = 1;
+/// The version that is written and read. The first one named its files by paths of any kind.
+const VERSION: u32 = 2;
 /// Octets of a record; a whole one has about 10 KiB.
 const MAX_FILE: u64 = 1024 * 1024;
 /// Objects, and files, of a record.
 const MAX_ENTRIES: usize = 500;
 /// Longest id. Those of permission grants have 43 characters.
 const MAX_ID: usize = 200;
+/// Names of all files that register writes into its folder: what a record can speak of.
+const FILE_NAMES: [&str; 15] = [
+    "downstream-api.toml",
+    "middle-tier.toml",
+    "spa-backend.toml",
+    "middle-tier.pem",
+    "middle-tier-key.pem",
+    "middle-tier.next.pem",
+    "middle-tier.env",
+    "spa-backend.pem",
+    "spa-backend-key.pem",
+    "spa-backend.next.pem",
+    "spa-backend.env",
+    "daemon.pem",
+    "daemon-key.pem",
+    "daemon.next.pem",
+    "daemon.env",
+];
 
 /// Everything that a run has created in a tenant and on this machine. No secret is in it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -49,8 +70,36 @@ pub struct Record {
     pub emptied: bool,
     /// In the order in which they were created.
     pub objects: Vec<Object>,
-    /// Files that were written, with those that they replaced.
+    /// What the run has to do with this machine; nothing before it is known where its files go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<Local>,
+}
+
+/// The part of a run that is on this machine.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Local {
+    /// The folder of its files; an absolute path.
+    pub out: PathBuf,
+    /// Whether the run made that folder.
+    pub made_out: bool,
+    /// How the clients prove who they are.
+    pub credential: CredentialKind,
+    /// Where browsers see the SPA backend: addresses that may be in the tenant's redirect URIs, the present one last.
+    pub base_urls: Vec<Url>,
+    /// Files that were written, or were about to be.
     pub files: Vec<WrittenFile>,
+}
+
+/// How a confidential client proves who it is.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CredentialKind {
+    /// A certificate that is made on this machine; its key does not leave it.
+    #[default]
+    Certificate,
+    /// A password that Graph makes.
+    Secret,
 }
 
 /// An object in the tenant.
@@ -95,22 +144,31 @@ pub enum Kind {
     Policy,
 }
 
-/// A file that was written.
+/// A file in the folder of a run.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct WrittenFile {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Where the file is that was there before, if one was.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replaced: Option<PathBuf>,
+    /// Its name.
+    pub name: FileName,
+    /// Whether another file was there, which is kept beside it.
+    pub replaced: bool,
 }
+
+/// Name of a file that register writes; there is no other.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FileName(&'static str);
+
+/// The name is not that of a file of ours.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("register writes no file of this name")]
+pub struct ForeignName;
 
 /// The file of a record, which this process alone may write while this value is there.
 #[derive(Debug)]
 pub struct StateFile {
     path: PathBuf,
     lock: PathBuf,
+    disk: Arc<dyn Disk>,
     /// The lock ends with it.
     _locked: File,
 }
@@ -131,7 +189,10 @@ pub enum RecordError {
         reason: String,
     },
     /// Another version of this program wrote it.
-    #[error("{} is a record of version {version}, which this program does not know; use the program that wrote it", path.display())]
+    #[error(
+        "{} is a record of version {version}, and this program reads version {VERSION} only; it was left as it is. Run unregister of the program that wrote it, then register with this one",
+        path.display()
+    )]
     Version {
         /// The file.
         path: PathBuf,
@@ -153,6 +214,17 @@ pub enum RecordError {
         /// What was asked for.
         asked: String,
     },
+    /// What is to be written could not be read again.
+    #[error("{} cannot have this record: {reason}", path.display())]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with the record.
+        reason: String,
+    },
+    /// It is a link: another lock would be taken than by its own name.
+    #[error("{} is a link; name the file itself with --state", .0.display())]
+    Link(PathBuf),
     /// Another process has it.
     #[error("another register or unregister is at work with {}; wait for its end", .0.display())]
     Locked(PathBuf),
@@ -187,7 +259,7 @@ impl Record {
             policies: false,
             emptied: false,
             objects: Vec::new(),
-            files: Vec::new(),
+            local: None,
         }
     }
 
@@ -230,12 +302,32 @@ impl Record {
             .retain(|object| object.kind != kind || object.key != key);
     }
 
-    /// Adds files. One that is already there stays as it was recorded first: only then was it somebody else's file that was replaced.
-    pub fn add_files(&mut self, files: impl IntoIterator<Item = WrittenFile>) {
-        for file in files {
-            if !self.files.iter().any(|known| known.path == file.path) {
-                self.files.push(file);
-            }
+    /// Its files, in the order in which they were written.
+    #[must_use]
+    pub fn files(&self) -> &[WrittenFile] {
+        self.local.as_ref().map_or(&[], |local| &local.files)
+    }
+
+    /// The same with their folder.
+    #[must_use]
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let paths = self.local.iter().flat_map(|local| {
+            let files = local.files.iter();
+            files.map(|file| local.out.join(file.name.as_str()))
+        });
+        paths.collect()
+    }
+
+    /// Addresses of the SPA backend that the run had before the present one, and that may still be in the tenant.
+    #[must_use]
+    pub fn former_base_urls(&self) -> &[Url] {
+        match self
+            .local
+            .as_ref()
+            .map(|local| local.base_urls.split_last())
+        {
+            Some(Some((_, former))) => former,
+            _ => &[],
         }
     }
 
@@ -256,13 +348,22 @@ impl Record {
 
     /// `None` if all is well, else what is wrong with it, without values.
     fn flaw(&self) -> Option<String> {
-        if self.objects.len() > MAX_ENTRIES || self.files.len() > MAX_ENTRIES {
+        if self.objects.len() > MAX_ENTRIES {
             return Some("too many entries".to_owned());
+        }
+        if ![&self.tenant, &self.cloud, &self.prefix]
+            .into_iter()
+            .all(|text| is_plain(text))
+        {
+            return Some("a control character in it".to_owned());
         }
         if Uuid::try_parse(&self.run).is_err() {
             return Some("run is no GUID".to_owned());
         }
         for (index, object) in self.objects.iter().enumerate() {
+            if !is_plain(&object.key) || !is_plain(&object.name) {
+                return Some(format!("object {index} has a control character"));
+            }
             let mut ids = [
                 Some(&object.id),
                 object.app_id.as_ref(),
@@ -281,7 +382,82 @@ impl Record {
                 return Some(format!("object {index} stands twice"));
             }
         }
-        None
+        self.local.as_ref().and_then(Local::flaw)
+    }
+}
+
+impl Local {
+    /// Notes a file that is about to be written. What it replaced once, it has replaced for good.
+    pub(super) fn note(&mut self, file: WrittenFile) {
+        match self.files.iter_mut().find(|known| known.name == file.name) {
+            Some(known) => known.replaced |= file.replaced,
+            None => self.files.push(file),
+        }
+    }
+
+    fn flaw(&self) -> Option<String> {
+        let plain = self.out.to_str().is_some_and(is_plain);
+        if !plain || !self.out.is_absolute() {
+            return Some("its folder is no absolute path of plain characters".to_owned());
+        }
+        if self.base_urls.len() > MAX_ENTRIES {
+            return Some("too many addresses".to_owned());
+        }
+        let twice = self.files.iter().enumerate().find(|(index, file)| {
+            let mut before = self.files.iter().take(*index);
+            before.any(|other| other.name == file.name)
+        });
+        twice.map(|(index, _)| format!("file {index} stands twice"))
+    }
+}
+
+impl FileName {
+    /// This one, if register writes a file of that name.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        let known = FILE_NAMES.into_iter().find(|known| *known == name);
+        known.map(Self)
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.0
+    }
+
+    /// All there are.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        FILE_NAMES.into_iter().map(Self)
+    }
+}
+
+impl Serialize for FileName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for FileName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::of(&name).ok_or_else(|| D::Error::custom(ForeignName))
+    }
+}
+
+impl fmt::Display for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl CredentialKind {
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::Secret => "secret",
+        }
     }
 }
 
@@ -303,11 +479,25 @@ impl StateFile {
     ///
     /// Another process has it, or what is there is no record that can be used.
     pub fn open(path: &Path) -> Result<(Self, Option<Record>), RecordError> {
+        Self::open_on(path, Arc::new(RealDisk))
+    }
+
+    /// The same on another disk, which has all files of the run then.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub fn open_on(
+        path: &Path,
+        disk: Arc<dyn Disk>,
+    ) -> Result<(Self, Option<Record>), RecordError> {
+        no_link(path)?;
         let lock = beside(path, "lock");
         let locked = take(path, &lock)?;
         let file = Self {
             path: path.to_owned(),
             lock,
+            disk,
             _locked: locked,
         };
         let record = read(path)?;
@@ -320,16 +510,28 @@ impl StateFile {
         &self.path
     }
 
+    /// What changes files for this run.
+    #[must_use]
+    pub fn disk(&self) -> &dyn Disk {
+        &*self.disk
+    }
+
     /// Replaces the file as a whole: after a crash there is either the old record or the new one.
     ///
     /// # Errors
     ///
-    /// The file system refuses; the old record is still there.
+    /// The file system refuses, or the record could not be read again; the old record is still there.
     pub fn save(&self, record: &Record) -> Result<(), RecordError> {
+        if let Some(reason) = record.flaw() {
+            return Err(RecordError::Unfit {
+                path: self.path.clone(),
+                reason,
+            });
+        }
         let written = || -> io::Result<()> {
             let mut text = serde_json::to_vec_pretty(record)?;
             text.push(b'\n');
-            write_atomically(&self.path, &text)
+            write_atomically(&*self.disk, &self.path, &text)
         };
         written().map_err(|source| self.io("written", source))
     }
@@ -340,7 +542,9 @@ impl StateFile {
     ///
     /// The file system refuses.
     pub fn remove(self) -> Result<(), RecordError> {
-        match fs::remove_file(&self.path) {
+        let temporary = remove_temporary(&*self.disk, &self.path);
+        temporary.map_err(|error| self.io("removed", error))?;
+        match self.disk.remove(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.io("removed", error)),
             _ => Ok(()),
         }
@@ -391,47 +595,20 @@ pub(super) fn is_id(text: &str) -> bool {
     (1..=MAX_ID).contains(&text.len()) && text.bytes().all(plain)
 }
 
-/// Writes a file that only its owner can read: beside its place, to the disk, and into its place.
-///
-/// # Errors
-///
-/// The file system refuses; what was in the place is still there.
-pub fn write_atomically(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let temporary = beside(path, &format!("{}.tmp", Uuid::new_v4().simple()));
-    let written = (|| {
-        let mut file = private(OpenOptions::new().write(true).create_new(true)).open(&temporary)?;
-        file.write_all(contents)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written?;
-    // The rename itself is on the disk with the folder; where a folder cannot be opened it is the system's own matter.
-    if let Ok(folder) = File::open(folder(path)) {
-        let _ = folder.sync_all();
-    }
-    Ok(())
+/// Whether a terminal shows this as it is: no control characters, and none that turn the direction of what follows.
+fn is_plain(text: &str) -> bool {
+    let turns = |letter: char| matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !text
+        .chars()
+        .any(|letter| letter.is_control() || turns(letter))
 }
 
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    options
-}
-
-fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
+/// A link has a lock of its own name, and would be replaced by a file.
+fn no_link(path: &Path) -> Result<(), RecordError> {
+    match is_link(path) {
+        true => Err(RecordError::Link(path.to_owned())),
+        false => Ok(()),
     }
-}
-
-/// A hidden file in the same folder.
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{ending}"))
 }
 
 fn take(path: &Path, lock: &Path) -> Result<File, RecordError> {
@@ -454,7 +631,7 @@ fn take(path: &Path, lock: &Path) -> Result<File, RecordError> {
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
-    match (file.metadata(), fs::metadata(path)) {
+    match (file.metadata(), fs::symlink_metadata(path)) {
         (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
         _ => false,
     }
@@ -467,6 +644,7 @@ fn is_at(_file: &File, _path: &Path) -> bool {
 }
 
 fn read(path: &Path) -> Result<Option<Record>, RecordError> {
+    no_link(path)?;
     let io = |source| RecordError::Io {
         path: path.to_owned(),
         action: "read",
@@ -550,11 +728,19 @@ mod tests {
             "demo".to_owned(),
         );
         record.add(object("daemon", "1"));
-        record.add_files([WrittenFile {
-            path: "a.toml".into(),
-            replaced: Some("b".into()),
-        }]);
+        record.local = Some(Local {
+            out: std::env::temp_dir().join("out"),
+            made_out: true,
+            credential: CredentialKind::Secret,
+            base_urls: vec![url("http://localhost:3000"), url("http://localhost:3001")],
+            files: vec![written("daemon.env", true)],
+        });
         record
+    }
+
+    fn written(name: &str, replaced: bool) -> WrittenFile {
+        let name = FileName::of(name).unwrap();
+        WrittenFile { name, replaced }
     }
 
     fn object(key: &str, id: &str) -> Object {
@@ -641,8 +827,9 @@ mod tests {
             String::new(),
             "secret-hunter2".to_owned(),
             "[]".to_owned(),
-            changed(&|value| value["version"] = 2.into()),
-            changed(&|value| value["version"] = "1".into()),
+            changed(&|value| value["version"] = 1.into()),
+            changed(&|value| value["version"] = 3.into()),
+            changed(&|value| value["version"] = "2".into()),
             changed(&|value| value["hunter2"] = 1.into()),
             changed(&|value| value["run"] = "hunter2".into()),
             changed(&|value| value["objects"][0]["id"] = "../hunter2".into()),
@@ -657,6 +844,20 @@ mod tests {
             // It has no parent.
             changed(&|value| value["objects"][0]["kind"] = "role-assignment".into()),
             changed(&twice),
+            changed(&|value| value["tenant"] = "hunter2\u{1b}[2J".into()),
+            changed(&|value| value["objects"][0]["name"] = "hunter2\u{1b}[1A".into()),
+            changed(&|value| value["objects"][0]["key"] = "hunter2\u{202e}".into()),
+            changed(&|value| value["local"]["out"] = "hunter2".into()),
+            changed(&|value| value["local"]["out"] = "/hunter2\n".into()),
+            changed(&|value| value["local"]["files"][0]["name"] = "../hunter2".into()),
+            changed(&|value| value["local"]["files"][0]["name"] = "/hunter2".into()),
+            changed(&|value| value["local"]["files"][0]["name"] = "hunter2.env".into()),
+            changed(&|value| value["local"]["files"][0]["replaced"] = "/hunter2".into()),
+            changed(&|value| value["local"]["files"][0]["path"] = "/hunter2".into()),
+            changed(&|value| {
+                let file = value["local"]["files"][0].clone();
+                value["local"]["files"].as_array_mut().unwrap().push(file);
+            }),
             " ".repeat(1024 * 1024 + 1),
         ] {
             fs::write(folder.file(), &text).unwrap();
@@ -680,17 +881,74 @@ mod tests {
         let mut record = record();
         record.add(object("daemon", "9"));
         assert_eq!(record.objects, [object("daemon", "9")]);
-        record.add_files([
-            WrittenFile {
-                path: "a.toml".into(),
-                replaced: None,
-            },
-            WrittenFile {
-                path: "c.toml".into(),
-                replaced: None,
-            },
-        ]);
-        assert_eq!(record.files.len(), 2);
-        assert_eq!(record.files[0].replaced, Some("b".into()));
+        let local = record.local.as_mut().unwrap();
+        local.note(written("daemon.env", false));
+        local.note(written("daemon.pem", false));
+        assert_eq!(
+            local.files,
+            [written("daemon.env", true), written("daemon.pem", false)]
+        );
+        local.note(written("daemon.pem", true));
+        assert!(local.files[1].replaced);
+        let out = std::env::temp_dir().join("out");
+        assert_eq!(
+            record.paths(),
+            [out.join("daemon.env"), out.join("daemon.pem")]
+        );
+    }
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_written() {
+        let folder = Folder::new();
+        let (file, _) = StateFile::open(&folder.file()).unwrap();
+        let mut unfit = record();
+        unfit.local.as_mut().unwrap().out = std::env::temp_dir().join("a\u{1b}b");
+        let error = file.save(&unfit).unwrap_err();
+        assert!(matches!(error, RecordError::Unfit { .. }), "{error}");
+        assert!(!folder.file().exists());
+        file.save(&record()).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_process_has_left_is_in_nobodys_way() {
+        let folder = Folder::new();
+        fs::write(folder.0.join(".state.json.lock"), "").unwrap();
+        fs::write(folder.0.join(".state.json.register-tmp"), "half").unwrap();
+        let (file, _) = StateFile::open(&folder.file()).unwrap();
+        file.save(&record()).unwrap();
+        fs::write(folder.0.join(".state.json.register-tmp"), "half").unwrap();
+        file.remove().unwrap();
+        assert_eq!(folder.names(), Vec::<String>::new());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_lock_that_its_owner_removed_is_none() {
+        let folder = Folder::new();
+        let lock = folder.0.join("lock");
+        let held = File::create(&lock).unwrap();
+        assert!(is_at(&held, &lock));
+        fs::remove_file(&lock).unwrap();
+        assert!(!is_at(&held, &lock));
+        let other = File::create(&lock).unwrap();
+        assert!(!is_at(&held, &lock) && is_at(&other, &lock));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_has_no_lock_of_its_own() {
+        let folder = Folder::new();
+        let (file, _) = StateFile::open(&folder.file()).unwrap();
+        file.save(&record()).unwrap();
+        drop(file);
+        let link = folder.0.join("link.json");
+        std::os::unix::fs::symlink(folder.file(), &link).unwrap();
+        for error in [
+            StateFile::open(&link).unwrap_err(),
+            Record::read(&link).unwrap_err(),
+        ] {
+            assert!(matches!(error, RecordError::Link(_)), "{error}");
+        }
+        StateFile::open(&folder.file()).unwrap();
     }
 }

@@ -13,8 +13,8 @@ use std::time::Duration;
 use http::Method;
 use serde_json::Value;
 
+use super::configure::{ConfigureError, TenantFiles};
 use super::graph::{Graph, GraphError, backoff};
-use super::local::{LocalError, LocalFiles};
 use super::plan::{Action, ChoiceError, Choices, Ids, LeftOut, Missing, Plan, Request, Step};
 use super::progress::Event;
 use super::record::{Kind, Object, Record, RecordError, StateFile};
@@ -99,8 +99,11 @@ pub enum RegisterError {
         /// The step.
         what: String,
         /// Why.
-        source: LocalError,
+        source: ConfigureError,
     },
+    /// The folder cannot be taken, or the record is of another one.
+    #[error(transparent)]
+    Files(ConfigureError),
     /// A step came too early: a mistake in the plan.
     #[error(transparent)]
     Missing(#[from] Missing),
@@ -114,20 +117,21 @@ enum Outcome {
     Kept,
     Changed,
     MadeAnew,
+    Renewed,
     LeftOut(String),
 }
 
 /// Why a step failed.
 enum Failure {
     Graph(GraphError),
-    Local(LocalError),
+    Local(ConfigureError),
     Whole(RegisterError),
 }
 
 struct Run<'a> {
     graph: &'a Graph,
     state: &'a StateFile,
-    files: &'a dyn LocalFiles,
+    files: &'a TenantFiles,
     record: Record,
     ids: Ids,
     /// Applications, and the context, that were made in this run.
@@ -152,12 +156,12 @@ pub async fn register(
     state: &StateFile,
     known: Option<Record>,
     choices: &Choices,
-    files: &dyn LocalFiles,
+    files: &TenantFiles,
 ) -> Result<Report, RegisterError> {
     choices.check()?;
     graph.begin().map_err(|_| RegisterError::Stopped)?;
     let tenant = preflight::tenant(graph, choices).await?;
-    let record = match known {
+    let mut record = match known {
         Some(record) => {
             preflight::same_registration(&record, choices, &tenant, state.path())?;
             record
@@ -168,6 +172,9 @@ pub async fn register(
             record
         }
     };
+    files
+        .begin(&mut record, state)
+        .map_err(RegisterError::Files)?;
     let plan = Plan::new(choices, &record);
     let ids = preflight::ids(graph, choices).await?;
     let mut run = Run {
@@ -193,13 +200,9 @@ pub async fn register(
     for step in steps {
         run.carry_out(step).await?;
     }
-    let written = files
-        .write(&run.record)
-        .map_err(|source| RegisterError::Local {
-            what: "the configuration".to_owned(),
-            source,
-        })?;
-    run.record.add_files(written);
+    run.configure()?;
+    run.retire(&plan).await?;
+    files.end(&mut run.record);
     if !conditional.is_empty() {
         // Without this nobody would look for a policy whose answer is never recorded.
         run.record.policies = true;
@@ -255,6 +258,7 @@ impl Run<'_> {
             Outcome::Kept => Event::Kept(what),
             Outcome::Changed => Event::Changed(what),
             Outcome::MadeAnew => Event::MadeAnew(what),
+            Outcome::Renewed => Event::Renewed(what),
             Outcome::LeftOut(why) => {
                 self.leave_out(what, why);
                 return Ok(());

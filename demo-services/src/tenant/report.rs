@@ -89,9 +89,9 @@ impl Report {
             objects: record.objects.iter().map(row).collect(),
             left_out: left_out.iter().map(omission).collect(),
             files: record
-                .files
+                .paths()
                 .iter()
-                .map(|file| file.path.display().to_string())
+                .map(|path| path.display().to_string())
                 .collect(),
         }
     }

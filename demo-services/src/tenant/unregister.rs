@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use http::Method;
 use serde_json::{Value, json};
 
+use super::files::{FileError, OurFiles, Restored, kept};
 use super::graph::{Graph, GraphError, backoff};
-use super::local::{LocalError, LocalFiles};
 use super::plan::{CONTEXT, CONTEXTS, OF_POLICIES, PERMISSIONS, POLICIES, Request, policy_names};
 use super::progress::Event;
 use super::record::{Kind, Object, Record, RecordError, StateFile, is_id};
@@ -76,15 +76,17 @@ pub enum UnregisterError {
         /// Why.
         source: Box<GraphError>,
     },
-    /// A file could not be restored.
+    /// A file could not be restored; the others were.
     #[error(
-        "everything is removed from the tenant, but {file} could not be restored; unregister goes on with it"
+        "everything is removed from the tenant, but {file} could not be restored; {remaining} files remain in the record, and unregister goes on with them"
     )]
     Files {
-        /// The file.
+        /// The first that could not.
         file: String,
+        /// How many are left.
+        remaining: usize,
         /// Why.
-        source: LocalError,
+        source: FileError,
     },
     /// The record cannot be written.
     #[error(transparent)]
@@ -139,11 +141,12 @@ impl Removal {
     pub fn lines(&self) -> Vec<String> {
         let objects = order(&self.record).into_iter();
         let objects = objects.map(|object| format!("- {} ({})", words(&object), object.id));
-        let files = self.record.files.iter().rev().map(|file| {
-            let path = file.path.display();
-            match &file.replaced {
-                Some(replaced) => format!("- {path}, and {} is put back", replaced.display()),
-                None => format!("- {path}"),
+        let files = self.record.files().iter().zip(self.record.paths()).rev();
+        let files = files.map(|(file, path)| {
+            let shown = path.display();
+            match file.replaced {
+                true => format!("- {shown}, and {} is put back", kept(&path).display()),
+                false => format!("- {shown}"),
             }
         });
         objects.chain(files).collect()
@@ -155,27 +158,14 @@ impl Removal {
     /// # Errors
     ///
     /// Something is still there.
-    pub async fn run(
-        self,
-        graph: &Graph,
-        state: StateFile,
-        files: &dyn LocalFiles,
-    ) -> Result<Removed, UnregisterError> {
+    pub async fn run(self, graph: &Graph, state: StateFile) -> Result<Removed, UnregisterError> {
         let Self { mut record } = self;
         let mut done = Removed::default();
         if !record.emptied {
             empty(graph, &state, &mut record, &mut done).await?;
         }
-        while let Some(file) = record.files.last().cloned() {
-            let path = file.path.display().to_string();
-            if let Err(source) = files.restore(&file) {
-                return Err(UnregisterError::Files { file: path, source });
-            }
-            graph.tell(&Event::Removed(format!("file {path}")));
-            done.files += 1;
-            record.files.pop();
-            state.save(&record)?;
-        }
+        done.files = restore(graph, &mut record, &state)?;
+        OurFiles::remove_folder(&record, state.disk());
         state.remove()?;
         Ok(done)
     }
@@ -354,6 +344,62 @@ async fn unrecorded_policies(
     let ours = context.filter(|context| is_of(context, &record.tag()));
     found.extend(ours.map(|context| object(Kind::AuthenticationContext, CONTEXT, &context, None)));
     Ok(found)
+}
+
+/// The youngest first. One that stands in the way does not keep the others.
+fn restore(
+    graph: &Graph,
+    record: &mut Record,
+    state: &StateFile,
+) -> Result<usize, UnregisterError> {
+    let mut restored = 0;
+    let mut failed = None;
+    let files: Vec<_> = record.files().iter().cloned().zip(record.paths()).collect();
+    for (file, path) in files.into_iter().rev() {
+        let path = path.display().to_string();
+        let (done, edited) = match OurFiles::new(record, state).restore(file) {
+            Ok(done) => done,
+            Err(FileError::Record(error)) => return Err(error.into()),
+            Err(error) => {
+                graph.tell(&Event::LeftOut {
+                    what: format!("file {path}"),
+                    why: error.to_string(),
+                });
+                failed.get_or_insert((path, error));
+                continue;
+            }
+        };
+        let what = format!("file {path}");
+        graph.tell(&match done {
+            Restored::Removed => Event::Removed(what),
+            Restored::PutBack => {
+                Event::Removed(format!("{what}; what was there before is there again"))
+            }
+            Restored::AsBefore => Event::WasGone(what),
+            Restored::OriginalGone(kept) => Event::Noted(format!(
+                "{what} is removed; what was there before cannot be put back, because {} is gone",
+                kept.display()
+            )),
+            Restored::Theirs => Event::Noted(format!(
+                "{what} is not what register has written, and stays"
+            )),
+        });
+        if let Some(edited) = edited {
+            graph.tell(&Event::Noted(format!(
+                "{path} was changed by hand: that one is in {} now",
+                edited.display()
+            )));
+        }
+        restored += 1;
+    }
+    match failed {
+        None => Ok(restored),
+        Some((file, source)) => Err(UnregisterError::Files {
+            file,
+            remaining: record.files().len(),
+            source,
+        }),
+    }
 }
 
 /// What is removed by a request of its own, in order: the youngest first within each kind. Credentials go with their application.

@@ -2,8 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
-    path::PathBuf,
+    fs, io,
+    path::{Path, PathBuf},
     sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
@@ -21,18 +21,23 @@ use axum::{
     response::Response,
 };
 use demo_services::tenant::{
+    cloud::{Cloud, Place},
+    configure::{Configuration, TenantFiles},
+    credential_files::MakeError,
+    disk::{Disk, RealDisk},
     graph::{Graph, Pause, SignInError, TokenSource},
-    local::{LocalError, LocalFiles},
-    plan::{Certificate, Choices, CredentialKind},
+    plan::{Choices, CredentialKind},
     progress::{Event, Progress},
-    record::{Record, StateFile, WrittenFile},
+    record::{Record, StateFile},
     register::{RegisterError, register},
     report::Report,
     unregister::{Removal, Removed, UnregisterError},
 };
 use demo_services::{outbound, trust::Trust};
-use local_authority::{Directory, LocalAuthority, Options, Running, TokenSpec};
-use secrecy::{ExposeSecret, SecretString};
+use local_authority::{
+    Clock as _, Directory, LocalAuthority, ManualClock, Options, Running, SystemClock, TokenSpec,
+};
+use secrecy::SecretString;
 use serde_json::Value;
 use url::Url;
 
@@ -90,9 +95,17 @@ pub(crate) struct Tokens {
     pub(crate) refused: Mutex<usize>,
 }
 
-/// Files of a folder of its own, which is removed at the end.
+/// A folder of its own, which is removed at the end: the record is in it, and the folder of the configuration.
 pub(crate) struct Files {
     pub(crate) folder: PathBuf,
+}
+
+/// The disk of a machine that stops at the step it was told: from then on nothing is written any more.
+#[derive(Debug, Default)]
+pub(crate) struct Machine {
+    left: Mutex<Option<usize>>,
+    has_stopped: Mutex<bool>,
+    steps: Mutex<Vec<PathBuf>>,
 }
 
 pub(crate) struct Tenant {
@@ -102,6 +115,8 @@ pub(crate) struct Tenant {
     pub(crate) waits: Arc<Waits>,
     pub(crate) told: Arc<Told>,
     pub(crate) files: Files,
+    pub(crate) clock: ManualClock,
+    pub(crate) machine: Arc<Machine>,
 }
 
 #[async_trait]
@@ -138,20 +153,116 @@ impl Files {
         self.folder.join("state.json")
     }
 
-    fn file(&self, name: &str) -> WrittenFile {
-        WrittenFile {
-            path: self.folder.join(name),
-            replaced: None,
+    pub(crate) fn out(&self) -> PathBuf {
+        self.folder.join("config")
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.out().join(name)).unwrap()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        fs::write(self.out().join(name), text).unwrap();
+    }
+
+    /// Every file and folder below it by its name, a file with its text.
+    pub(crate) fn tree(&self) -> BTreeMap<String, Option<String>> {
+        let mut tree = BTreeMap::new();
+        let mut folders = vec![self.folder.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.strip_prefix(&self.folder).unwrap();
+                let name = name.display().to_string();
+                if path.is_dir() {
+                    tree.insert(name, None);
+                    folders.push(path);
+                } else {
+                    tree.insert(name, Some(fs::read_to_string(path).unwrap()));
+                }
+            }
+        }
+        tree
+    }
+
+    /// Makes it so, with files that only their owner can read.
+    pub(crate) fn set_tree(&self, tree: &BTreeMap<String, Option<String>>) {
+        fs::remove_dir_all(&self.folder).unwrap();
+        fs::create_dir(&self.folder).unwrap();
+        for (name, text) in tree {
+            let path = self.folder.join(name);
+            match text {
+                None => fs::create_dir(path).unwrap(),
+                Some(text) => RealDisk.write_new(&path, text.as_bytes()).unwrap(),
+            }
         }
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(&self.folder).unwrap();
-        let mut names: Vec<String> = entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
+        self.tree().into_keys().collect()
+    }
+}
+
+impl Machine {
+    /// Stops after so many steps.
+    pub(crate) fn stops_after(&self, steps: usize) {
+        *self.left.lock().unwrap() = Some(steps);
+        *self.has_stopped.lock().unwrap() = false;
+    }
+
+    pub(crate) fn goes_on(&self) {
+        *self.left.lock().unwrap() = None;
+    }
+
+    /// Paths of all steps since the last time.
+    pub(crate) fn steps(&self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.steps.lock().unwrap())
+    }
+
+    fn step(&self, path: &Path) -> io::Result<()> {
+        self.steps.lock().unwrap().push(path.to_owned());
+        match &mut *self.left.lock().unwrap() {
+            Some(0) => {
+                *self.has_stopped.lock().unwrap() = true;
+                Err(io::Error::other("the machine has stopped"))
+            }
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Disk for Machine {
+    fn write_new(&self, path: &Path, contents: &[u8]) -> io::Result<()> {
+        if *self.left.lock().unwrap() == Some(0) && !*self.has_stopped.lock().unwrap() {
+            // It stops in the middle of this.
+            RealDisk.write_new(path, &contents[..contents.len() / 2])?;
+        }
+        self.step(path)?;
+        RealDisk.write_new(path, contents)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step(to)?;
+        RealDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.step(path)?;
+        RealDisk.remove(path)
+    }
+
+    fn make_folder(&self, path: &Path) -> io::Result<()> {
+        self.step(path)?;
+        RealDisk.make_folder(path)
+    }
+
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        self.step(path)?;
+        RealDisk.remove_folder(path)
     }
 }
 
@@ -161,61 +272,15 @@ impl Drop for Files {
     }
 }
 
-impl LocalFiles for Files {
-    fn has_credential(&self, key: &str) -> bool {
-        let there = |ending: &str| self.folder.join(format!("{key}.{ending}")).exists();
-        there("der") || there("secret")
-    }
-
-    fn certificate(&self, key: &str) -> Result<(Certificate, Vec<WrittenFile>), LocalError> {
-        let name = format!("{key}.der");
-        let path = self.folder.join(&name);
-        let der = match fs::read(&path) {
-            Ok(der) => der,
-            Err(_) => {
-                fs::write(&path, &*CERTIFICATE).map_err(LocalError::new)?;
-                CERTIFICATE.clone()
-            }
-        };
-        let certificate = Certificate {
-            der,
-            start: "2026-01-01T00:00:00Z".to_owned(),
-            end: "2027-01-01T00:00:00Z".to_owned(),
-        };
-        Ok((certificate, vec![self.file(&name)]))
-    }
-
-    fn keep_secret(&self, key: &str, secret: SecretString) -> Result<Vec<WrittenFile>, LocalError> {
-        let name = format!("{key}.secret");
-        fs::write(self.folder.join(&name), secret.expose_secret()).map_err(LocalError::new)?;
-        Ok(vec![self.file(&name)])
-    }
-
-    fn write(&self, record: &Record) -> Result<Vec<WrittenFile>, LocalError> {
-        let app = record.app("middle-tier").unwrap();
-        let text = app.app_id.clone().unwrap_or_default();
-        fs::write(self.folder.join("middle-tier.toml"), text).map_err(LocalError::new)?;
-        Ok(vec![self.file("middle-tier.toml")])
-    }
-
-    fn restore(&self, file: &WrittenFile) -> Result<(), LocalError> {
-        match fs::remove_file(&file.path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(LocalError::new(error))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
 /// Making one takes seconds.
-static CERTIFICATE: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
-    let key: Pkcs8V1Der<'_> = key.as_der().unwrap();
-    let signer = rcgen::KeyPair::try_from(key.as_ref()).unwrap();
-    let certificate = rcgen::CertificateParams::default().self_signed(&signer);
-    certificate.unwrap().der().to_vec()
-});
+fn key() -> Result<rcgen::KeyPair, MakeError> {
+    static KEY: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
+        let key: Pkcs8V1Der<'_> = key.as_der().unwrap();
+        key.as_ref().to_vec()
+    });
+    rcgen::KeyPair::try_from(KEY.as_slice()).map_err(|_| MakeError)
+}
 
 impl Tenant {
     /// Without policies, so that the authentication context is free.
@@ -245,6 +310,8 @@ impl Tenant {
             waits: Arc::default(),
             told: Arc::default(),
             files: Files::new(),
+            clock: ManualClock::at(SystemClock.now()),
+            machine: Arc::default(),
         }
     }
 
@@ -260,7 +327,7 @@ impl Tenant {
             mfa_groups: Vec::new(),
             enforce: false,
             credential: CredentialKind::Certificate,
-            out: self.files.folder.clone(),
+            out: self.files.out(),
         }
     }
 
@@ -302,8 +369,28 @@ impl Tenant {
         choices: &Choices,
     ) -> Result<Report, RegisterError> {
         self.told.0.lock().unwrap().clear();
-        let (state, known) = StateFile::open(&self.files.state())?;
-        register(graph, &state, known, choices, &self.files).await
+        let (state, known) = StateFile::open_on(&self.files.state(), self.machine.clone())?;
+        register(graph, &state, known, choices, &self.local(choices)).await
+    }
+
+    /// The files of this machine for these choices.
+    pub(crate) fn local(&self, choices: &Choices) -> TenantFiles {
+        let place = Place::new(
+            Cloud::Global,
+            Some(&choices.authority),
+            Some(&choices.graph),
+        );
+        let configuration = Configuration {
+            folder: choices.out.clone(),
+            place: place.unwrap(),
+            prefix: choices.prefix.clone(),
+            credential: choices.credential,
+            base_url: choices.base_url.clone(),
+            tls: None,
+            ca_file: None,
+            msal: None,
+        };
+        TenantFiles::new(configuration, Arc::new(self.clock.clone())).keys(key)
     }
 
     pub(crate) fn record(&self) -> Record {
@@ -316,10 +403,8 @@ impl Tenant {
 
     pub(crate) async fn unregister_as(&self, graph: &Graph) -> Result<Removed, UnregisterError> {
         self.told.0.lock().unwrap().clear();
-        let (state, known) = StateFile::open(&self.files.state())?;
-        Removal::of(known.unwrap())
-            .run(graph, state, &self.files)
-            .await
+        let (state, known) = StateFile::open_on(&self.files.state(), self.machine.clone())?;
+        Removal::of(known.unwrap()).run(graph, state).await
     }
 
     /// Plans a fault for the request after `skip` ones with this method whose path has `path` in it.

@@ -142,14 +142,15 @@ async fn the_secret_of_a_lost_answer_is_removed_and_another_made() {
         let known = record.object(Kind::Secret, key).unwrap();
         assert_eq!(secrets.len(), 1, "{key}");
         assert_eq!(secrets[0]["keyId"], known.id);
-        assert!(tenant.files.names().contains(&format!("{key}.secret")));
+        assert!(tenant.files.names().contains(&format!("config/{key}.env")));
     }
     // No secret is in the record or on the terminal.
-    let secret = std::fs::read_to_string(tenant.files.folder.join("daemon.secret")).unwrap();
+    let secret = tenant.files.read("daemon.env");
+    let (_, secret) = secret.trim_end().split_once("CLIENT_SECRET=").unwrap();
     let record = std::fs::read_to_string(tenant.files.state()).unwrap();
-    assert!(!record.contains(&secret) && !tenant.told().concat().contains(&secret));
+    assert!(!record.contains(secret) && !tenant.told().concat().contains(secret));
     // A secret whose file is gone is another one.
-    std::fs::remove_file(tenant.files.folder.join("daemon.secret")).unwrap();
+    std::fs::remove_file(tenant.files.out().join("daemon.env")).unwrap();
     let report = tenant.register_as(&graph, &choices).await.unwrap();
     assert_eq!(report.changes, 2, "{:?}", tenant.told());
 }

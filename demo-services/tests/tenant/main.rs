@@ -3,6 +3,8 @@
 #![cfg(test)]
 
 mod answers;
+mod crashes;
+mod files;
 mod harness;
 mod interrupted;
 mod refused;

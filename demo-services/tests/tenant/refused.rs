@@ -163,7 +163,8 @@ async fn a_record_that_is_damaged_or_in_use() {
         "[]",
         "{}",
         r#"{"version":1}"#,
-        r#"{"version":2,"x":1}"#,
+        r#"{"version":2}"#,
+        r#"{"version":3,"x":1}"#,
     ] {
         fs::write(tenant.files.state(), damaged).unwrap();
         let error = tenant.register().await.unwrap_err();
@@ -630,13 +631,14 @@ async fn what_somebody_added_stays_and_what_is_asked_for_now_comes_to_it() {
     assert_eq!(
         now["web"]["redirectUris"],
         json!([
-            "http://localhost:3000/auth/callback",
-            "http://localhost:3000/",
             "https://theirs.example/",
             "https://demo.example/auth/callback",
             "https://demo.example/"
-        ])
+        ]),
+        "those of the address of before are gone"
     );
+    let spa = tenant.files.read("spa-backend.toml");
+    assert!(spa.contains("base_url = \"https://demo.example\""), "{spa}");
     for policy in graph
         .list("identity/conditionalAccess/policies", "")
         .await

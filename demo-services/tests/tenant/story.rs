@@ -54,5 +54,5 @@ async fn register_again_and_unregister_leave_the_tenant_as_it_was() {
     assert_eq!((removed.removed, removed.gone), (6 + 6 + 7 + 1 + 1 + 3, 0));
     assert_eq!(tenant.everything().await, before);
     assert_eq!(tenant.files.names(), Vec::<String>::new());
-    assert_eq!(json!(removed.files), 4);
+    assert_eq!(json!(removed.files), 9);
 }

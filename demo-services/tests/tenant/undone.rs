@@ -60,7 +60,7 @@ async fn it_is_shown_before_it_is_done() {
     let tenant = Tenant::start().await;
     tenant.register().await.unwrap();
     let lines = Removal::of(tenant.record()).lines();
-    assert_eq!(lines.len(), 6 + 6 + 7 + 1 + 1 + 3 + 4, "{lines:#?}");
+    assert_eq!(lines.len(), 6 + 6 + 7 + 1 + 1 + 3 + 9, "{lines:#?}");
     assert!(
         lines[0].starts_with("- policy demo-c1: require MFA ("),
         "{}",
@@ -138,8 +138,8 @@ async fn what_is_refused_stays_in_the_record_and_the_rest_goes() {
     let record = tenant.record();
     assert_eq!(record.objects.len(), 2);
     assert_eq!(
-        record.files.len(),
-        4,
+        record.files().len(),
+        9,
         "files are there as long as objects are"
     );
     tenant.heal();
@@ -186,9 +186,7 @@ async fn the_token_goes_to_no_other_graph() {
     let mut record = tenant.record();
     record.graph = "https://graph.example/".parse().unwrap();
     let (state, _) = StateFile::open(&tenant.files.state()).unwrap();
-    let removal = Removal::of(record)
-        .run(&tenant.admin(), state, &tenant.files)
-        .await;
+    let removal = Removal::of(record).run(&tenant.admin(), state).await;
     assert!(matches!(removal, Err(UnregisterError::AnotherGraph { .. })));
     assert_eq!(tenant.writes(), []);
 }

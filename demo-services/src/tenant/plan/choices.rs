@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use url::{Host, Url};
 
+pub use crate::tenant::record::CredentialKind;
 use crate::tenant::record::Record;
 
 /// What the display names begin with when nothing else is said.
@@ -37,16 +38,6 @@ pub struct Choices {
     pub credential: CredentialKind,
     /// Where the configuration is written.
     pub out: PathBuf,
-}
-
-/// How a confidential client proves who it is.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum CredentialKind {
-    /// A certificate that is made on this machine; its key does not leave it.
-    #[default]
-    Certificate,
-    /// A password that Graph makes.
-    Secret,
 }
 
 /// A choice that cannot be.

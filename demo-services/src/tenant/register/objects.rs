@@ -1,8 +1,8 @@
 //! Objects with an id of their own: looked for, created once, recorded, and set right where they lack something.
 
-use secrecy::SecretString;
 use serde_json::{Value, json};
 
+use super::credentials::list_of;
 use super::{CREATIONS, Failure, LOOKS, Outcome, RegisterError, Run, SECOND_LOOK, is, text, whole};
 use crate::tenant::graph::{GraphError, backoff};
 use crate::tenant::merge;
@@ -13,7 +13,10 @@ impl Run<'_> {
     /// Something with an id of its own.
     pub(super) async fn object(&mut self, step: &Step, kind: Kind) -> Result<Outcome, Failure> {
         let recorded = self.record.object(kind, &step.key).cloned();
-        if let Some(object) = &recorded {
+        let lost = recorded
+            .as_ref()
+            .is_some_and(|object| self.is_lost_here(step, object));
+        if let Some(object) = recorded.as_ref().filter(|_| !lost) {
             let mut there = self.there(step, object).await?;
             if there.is_none() && !self.fresh.contains(&step.key) {
                 let why = format!("{step} is not there; looking again");
@@ -23,6 +26,7 @@ impl Run<'_> {
             if let Some(there) = there {
                 self.note_state(step, &there);
                 let changed = self.adjust(step, object, &there).await?;
+                self.settle(step)?;
                 return Ok(if changed {
                     Outcome::Changed
                 } else {
@@ -32,10 +36,12 @@ impl Run<'_> {
         }
         let (object, found) = self.find_or_create(step, kind).await?;
         self.keep(object)?;
+        self.settle(step)?;
         if kind == Kind::Application {
             self.fresh.insert(step.key.clone());
         }
         Ok(match (found, &recorded) {
+            _ if lost => Outcome::Renewed,
             (true, _) => Outcome::Found,
             (false, None) => Outcome::Made,
             (false, Some(_)) => Outcome::MadeAnew,
@@ -101,8 +107,7 @@ impl Run<'_> {
                 found.filter(|found| text(found, "appId") == app.app_id)
             }
             (Action::Certificate | Action::Secret, Some(app)) => {
-                let here = self.files.has_credential(&step.key);
-                if !here || object.parent.as_ref() != Some(&app.id) {
+                if object.parent.as_ref() != Some(&app.id) {
                     return Ok(None);
                 }
                 let keys = self.credentials(&app.id, list_of(&step.action)).await?;
@@ -140,17 +145,7 @@ impl Run<'_> {
                 let path = format!("servicePrincipals(appId='{app_id}')");
                 self.graph.get(&path, "$select=id,appId").await?
             }
-            Action::Certificate => {
-                let certificate = self.certificate(step)?;
-                let app = self.app(step)?.id;
-                let keys = self.credentials(&app, "keyCredentials").await?;
-                keys.into_iter()
-                    .find(|key| is(key, "keyId", &certificate.to_string()))
-            }
-            Action::Secret => {
-                self.remove_lost_secrets(step).await?;
-                None
-            }
+            Action::Certificate | Action::Secret => self.unrecorded(step).await?,
             Action::Grant(edge) => {
                 let ends = self.ends(edge)?;
                 let filter = format!("$filter=clientId eq '{}'", ends.0);
@@ -209,31 +204,19 @@ impl Run<'_> {
         }
     }
 
-    /// The request that makes it. Graph replaces the certificates of an application as a whole: others stay, ours of before goes.
+    /// The request that makes it.
     async fn request(&mut self, step: &Step) -> Result<Request, Failure> {
         let mut request = step.request(&self.record, &self.ids).map_err(whole)?;
-        if let (Action::Secret, Some(end)) = (&step.action, self.files.credential_end())
-            && let Some(password) = request.body.get_mut("passwordCredential")
-        {
-            password["endDateTime"] = json!(end);
-        }
-        if step.action == Action::Certificate {
-            let app = self.app(step)?.id;
-            let mut keys = self.credentials(&app, "keyCredentials").await?;
-            let before = self
-                .record
-                .object(Kind::Certificate, &step.key)
-                .map(|key| key.id.clone());
-            keys.retain(|key| {
-                before
-                    .as_ref()
-                    .is_none_or(|before| !is(key, "keyId", before))
-            });
-            if let Some(Value::Array(ours)) = request.body.get_mut("keyCredentials") {
-                ours.extend(keys);
+        match step.action {
+            Action::Certificate => self.with_certificates(step, request).await,
+            Action::Secret => {
+                if let Some(Value::Object(password)) = request.body.get_mut("passwordCredential") {
+                    password.insert("endDateTime".to_owned(), self.files.credential_end().into());
+                }
+                Ok(request)
             }
+            _ => Ok(request),
         }
-        Ok(request)
     }
 
     /// The object for the record, from what Graph tells about it.
@@ -249,16 +232,7 @@ impl Run<'_> {
                 Some(self.certificate(step)?.to_string()),
                 Some(self.app(step)?.id),
             ),
-            Action::Secret => {
-                let secret =
-                    text(told, "secretText").ok_or_else(|| unusable("there is no secret in it"))?;
-                let written = self
-                    .files
-                    .keep_secret(&step.key, SecretString::from(secret))
-                    .map_err(Failure::Local)?;
-                self.record.add_files(written);
-                (text(told, "keyId"), Some(self.app(step)?.id))
-            }
+            Action::Secret => (self.secret(step, told)?, Some(self.app(step)?.id)),
             Action::Role(edge) => (text(told, "id"), Some(self.ends(edge)?.1)),
             _ => (text(told, "id"), None),
         };
@@ -340,13 +314,6 @@ fn missing(step: &Step) -> GraphError {
     GraphError::Gone {
         doing: step.to_string(),
         said: String::new(),
-    }
-}
-
-fn list_of(action: &Action) -> &'static str {
-    match action {
-        Action::Secret => "passwordCredentials",
-        _ => "keyCredentials",
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is set at objects that are there: settings, owners, and the authentication context with its fixed id.
 
 use serde_json::Value;
+use url::Url;
 
 use super::{CREATIONS, Failure, Outcome, Run, gone, is, text, whole};
 use crate::tenant::graph::{GraphError, backoff};
@@ -18,8 +19,11 @@ impl Run<'_> {
             .get(&path, select)
             .await?
             .ok_or_else(|| gone(&path))?;
-        let Some(body) = merge::missing(&current, &wanted) else {
-            return Ok(Outcome::Kept);
+        let now = without_former(&current, &wanted, self.record.former_base_urls());
+        let body = match merge::missing(&now, &wanted) {
+            Some(body) => body,
+            None if now != current => merge::union(&now, &wanted),
+            None => return Ok(Outcome::Kept),
         };
         self.patch(path, body).await?;
         Ok(if self.fresh.contains(&step.key) {
@@ -115,4 +119,31 @@ impl Run<'_> {
 /// Whether a context is of the run with this tag.
 pub(in crate::tenant) fn is_of(context: &Value, tag: &str) -> bool {
     text(context, "description").is_some_and(|text| text.contains(tag))
+}
+
+/// Without the redirect URIs that an earlier run set for an address that the SPA backend has no longer.
+fn without_former(current: &Value, wanted: &Value, former: &[Url]) -> Value {
+    let mut now = current.clone();
+    for pointer in ["/web/redirectUris", "/spa/redirectUris"] {
+        let uris = |value: &Value| -> Vec<Url> {
+            let list = value.pointer(pointer).and_then(Value::as_array);
+            let list = list.into_iter().flatten().filter_map(Value::as_str);
+            list.filter_map(|uri| Url::parse(uri).ok()).collect()
+        };
+        let present = uris(wanted);
+        let is_former = |uri: &Url| {
+            let had = |former: &Url| {
+                former.origin() == uri.origin()
+                    && present.iter().any(|own| own.path() == uri.path())
+            };
+            !present.contains(uri) && uri.query().is_none() && former.iter().any(had)
+        };
+        if let Some(Value::Array(list)) = now.pointer_mut(pointer) {
+            list.retain(|uri| {
+                let uri = uri.as_str().and_then(|uri| Url::parse(uri).ok());
+                !uri.is_some_and(|uri| is_former(&uri))
+            });
+        }
+    }
+    now
 }
