@@ -1,10 +1,12 @@
 //! Ctrl-C: the first ends a run after its current step, so that what is made is also recorded; the second ends it at once.
 
-use std::{io, path::Path};
+use std::{io, path::Path, time::Duration};
 
 use demo_services::tenant::stop::Stop;
 
 use crate::{Failure, say, stop_signal};
+
+const AT_ONCE: Duration = Duration::from_millis(200);
 
 /// Comes to the end of `run`, which looks at `stop`; or, at the second signal, to none: what is on its way to Graph then may be there
 /// without being recorded.
@@ -21,6 +23,10 @@ pub(super) async fn stoppable<T>(
     }
     stop.ask();
     let second = stop_signal()?;
+    // Who only waits ends at once, and needs no word.
+    if let Ok(ended) = tokio::time::timeout(AT_ONCE, &mut run).await {
+        return Ok(ended);
+    }
     say(
         &mut io::stderr(),
         "stopping after this step; press Ctrl-C again to stop at once",

@@ -79,7 +79,7 @@ async fn has_its_credentials(tenant: &Tenant, choices: &Choices) {
 async fn remove_files(tenant: &Tenant) -> Result<(), UnregisterError> {
     let (state, record) = StateFile::open_on(&tenant.files.state(), tenant.machine.clone())?;
     let mut record = record.unwrap();
-    record.objects.clear();
+    record.emptied = true;
     Removal::of(record).run(&tenant.admin(), state).await?;
     Ok(())
 }
