@@ -246,14 +246,13 @@ async fn with_refusal(number: u32) -> Report {
             .await;
     }
     let old = stage.authority.url().to_owned();
-    let report = stage
+    stage
         .report(|texts| {
             for text in [&mut texts.spa, &mut texts.middle, &mut texts.downstream] {
                 *text = text.replace(&old, &url);
             }
         })
-        .await;
-    report
+        .await
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 use demo_services::tenant::doctor::{Check, Service, Severity};
 use local_authority::{Consent, Directory, OptionalClaim, Running, TokenSpec};
 use serde_json::json;
+use wiremock::matchers::path_regex;
+use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::stage::{Stage, assert_discreet, assert_has, assert_nothing, assert_only};
 
@@ -293,6 +295,40 @@ async fn a_token_that_does_not_fit_is_told_once() {
             Severity::Skipped,
             "graph-token",
         );
+    }
+}
+
+/// Whoever answers at the authority's address without being the authority gets nothing, though the token fits the address.
+#[tokio::test]
+async fn the_token_is_not_sent_before_the_authority_has_shown_itself() {
+    let stage = Stage::start().await;
+    let (old, tenant) = (stage.authority.url().to_owned(), stage.authority.tenant());
+    for good in [true, false] {
+        let server = MockServer::start().await;
+        let url = server.uri();
+        let issuer = format!("{url}/{tenant}/v2.0");
+        if good {
+            let metadata = json!({ "issuer": issuer, "token_endpoint": format!("{url}/token") });
+            Mock::given(path_regex("openid-configuration$"))
+                .respond_with(ResponseTemplate::new(200).set_body_json(metadata))
+                .mount(&server)
+                .await;
+        }
+        let spec = TokenSpec::user("alice", "https://graph.microsoft.com").client("spa-backend");
+        let spec = spec.scopes(["Application.Read.All"]).issuer(&issuer);
+        let token = stage.authority.issue(spec);
+        let report = stage
+            .graph_report_of(&token, |texts| {
+                for text in [&mut texts.spa, &mut texts.middle, &mut texts.downstream] {
+                    *text = text.replace(&old, &url);
+                }
+            })
+            .await;
+        let asked = server.received_requests().await.unwrap();
+        let sent = asked
+            .iter()
+            .any(|request| request.headers.contains_key("authorization"));
+        assert_eq!(sent, good, "{}", report.text());
     }
 }
 
