@@ -395,6 +395,69 @@ async fn a_certificate_that_is_not_trusted_is_not_called_a_fault_of_the_network(
     }
 }
 
+/// Of a CA that is trusted: one that is right, one for another name, one that has ended.
+#[tokio::test]
+async fn what_is_wrong_with_a_certificate_is_told() {
+    let stage = Stage::start().await;
+    let old = stage.authority.url().to_owned();
+    for (name, year, says, mend) in [
+        ("localhost", 2999, None, ""),
+        (
+            "elsewhere.example",
+            2999,
+            Some("for another name"),
+            "write the name in `authority.instance`",
+        ),
+        ("localhost", 2001, Some("has expired"), "renewed"),
+    ] {
+        let (ca, tls) = server_certificate(name, year);
+        let options = local_authority::Options::default().tls(tls);
+        let authority = local_authority::LocalAuthority::start(Directory::demo(), options)
+            .await
+            .unwrap();
+        let folder = Folder::new();
+        let file = folder.write("ca.pem", &ca);
+        let report = stage
+            .report(|texts| {
+                for text in [&mut texts.spa, &mut texts.middle, &mut texts.downstream] {
+                    let named = text.replace(&old, authority.url());
+                    *text = format!("ca_file = \"{}\"\n{named}", file.display());
+                }
+            })
+            .await;
+        let (check, severity) = (Check::Discovery, Severity::Error);
+        match says {
+            None => assert_has(&report, check, Severity::Ok, "as it should"),
+            Some(says) => {
+                assert_only(&report, check, SPA, severity, says);
+                assert_only(&report, check, SPA, severity, mend);
+            }
+        }
+    }
+}
+
+/// A CA, and a server of this name that it has certified until this year.
+fn server_certificate(name: &str, year: i32) -> (String, listening::Tls) {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    let mut ca = CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
+    let mut server = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    server.not_before = rcgen::date_time_ymd(2000, 1, 1);
+    server.not_after = rcgen::date_time_ymd(year, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    let server = server.signed_by(&key, &ca).unwrap();
+    let key = pem("PRIVATE KEY", key.serialized_der());
+    let tls = listening::Tls::from_pem(&pem("CERTIFICATE", server.der()), &key).unwrap();
+    (pem("CERTIFICATE", ca.der()), tls)
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    use base64::Engine as _;
+    let text = base64::prelude::BASE64_STANDARD.encode(der);
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+}
+
 #[tokio::test]
 async fn a_tenant_that_is_named_by_its_domain_is_told_as_that() {
     let stage = Stage::start().await;
@@ -465,7 +528,6 @@ async fn a_scope_that_the_authority_does_not_know_is_told() {
 fn certificate(folder: &Folder, days: i64) -> String {
     use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
     use aws_lc_rs::rsa::{KeyPair, KeySize};
-    use base64::Engine as _;
     let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
     let key: Pkcs8V1Der<'_> = key.as_der().unwrap();
     let signer = rcgen::KeyPair::try_from(key.as_ref()).unwrap();
@@ -474,10 +536,6 @@ fn certificate(folder: &Folder, days: i64) -> String {
     let ends = now.checked_add_signed(days * 86_400 + 3600).unwrap();
     params.not_after = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(ends);
     let certificate = params.self_signed(&signer).unwrap();
-    let pem = |label: &str, der: &[u8]| {
-        let text = base64::prelude::BASE64_STANDARD.encode(der);
-        format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
-    };
     let pem_text = pem("CERTIFICATE", certificate.der());
     folder.write("spa.pem", &pem_text);
     folder.write("spa-key.pem", &pem("PRIVATE KEY", key.as_ref()));

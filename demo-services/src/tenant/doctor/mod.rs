@@ -142,3 +142,34 @@ async fn discover(configurations: &Configurations, options: &Options) -> (Vec<Fi
         .flat_map(|discovered| discovered.findings);
     (findings.collect(), usable)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_graph_says_worse_or_the_same_is_told_once() {
+        let about = |uri: &str, good: bool| About {
+            uri: Some(uri.to_owned()),
+            finding: match good {
+                true => Check::RedirectUri.ok(None, uri),
+                false => Check::RedirectUri.error(None, uri, "add it"),
+            },
+        };
+        for (by_authority, by_graph, told) in [
+            (about("/a", true), about("/a", true), true),
+            (about("/a", false), about("/a", false), true),
+            (about("/a", true), about("/a", false), true),
+            // Graph may lag behind.
+            (about("/a", false), about("/a", true), false),
+            (about("/a", true), about("/b", true), false),
+        ] {
+            assert_eq!(is_told(&by_authority, &[by_graph]), told);
+        }
+        let general = About {
+            uri: None,
+            finding: Check::RedirectUri.skipped(None, "x"),
+        };
+        assert!(!is_told(&general, &[about("/a", true)]));
+    }
+}
