@@ -11,7 +11,9 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use commands::{Usage, doctor::DoctorArgs, register::RegisterArgs, unregister::UnregisterArgs};
+use commands::{
+    Told, Usage, doctor::DoctorArgs, register::RegisterArgs, unregister::UnregisterArgs,
+};
 use demo_services::{
     config::{
         ClientCertificateConfig, DownstreamApiConfig, MiddleTierConfig, ServiceConfig,
@@ -206,6 +208,7 @@ async fn main() -> ExitCode {
 
     match run(cli).await {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Told>() => ExitCode::FAILURE,
         Err(error) => {
             let text = with_causes("error", error.as_ref());
             say(&mut io::stderr(), &text);

@@ -1,7 +1,7 @@
 //! Whom a service trusts when it calls others over TLS: the system's certificates, and those of a private CA if one is configured.
 
 use std::{
-    fmt, fs,
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -10,6 +10,8 @@ use reqwest::ClientBuilder;
 use serde::{Deserialize, Deserializer, de};
 use tonic::transport::{Certificate, ClientTlsConfig};
 use tower_bearer::AuthorityBuilder;
+
+use crate::plain_file;
 
 /// Certificates (PEM) that are trusted besides the system's; none by default. In a configuration it is the path of their file.
 #[derive(Clone, Default)]
@@ -47,14 +49,14 @@ impl Trust {
         Ok(Self(Some(text.into())))
     }
 
-    /// The same from a file.
+    /// The same from a regular file of at most 1 MiB.
     ///
     /// # Errors
     ///
     /// Those of [`pem`](Self::pem), or the file cannot be read.
     pub fn file(path: impl AsRef<Path>) -> Result<Self, TrustError> {
         let path = path.as_ref();
-        let text = fs::read_to_string(path).map_err(|source| TrustError::Unreadable {
+        let text = plain_file::read_text(path).map_err(|source| TrustError::Unreadable {
             path: path.to_owned(),
             source,
         })?;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, Read as _};
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use demo_services::tenant::doctor::{
     Configurations, GraphAccess, LONGEST_TOKEN, Options, Report, Severity, Sources, examine,
     explain,
@@ -13,26 +13,28 @@ use demo_services::tenant::sign_in::ACCESS_TOKEN;
 use secrecy::SecretString;
 use url::Url;
 
-use super::Usage;
+use super::{Told, Usage};
 use crate::{Failure, say};
 
 #[derive(Args, Debug)]
+#[command(group = ArgGroup::new("configurations").required(true).args(["config_dir", "config"]))]
 pub(crate) struct DoctorArgs {
     /// Folder of spa-backend.toml, middle-tier.toml and downstream-api.toml, as `register` writes it
-    #[arg(
-        long,
-        value_name = "DIR",
-        required_unless_present = "config",
-        conflicts_with = "config"
-    )]
+    #[arg(long, value_name = "DIR")]
     config_dir: Option<PathBuf>,
     /// Configurations of the services, one each; which is which is told by their names or keys
     #[arg(long, value_name = "FILE", num_args = 1..)]
     config: Vec<PathBuf>,
-    /// Explain why the access token on standard input would be refused, instead of checking the configurations
-    #[arg(long, value_name = "-", value_parser = ["-"])]
+    /// `--token -` explains why the access token on standard input would be refused, instead of checking the configurations
+    #[arg(
+        long,
+        value_name = "STDIN",
+        value_parser = ["-"],
+        hide_possible_values = true
+    )]
     token: Option<String>,
-    /// Microsoft Graph, where it cannot be told from the authority; asked with the token in GRAPH_ACCESS_TOKEN, if there is one
+    /// Send the token in GRAPH_ACCESS_TOKEN to this Microsoft Graph, whatever the configurations and the token say. Without it the
+    /// token goes to the Graph of the configurations' authority, if it is of that authority
     #[arg(long, value_name = "URL")]
     graph: Option<Url>,
     /// JSON instead of lines
@@ -40,7 +42,7 @@ pub(crate) struct DoctorArgs {
     json: bool,
 }
 
-/// Prints what is found. The error counts what is wrong, so that the process ends with 1.
+/// Prints what is found. Where something is wrong the process ends with 1, and has no more to say.
 pub(crate) async fn run(args: DoctorArgs) -> Result<(), Failure> {
     let sources = match args.config_dir {
         Some(directory) => Sources::Directory(directory),
@@ -56,9 +58,8 @@ pub(crate) async fn run(args: DoctorArgs) -> Result<(), Failure> {
         let token = std::env::var(ACCESS_TOKEN)
             .ok()
             .filter(|token| !token.trim().is_empty());
-        if let (Some(token), Some(instance)) = (token, configurations.instance()) {
-            let token: SecretString = token.trim().into();
-            let graph = GraphAccess::new(token, args.graph, instance);
+        if let Some(token) = token {
+            let graph = GraphAccess::new(token.trim().into(), args.graph);
             options.graph = Some(graph.map_err(|error| Usage(error.to_string()))?);
         }
         examine(&configurations, &options).await
@@ -72,8 +73,7 @@ pub(crate) async fn run(args: DoctorArgs) -> Result<(), Failure> {
     say(&mut io::stdout(), &text);
     match report.count(Severity::Error) {
         0 => Ok(()),
-        1 => Err("doctor found 1 error".into()),
-        errors => Err(format!("doctor found {errors} errors").into()),
+        _ => Err(Told.into()),
     }
 }
 

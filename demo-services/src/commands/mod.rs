@@ -40,6 +40,11 @@ const DEADLINE: Duration = Duration::from_secs(60);
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
 
+/// A failure that the person has been told of: exit status 1.
+#[derive(Debug, thiserror::Error)]
+#[error("see above")]
+pub(crate) struct Told;
+
 /// How to sign in to Graph.
 #[derive(Args, Debug)]
 pub(crate) struct SignInArgs {

@@ -1,7 +1,7 @@
 //! What a service proves itself with at the authority: exactly one of a secret and a certificate.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use tower_bearer::{Certificate, ConfigError, Credential};
 
 use super::ClientCertificateConfig;
+use crate::plain_file;
 
 /// Why there is no credential; the text names the key.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +58,7 @@ pub fn credential(
         }
         (None, Some(files)) => {
             let read = |key, path: &Path| {
-                fs::read(path).map_err(|source| CredentialError::Unreadable {
+                plain_file::read(path).map_err(|source| CredentialError::Unreadable {
                     key,
                     path: path.to_owned(),
                     source,

@@ -6,7 +6,7 @@
 
 use std::{
     ffi::OsString,
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -16,6 +16,7 @@ use url::Url;
 
 use super::{DownstreamApiConfig, MiddleTierConfig, Network, SpaBackendConfig};
 use crate::loopback::is_loopback;
+use crate::plain_file;
 
 /// Separates the parts of an environment variable's name.
 const NESTING: &str = "__";
@@ -40,13 +41,13 @@ pub enum ConfigError {
         /// What is wrong, without the value.
         problem: String,
     },
-    /// A value still holds what the sample file says to replace.
-    #[error("{path}: `{key}` is empty or still a placeholder; put the real value there")]
+    /// Values still hold what the sample file says to replace.
+    #[error("{path}: {}", placeholders(.keys))]
     Placeholder {
         /// The file.
         path: PathBuf,
-        /// The key, dotted.
-        key: String,
+        /// The keys, dotted; one or more.
+        keys: Vec<String>,
     },
     /// The file is not TOML.
     #[error("{path}, line {line}: {problem}")]
@@ -207,13 +208,13 @@ impl ServiceConfig for DownstreamApiConfig {
 ///
 /// # Errors
 ///
-/// The file cannot be read or is not TOML; a key is missing, unknown, of the wrong type, empty or a placeholder; a URL
-/// is neither https nor http to this machine, or carries a user, query or fragment.
+/// The file cannot be read, is no regular file of at most 1 MiB, or is not TOML; a key is missing, unknown, of the wrong type, empty or
+/// a placeholder; a URL is neither https nor http to this machine, or carries a user, query or fragment.
 pub fn load<T: ServiceConfig>(
     path: &Path,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<T, ConfigError> {
-    let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+    let text = plain_file::read_text(path).map_err(|source| ConfigError::Unreadable {
         path: path.into(),
         source,
     })?;
@@ -236,7 +237,14 @@ fn parse<T: ServiceConfig>(
     })?;
     let mut of_file = table.clone();
     let variables = override_with(&mut table, T::PREFIX, environment)?;
-    check_values(path, "", &table)?;
+    let mut keys = Vec::new();
+    check_values(path, "", &table, &mut keys)?;
+    if !keys.is_empty() {
+        return Err(ConfigError::Placeholder {
+            path: path.into(),
+            keys,
+        });
+    }
     for key in T::PATHS {
         for table in [&mut table, &mut of_file] {
             resolve(table, key, path.parent().unwrap_or(Path::new("")));
@@ -341,17 +349,18 @@ fn resolve(table: &mut Table, key: &str, directory: &Path) {
     }
 }
 
-fn check_values(path: &Path, prefix: &str, table: &Table) -> Result<(), ConfigError> {
+/// Collects the keys whose values are missing.
+fn check_values(
+    path: &Path,
+    prefix: &str,
+    table: &Table,
+    missing: &mut Vec<String>,
+) -> Result<(), ConfigError> {
     for (name, value) in table {
         let key = format!("{prefix}{name}");
         match value {
-            Value::Table(inner) => check_values(path, &format!("{key}."), inner)?,
-            Value::String(text) if is_placeholder(text) => {
-                return Err(ConfigError::Placeholder {
-                    path: path.into(),
-                    key,
-                });
-            }
+            Value::Table(inner) => check_values(path, &format!("{key}."), inner, missing)?,
+            Value::String(text) if is_placeholder(text) => missing.push(key),
             Value::String(_) => {}
             // serde's own message for a value of the wrong type quotes the value.
             _ if name.contains("secret") => {
@@ -364,6 +373,16 @@ fn check_values(path: &Path, prefix: &str, table: &Table) -> Result<(), ConfigEr
         }
     }
     Ok(())
+}
+
+fn placeholders(keys: &[String]) -> String {
+    match keys {
+        [key] => format!("`{key}` is empty or still a placeholder; put the real value there"),
+        keys => format!(
+            "`{}` are empty or still placeholders; put the real values there",
+            keys.join("`, `")
+        ),
+    }
 }
 
 /// What samples, Microsoft's and ours, write where a value is to be put.
@@ -396,6 +415,8 @@ fn check_url(url: &Url) -> Result<(), &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use secrecy::ExposeSecret;
 

@@ -62,7 +62,10 @@ pub(super) fn audience(
     let authority = authority.authority(trust);
     authority
         .and_then(|authority| authority.resource(client_id))
-        .map_err(|_| ConfigError::Text("authority.tenant"))
+        .map_err(|error| match error {
+            tower_bearer::ConfigError::Tenant => ConfigError::Tenant,
+            _ => ConfigError::Text("authority.tenant"),
+        })
 }
 
 /// Verifies an ID token (OpenID Connect Core 3.1.3.7): signature, issuer, audience, times, nonce, authorized party.

@@ -71,6 +71,9 @@ pub enum ConfigError {
     /// A required text is empty, holds white space, or is still a placeholder.
     #[error("{0} is empty, holds white space or is a placeholder")]
     Text(&'static str),
+    /// A tenant's name, or something else that is no GUID.
+    #[error("authority.tenant must be the tenant's id, a GUID: Entra ID > Overview")]
+    Tenant,
     /// A form of the authority comes from another site, and only `SameSite=None` cookies come with it.
     #[error(
         "response_mode \"form_post\" does not go with insecure_cookies: only a cookie with SameSite=None comes along with the \

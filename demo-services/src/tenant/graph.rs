@@ -20,6 +20,7 @@ use url::Url;
 use super::plan::{CONTEXTS, Request};
 use super::progress::{Event, Progress};
 use super::stop::Stop;
+use crate::tame::tame;
 
 /// How often one request is sent at most.
 const ATTEMPTS: u32 = 6;
@@ -733,11 +734,7 @@ impl Said {
             let text = body
                 .pointer(&format!("/error/{name}"))
                 .and_then(Value::as_str);
-            let text = text
-                .unwrap_or_default()
-                .chars()
-                .filter(|letter| !letter.is_control());
-            text.take(MAX_WORDS).collect::<String>()
+            tame(text.unwrap_or_default(), MAX_WORDS)
         };
         // Conditional Access has its reason there.
         let messages = [text("message"), text("innerError/message")];

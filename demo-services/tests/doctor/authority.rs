@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use demo_services::tenant::doctor::{Check, Options, Service, Severity};
+use demo_services::tenant::doctor::{Check, Options, Report, Service, Severity};
 use local_authority::Directory;
 use serde_json::{Value, json};
 use tower_bearer::clock::{Clock as _, SystemClock};
@@ -220,7 +220,7 @@ async fn an_unknown_client_and_an_unknown_api_are_told() {
 }
 
 /// What is wrong with the clients and their tokens, where the token endpoint answers every request with this number.
-async fn with_refusal(number: u32) -> Vec<(Check, Option<Service>, Severity)> {
+async fn with_refusal(number: u32) -> Report {
     let stage = Stage::start().await;
     let server = MockServer::start().await;
     let (url, tenant) = (server.uri(), stage.authority.tenant());
@@ -246,26 +246,35 @@ async fn with_refusal(number: u32) -> Vec<(Check, Option<Service>, Severity)> {
             .await;
     }
     let old = stage.authority.url().to_owned();
-    let report = stage
+    stage
         .report(|texts| {
             for text in [&mut texts.spa, &mut texts.middle, &mut texts.downstream] {
                 *text = text.replace(&old, &url);
             }
         })
-        .await;
-    wrong(&report)
+        .await
 }
 
 #[tokio::test]
 async fn what_is_wrong_with_the_client_is_told_once_and_not_of_each_api() {
     let credential = |service| (Check::Credential, service, Severity::Error);
     for number in [700_024, 1_000_502, 7_000_215] {
-        let found = with_refusal(number).await;
+        let report = with_refusal(number).await;
+        let found = wrong(&report);
         assert_eq!(found, [credential(SPA), credential(MIDDLE)], "{number}");
     }
     let audience = |service| (Check::Audience, service, Severity::Error);
-    let found = with_refusal(500_011).await;
+    let report = with_refusal(500_011).await;
+    let found = wrong(&report);
     assert_eq!(found, [audience(SPA), audience(MIDDLE), audience(MIDDLE)]);
+    let says = "takes this client's credential";
+    assert_has(&report, Check::Credential, Severity::Ok, says);
+
+    // Nobody knows what it means: nothing is said to be in order.
+    let report = with_refusal(123_456).await;
+    assert_eq!(wrong(&report), [credential(SPA), credential(MIDDLE)]);
+    let says = "cannot be told from its reason: AADSTS123456";
+    assert_has(&report, Check::Credential, Severity::Error, says);
 }
 
 #[tokio::test]
@@ -306,13 +315,159 @@ async fn an_audience_that_the_service_does_not_expect_is_told() {
     let report = stage
         .report(|texts| texts.downstream = texts.downstream.replace(&id, other))
         .await;
-    assert_only(
-        &report,
-        Check::Audience,
-        DOWNSTREAM,
-        Severity::Error,
-        "another application",
-    );
+    let mend = format!("set `client_id` of the downstream-api to {id}");
+    for says in ["another application", &mend] {
+        let (check, severity) = (Check::Audience, Severity::Error);
+        assert_only(&report, check, DOWNSTREAM, severity, says);
+    }
+}
+
+/// The tokens tell which of the two keys is wrong, the one of the API or the one of its client.
+#[tokio::test]
+async fn a_wrong_application_id_uri_is_told_with_its_own_key() {
+    let stage = Stage::start().await;
+    for (service, name, asker) in [
+        (MIDDLE, "middle-tier", SPA),
+        (DOWNSTREAM, "downstream-api", MIDDLE),
+    ] {
+        let report = stage
+            .report(|texts| {
+                let (right, other) = (
+                    format!("app_id_uri = \"api://{name}\""),
+                    "app_id_uri = \"api://another\"",
+                );
+                for text in [&mut texts.middle, &mut texts.downstream] {
+                    *text = text.replace(&right, other);
+                }
+            })
+            .await;
+        let expected = [
+            (Check::Scopes, asker, Severity::Error),
+            (Check::Audience, service, Severity::Error),
+        ];
+        assert_eq!(wrong(&report), expected, "{}", report.text());
+        let mend = format!("set `app_id_uri` of the {name} to api://{name}");
+        assert_eq!(report.text().matches(&mend).count(), 1, "{}", report.text());
+        let either = format!(
+            "if the application ID URI under Expose an API is api://{name}, set `app_id_uri`"
+        );
+        assert!(report.text().contains(&either), "{}", report.text());
+    }
+}
+
+/// With a certificate of a CA that nobody trusts, and with one that is trusted.
+#[tokio::test]
+async fn a_certificate_that_is_not_trusted_is_not_called_a_fault_of_the_network() {
+    let ca = listening::LocalCa::in_memory(SystemClock.now()).unwrap();
+    let options = local_authority::Options::default().tls(ca.tls().unwrap());
+    let authority = local_authority::LocalAuthority::start(Directory::demo(), options)
+        .await
+        .unwrap();
+    let stage = Stage::start().await;
+    let (url, old) = (authority.url().to_owned(), stage.authority.url().to_owned());
+    let folder = Folder::new();
+    let file = folder.write("ca.pem", ca.pem());
+    for trusted in [true, false] {
+        let report = stage
+            .report(|texts| {
+                for text in [&mut texts.spa, &mut texts.middle, &mut texts.downstream] {
+                    *text = text.replace(&old, &url);
+                    if trusted {
+                        *text = format!("ca_file = \"{}\"\n{text}", file.display());
+                    }
+                }
+            })
+            .await;
+        if trusted {
+            assert_has(&report, Check::Discovery, Severity::Ok, "as it should");
+            continue;
+        }
+        let (check, severity) = (Check::Discovery, Severity::Error);
+        for says in ["does not trust", "set `ca_file`"] {
+            assert_only(&report, check, SPA, severity, says);
+        }
+        let finding = report
+            .findings
+            .iter()
+            .find(|finding| finding.check == check);
+        let mend = finding.unwrap().mend.clone().unwrap();
+        assert!(!mend.contains("network"), "{mend}");
+    }
+}
+
+/// Of a CA that is trusted: one that is right, one for another name, one that has ended.
+#[tokio::test]
+async fn what_is_wrong_with_a_certificate_is_told() {
+    let stage = Stage::start().await;
+    let old = stage.authority.url().to_owned();
+    for (name, year, says, mend) in [
+        ("localhost", 2999, None, ""),
+        (
+            "elsewhere.example",
+            2999,
+            Some("for another name"),
+            "write the name in `authority.instance`",
+        ),
+        ("localhost", 2001, Some("has expired"), "renewed"),
+    ] {
+        let (ca, tls) = server_certificate(name, year);
+        let options = local_authority::Options::default().tls(tls);
+        let authority = local_authority::LocalAuthority::start(Directory::demo(), options)
+            .await
+            .unwrap();
+        let folder = Folder::new();
+        let file = folder.write("ca.pem", &ca);
+        let report = stage
+            .report(|texts| {
+                for text in [&mut texts.spa, &mut texts.middle, &mut texts.downstream] {
+                    let named = text.replace(&old, authority.url());
+                    *text = format!("ca_file = \"{}\"\n{named}", file.display());
+                }
+            })
+            .await;
+        let (check, severity) = (Check::Discovery, Severity::Error);
+        match says {
+            None => assert_has(&report, check, Severity::Ok, "as it should"),
+            Some(says) => {
+                assert_only(&report, check, SPA, severity, says);
+                assert_only(&report, check, SPA, severity, mend);
+            }
+        }
+    }
+}
+
+/// A CA, and a server of this name that it has certified until this year.
+fn server_certificate(name: &str, year: i32) -> (String, listening::Tls) {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    let mut ca = CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
+    let mut server = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    server.not_before = rcgen::date_time_ymd(2000, 1, 1);
+    server.not_after = rcgen::date_time_ymd(year, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    let server = server.signed_by(&key, &ca).unwrap();
+    let key = pem("PRIVATE KEY", key.serialized_der());
+    let tls = listening::Tls::from_pem(&pem("CERTIFICATE", server.der()), &key).unwrap();
+    (pem("CERTIFICATE", ca.der()), tls)
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    use base64::Engine as _;
+    let text = base64::prelude::BASE64_STANDARD.encode(der);
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+}
+
+#[tokio::test]
+async fn a_tenant_that_is_named_by_its_domain_is_told_as_that() {
+    let stage = Stage::start().await;
+    let tenant = stage.authority.tenant().to_string();
+    let report = stage
+        .report(|texts| texts.spa = texts.spa.replace(&tenant, "contoso.example"))
+        .await;
+    let says = "authority.tenant must be the tenant's id, a GUID";
+    assert_has(&report, Check::Settings, Severity::Error, says);
+    assert!(!report.text().contains("placeholder"), "{}", report.text());
 }
 
 #[tokio::test]
@@ -373,7 +528,6 @@ async fn a_scope_that_the_authority_does_not_know_is_told() {
 fn certificate(folder: &Folder, days: i64) -> String {
     use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
     use aws_lc_rs::rsa::{KeyPair, KeySize};
-    use base64::Engine as _;
     let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
     let key: Pkcs8V1Der<'_> = key.as_der().unwrap();
     let signer = rcgen::KeyPair::try_from(key.as_ref()).unwrap();
@@ -382,10 +536,6 @@ fn certificate(folder: &Folder, days: i64) -> String {
     let ends = now.checked_add_signed(days * 86_400 + 3600).unwrap();
     params.not_after = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(ends);
     let certificate = params.self_signed(&signer).unwrap();
-    let pem = |label: &str, der: &[u8]| {
-        let text = base64::prelude::BASE64_STANDARD.encode(der);
-        format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
-    };
     let pem_text = pem("CERTIFICATE", certificate.der());
     folder.write("spa.pem", &pem_text);
     folder.write("spa-key.pem", &pem("PRIVATE KEY", key.as_ref()));
@@ -397,7 +547,7 @@ async fn a_certificate_that_ends_is_told() {
     for (days, severity, says) in [
         (200, Severity::Ok, "good for 200 days"),
         (10, Severity::Warning, "expires in 10 days"),
-        (-10, Severity::Error, "has expired 9 days ago"),
+        (-10, Severity::Error, "certificate expired 9 days ago"),
     ] {
         let folder = Folder::new();
         let pem = certificate(&folder, days);
@@ -442,5 +592,23 @@ async fn a_certificate_that_ends_is_told() {
                 "refuses this client",
             ),
         }
+    }
+}
+
+/// Whoever the configuration names may write anything there.
+#[tokio::test]
+async fn what_an_authority_says_is_shown_in_part_and_reorders_nothing() {
+    let odd = "\u{202e}\u{2066}\u{2028}";
+    let issuer = format!("https://x{odd}/{}", "A".repeat(400_000));
+    let body = |url: &str| json!({ "issuer": issuer, "token_endpoint": format!("{url}/token") });
+    let found = with_metadata(body, "11111111-2222-3333-4444-555555555555").await;
+    assert_eq!(found.len(), 1);
+    for (check, text) in found {
+        assert!(text.contains("https://x"), "{check:?}: {text}");
+        assert!(text.len() < 1000, "{check:?}: {} bytes", text.len());
+        assert!(
+            !text.contains(['\u{202e}', '\u{2066}', '\u{2028}']),
+            "{check:?}"
+        );
     }
 }

@@ -69,6 +69,20 @@ fn wrong_usage_is_status_2() {
         );
         assert!(output.stdout.is_empty(), "{arguments:?}");
     }
+    let said = text(&doctor(&[], None).stderr);
+    assert!(
+        said.contains("--config-dir <DIR>|--config <FILE>"),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_help_shows_how_to_give_a_token() {
+    let shown = text(&doctor(&["--help"], None).stdout);
+    assert!(
+        shown.contains("--token -") && !shown.contains("<->"),
+        "{shown}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,7 +121,7 @@ async fn why_graph_is_not_asked_is_told_as_it_is() {
     let path = sound.path().to_str().unwrap().to_owned();
     let run = tokio::task::spawn_blocking(move || doctor(&["--config-dir", &path], None));
     let shown = text(&run.await.unwrap().stdout);
-    assert!(shown.contains(NO_TOKEN), "{shown}");
+    assert_eq!(shown.matches(NO_TOKEN).count(), 1, "{shown}");
 }
 
 #[test]
@@ -123,7 +137,17 @@ fn the_shipped_files_have_placeholders_and_that_is_status_1() {
         shown.contains("placeholder") && shown.contains("register"),
         "{shown}"
     );
-    assert!(text(&output.stderr).contains("doctor found 3 errors"));
+    // The placeholders of a file at once, and nothing twice.
+    let line = shown.lines().find(|line| line.contains("(middle-tier)"));
+    for key in [
+        "app_id_uri",
+        "authority.tenant",
+        "client_id",
+        "client_secret",
+    ] {
+        assert!(line.unwrap().contains(key), "{key}: {shown}");
+    }
+    assert_eq!(text(&output.stderr), "");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,4 +190,58 @@ async fn a_sound_folder_is_status_0_as_lines_and_as_json() {
         !token.split('.').any(|part| shown.contains(part)),
         "{shown}"
     );
+}
+
+/// An administrator's token for Microsoft Graph is none of a program that happens to listen on this machine, whatever a configuration
+/// says: it was not issued by that authority.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_graph_token_of_a_cloud_does_not_go_to_a_local_authority() {
+    let stage = Stage::start().await;
+    let stranger = wiremock::MockServer::start().await;
+    let url = stranger.uri();
+    let old = stage.authority.url().to_owned();
+    let folder = Folder::of(&crate::stage::Texts {
+        spa: stage.texts.spa.replace(&old, &url),
+        middle: stage.texts.middle.replace(&old, &url),
+        downstream: stage.texts.downstream.replace(&old, &url),
+    });
+    // Issued by another authority than the one that is named.
+    let token = TokenSpec::user("alice", "https://graph.microsoft.com").client("spa-backend");
+    let token = stage
+        .authority
+        .issue(token.scopes(["Application.Read.All"]));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_demo-services"));
+    command
+        .args(["doctor", "--config-dir", folder.path().to_str().unwrap()])
+        .env_remove("RUST_LOG")
+        .env("GRAPH_ACCESS_TOKEN", &token)
+        .stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await;
+    let shown = text(&output.unwrap().stdout);
+    let asked = stranger.received_requests().await.unwrap();
+    let sent = asked.iter().filter(|request| {
+        let header = request.headers.get("authorization");
+        header.is_some_and(|value| value.as_bytes().ends_with(token.as_bytes()))
+    });
+    assert_eq!(sent.count(), 0, "{shown}");
+}
+
+/// A configuration that is no plain file, such as a pipe that nobody writes to.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_is_no_configuration() {
+    let folder = Folder::new();
+    let pipe = folder.path().join("middle-tier.toml");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_demo-services"));
+    command
+        .args(["doctor", "--config-dir", folder.path().to_str().unwrap()])
+        .env_remove("RUST_LOG")
+        .env_remove("GRAPH_ACCESS_TOKEN")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(20), command.output()).await;
+    let output = ended.expect("it waits for the pipe").unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
 }

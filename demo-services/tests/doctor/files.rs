@@ -179,3 +179,153 @@ fn files_are_known_by_name_or_by_keys() {
         "{findings:?}"
     );
 }
+
+/// A folder has all three; who has fewer names them.
+#[tokio::test]
+async fn a_file_that_is_missing_in_a_folder_is_told() {
+    let stage = Stage::start().await;
+    let folder = Folder::of(&stage.texts);
+    let read = |sources| Configurations::read(&sources, &[]).1;
+    let in_folder = || read(Sources::Directory(folder.path().into()));
+    assert!(in_folder().iter().all(|finding| finding.mend.is_none()));
+    std::fs::remove_file(folder.path().join("middle-tier.toml")).unwrap();
+    let found = in_folder();
+    let bad: Vec<_> = found
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error)
+        .collect();
+    assert_eq!((bad.len(), bad[0].service), (1, MIDDLE), "{found:?}");
+    assert!(bad[0].says.contains("is not there"), "{found:?}");
+    let left_out = found
+        .iter()
+        .find(|finding| finding.severity == Severity::Skipped);
+    assert!(
+        left_out.unwrap().says.contains("optional-claims"),
+        "{found:?}"
+    );
+    let named = ["spa-backend.toml", "downstream-api.toml"].map(|name| folder.path().join(name));
+    let found = read(Sources::Files(named.into()));
+    assert!(
+        found.iter().all(|finding| finding.mend.is_none()),
+        "{found:?}"
+    );
+}
+
+/// A file and its twin whose only fault is its kind or size.
+#[cfg(unix)]
+#[tokio::test]
+async fn only_regular_files_of_a_sensible_size_are_read() {
+    let stage = Stage::start().await;
+    let folder = Folder::of(&stage.texts);
+    let file = folder.path().join("downstream-api.toml");
+    let found = || Configurations::read(&Sources::Files(vec![file.clone()]), &[]).1;
+    let filled = |size: usize| {
+        let text = &stage.texts.downstream;
+        format!("{}{text}", "#\n".repeat((size - text.len()) / 2))
+    };
+    folder.write("downstream-api.toml", &filled(1024 * 1024));
+    assert_eq!(found()[0].severity, Severity::Ok);
+    folder.write("downstream-api.toml", &filled(1024 * 1024 + 3));
+    assert!(
+        found()[0].says.contains("larger than 1 MiB"),
+        "{:?}",
+        found()
+    );
+    std::fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &file).unwrap();
+    assert!(found()[0].says.contains("no regular file"), "{:?}", found());
+
+    for (name, key) in [
+        ("/dev/zero", "ca_file"),
+        (
+            "/dev/zero",
+            "client_certificate = { private_key = \"/nowhere\", certificate",
+        ),
+    ] {
+        let mut middle = format!("{key} = \"{name}\"");
+        if key != "ca_file" {
+            middle.push_str(" }");
+        }
+        let kept = stage.texts.middle.lines();
+        let kept: Vec<&str> = kept
+            .filter(|line| !line.starts_with("client_secret"))
+            .collect();
+        folder.write(
+            "middle-tier.toml",
+            &format!("{middle}\n{}", kept.join("\n")),
+        );
+        let files = Sources::Files(vec![folder.path().join("middle-tier.toml")]);
+        let found = Configurations::read(&files, &[]).1;
+        assert!(
+            found[0].says.contains("no regular file"),
+            "{key}: {found:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_files_of_tls_are_looked_at() {
+    let stage = Stage::start().await;
+    let folder = Folder::of(&stage.texts);
+    let ca = || listening::LocalCa::in_memory(1_795_319_366).unwrap();
+    let (one, other) = (ca(), ca());
+    let certificate = folder.write("tls.pem", one.certificate_pem());
+    let key = folder.write("tls.key", one.key_pem());
+    let another = folder.write("another.key", other.key_pem());
+    let nowhere = folder.path().join("nowhere.pem");
+    for (certificate, key, says) in [
+        (&certificate, &key, None),
+        (&nowhere, &key, Some("cannot read")),
+        (&certificate, &nowhere, Some("cannot read")),
+        (&certificate, &another, Some("cannot be used together")),
+        (&key, &key, Some("no PEM block `CERTIFICATE`")),
+    ] {
+        let part = format!(
+            "[tls]\ncertificate = \"{}\"\nprivate_key = \"{}\"\n",
+            certificate.display(),
+            key.display()
+        );
+        folder.write(
+            "downstream-api.toml",
+            &format!("{}{part}", stage.texts.downstream),
+        );
+        let file = folder.path().join("downstream-api.toml");
+        let found = Configurations::read(&Sources::Files(vec![file]), &[]).1;
+        let found = found
+            .iter()
+            .find(|finding| finding.check == Check::Tls)
+            .unwrap();
+        match says {
+            None => assert_eq!(found.severity, Severity::Ok, "{found:?}"),
+            Some(says) => {
+                assert_eq!(found.severity, Severity::Error, "{found:?}");
+                assert!(found.says.contains(says), "{found:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_package_of_msal_js_is_looked_for() {
+    let stage = Stage::start().await;
+    let folder = Folder::new();
+    for part in ["lib", "lib/redirect-bridge"] {
+        std::fs::create_dir_all(folder.path().join(part)).unwrap();
+    }
+    folder.write("lib/msal-browser.min.js", "");
+    folder.write("lib/redirect-bridge/msal-redirect-bridge.min.js", "");
+    for (bundle, severity) in [
+        (folder.path(), Severity::Ok),
+        (std::path::Path::new("/nowhere"), Severity::Error),
+    ] {
+        let part = format!(
+            "[msal]\nbundle = \"{}\"\nclient_id = \"c\"\nscope = \"api://middle-tier/user_impersonation\"\nmiddle_tier = \"https://localhost:2\"\n",
+            bundle.display()
+        );
+        let (_, found) = stage.read(|texts| texts.spa.push_str(&part));
+        let found = found
+            .iter()
+            .find(|finding| finding.check == Check::MsalBundle);
+        assert_eq!(found.unwrap().severity, severity, "{found:?}");
+    }
+}

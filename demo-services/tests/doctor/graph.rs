@@ -1,8 +1,10 @@
 //! What the tenant says through Graph.
 
-use demo_services::tenant::doctor::{Check, GraphAccess, Options, Service, Severity};
+use demo_services::tenant::doctor::{Check, Service, Severity};
 use local_authority::{Consent, Directory, OptionalClaim, Running, TokenSpec};
 use serde_json::json;
+use wiremock::matchers::path_regex;
+use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::stage::{Stage, assert_discreet, assert_has, assert_nothing, assert_only};
 
@@ -252,21 +254,133 @@ async fn what_the_token_may_not_read_is_left_out_with_its_reason() {
         Severity::Skipped,
         "Application.Read.All",
     );
+}
 
-    let instance = stage.authority.url().parse().unwrap();
-    let options = Options {
-        graph: Some(GraphAccess::new("no token".into(), None, &instance).unwrap()),
-        ..Options::default()
+/// A token of the authority is taken; each that is not, or is none, is told once and not sent.
+#[tokio::test]
+async fn a_token_that_does_not_fit_is_told_once() {
+    let stage = Stage::start().await;
+    let other = Stage::start().await;
+    let spec = || {
+        let spec = TokenSpec::user("alice", "https://graph.microsoft.com").client("spa-backend");
+        spec.scopes(["Application.Read.All"])
     };
-    let report = stage.report_with(|_| {}, options).await;
+    let good = stage.authority.issue(spec());
+    let report = stage.graph_report_of(&good, |_| {}).await;
     assert_nothing(&report);
-    assert_has(
-        &report,
-        Check::Registration,
-        Severity::Skipped,
-        "refuses the token",
-    );
-    assert!(!report.text().contains("no token"), "{}", report.text());
+    assert_has(&report, Check::Registration, Severity::Ok, "is registered");
+    for (token, says) in [
+        ("no token".to_owned(), "holds no access token"),
+        (other.authority.issue(spec()), "not of the authority"),
+        (
+            stage.authority.issue(spec().expires_in(-7200)),
+            "has expired",
+        ),
+        (
+            stage
+                .authority
+                .issue(TokenSpec::user("alice", "middle-tier").client("spa-backend")),
+            "another API",
+        ),
+    ] {
+        let report = stage.graph_report_of(&token, |_| {}).await;
+        let (check, severity) = (Check::GraphToken, Severity::Warning);
+        assert_only(&report, check, None, severity, says);
+        assert_eq!(report.text().matches(says).count(), 1, "{}", report.text());
+        assert!(!report.text().contains("no token"), "{}", report.text());
+        assert_discreet(&stage, &report, None);
+        assert_has(
+            &report,
+            Check::Registration,
+            Severity::Skipped,
+            "graph-token",
+        );
+    }
+}
+
+/// Whoever answers at the authority's address without being the authority gets nothing, though the token fits the address.
+#[tokio::test]
+async fn the_token_is_not_sent_before_the_authority_has_shown_itself() {
+    let stage = Stage::start().await;
+    let (old, tenant) = (stage.authority.url().to_owned(), stage.authority.tenant());
+    for good in [true, false] {
+        let server = MockServer::start().await;
+        let url = server.uri();
+        let issuer = format!("{url}/{tenant}/v2.0");
+        if good {
+            let metadata = json!({ "issuer": issuer, "token_endpoint": format!("{url}/token") });
+            Mock::given(path_regex("openid-configuration$"))
+                .respond_with(ResponseTemplate::new(200).set_body_json(metadata))
+                .mount(&server)
+                .await;
+        }
+        let spec = TokenSpec::user("alice", "https://graph.microsoft.com").client("spa-backend");
+        let spec = spec.scopes(["Application.Read.All"]).issuer(&issuer);
+        let token = stage.authority.issue(spec);
+        let report = stage
+            .graph_report_of(&token, |texts| {
+                for text in [&mut texts.spa, &mut texts.middle, &mut texts.downstream] {
+                    *text = text.replace(&old, &url);
+                }
+            })
+            .await;
+        let asked = server.received_requests().await.unwrap();
+        let sent = asked
+            .iter()
+            .any(|request| request.headers.contains_key("authorization"));
+        assert_eq!(sent, good, "{}", report.text());
+    }
+}
+
+/// Of the file of the downstream API alone, what it demands and the application does not have.
+#[tokio::test]
+async fn an_app_role_that_nobody_can_have_is_told() {
+    let stage = Stage::start().await;
+    let report = stage
+        .graph_report(|texts| texts.downstream = texts.downstream.replace("Task.Run", "Task.Ran"))
+        .await;
+    let (check, severity) = (Check::Registration, Severity::Error);
+    assert_only(&report, check, DOWNSTREAM, severity, "no app role Task.Ran");
+}
+
+#[tokio::test]
+async fn a_scope_that_its_api_does_not_expose_is_told_with_its_key() {
+    let stage = Stage::start().await;
+    for (key, scope) in [
+        ("gate_scope", "api://profile-mfa/User.MFA"),
+        ("read_scope", "https://graph.microsoft.com/User.Read"),
+    ] {
+        let profile = "[profile]\ngraph = \"https://graph.microsoft.com\"\nread_scope = \"https://graph.microsoft.com/User.Read\"\n\
+                       write_scope = \"https://graph.microsoft.com/User.ReadWrite\"\ngate_scope = \"api://profile-mfa/User.MFA\"\n";
+        let wrong = profile.replace(&format!("\"{scope}\""), &format!("\"{scope}s\""));
+        let report = stage
+            .graph_report(|texts| texts.middle.push_str(&wrong))
+            .await;
+        let (check, severity) = (Check::Consent, Severity::Error);
+        assert_only(&report, check, MIDDLE, severity, "AADSTS650053");
+        assert!(report.text().contains(&format!("correct `profile.{key}`")));
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_uri_is_told_once() {
+    for (suffix, severity) in [
+        ("/auth/callback", Severity::Error),
+        (":3/", Severity::Warning),
+    ] {
+        let stage = Stage::start_with(|directory| {
+            let uris = &mut directory.app_mut("spa-backend").unwrap().redirect_uris.web;
+            uris.retain(|uri| !uri.ends_with(suffix));
+        })
+        .await;
+        let report = stage.graph_report(|_| {}).await;
+        assert_only(&report, Check::RedirectUri, SPA, severity, "AADSTS50011");
+        let of_uris = report
+            .findings
+            .iter()
+            .filter(|finding| finding.check == Check::RedirectUri);
+        assert_eq!(of_uris.count(), 2, "{}", report.text());
+    }
 }
 
 #[tokio::test]

@@ -44,9 +44,9 @@ async fn at_graph_within(seconds: u64, broken: Vec<Mock>) -> Report {
     let folder = Folder::of(&stage.texts);
     let files = Sources::Files(vec![folder.path().join("spa-backend.toml")]);
     let (configurations, _) = Configurations::read(&files, &[]);
-    let instance = server.uri().parse().unwrap();
+    let named = server.uri().parse().unwrap();
     let options = Options {
-        graph: Some(GraphAccess::new("t".into(), None, &instance).unwrap()),
+        graph: Some(GraphAccess::new("t".into(), Some(named)).unwrap()),
         deadline: Duration::from_secs(seconds),
         ..Options::default()
     };
@@ -188,7 +188,7 @@ async fn a_secret_that_ends_is_told() {
     for (end, severity, says) in [
         (Some(in_days(200)), Severity::Ok, "200 days"),
         (Some(in_days(10)), Severity::Warning, "expires in 10 days"),
-        (Some(in_days(-10)), Severity::Error, "9 days ago"),
+        (Some(in_days(-10)), Severity::Error, "expired 9 days ago"),
         (None, Severity::Error, "neither a secret nor a certificate"),
     ] {
         let ends = end.iter().map(|end| json!({ "endDateTime": end }));
@@ -198,4 +198,38 @@ async fn a_secret_that_ends_is_told() {
         assert_has(&report, Check::CredentialExpiry, severity, says);
         assert_eq!(wrong(&report).len(), usize::from(severity != Severity::Ok));
     }
+}
+
+/// What Graph has against the token is told once, whatever it is asked.
+#[tokio::test]
+async fn a_token_that_graph_does_not_take_is_told_once() {
+    let challenge = "Bearer error=\"insufficient_claims\", claims=\"e30=\"";
+    let plain = refusal(401, "InvalidAuthenticationToken", "x");
+    for (answer, says) in [
+        (plain.clone(), "refuses it"),
+        (
+            plain.insert_header("WWW-Authenticate", challenge),
+            "demands more of the sign-in",
+        ),
+    ] {
+        let report = at_graph(vec![graph("").respond_with(answer)]).await;
+        let (check, severity) = (Check::GraphToken, Severity::Warning);
+        assert_only(&report, check, None, severity, says);
+        assert_eq!(report.text().matches(says).count(), 1, "{}", report.text());
+        for check in [Check::Registration, Check::Consent, Check::MfaPolicy] {
+            assert_has(&report, check, Severity::Skipped, "see graph-token");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_404_of_another_server_decides_nothing() {
+    let foreign = ResponseTemplate::new(404).set_body_string("<h1>Not Found</h1>");
+    let report = at_graph(vec![
+        graph("/oauth2PermissionGrants$").respond_with(foreign),
+    ])
+    .await;
+    assert_nothing(&report);
+    let says = "is not one of Microsoft Graph";
+    assert_has(&report, Check::Consent, Severity::Skipped, says);
 }

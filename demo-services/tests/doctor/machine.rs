@@ -7,6 +7,7 @@ use demo_services::tenant::doctor::{
     Check, Configurations, Options, Report, Service, Severity, Sources, examine,
 };
 use listening::{Listeners, Reach, serve};
+use tower_bearer::clock::{Clock as _, SystemClock};
 use wiremock::MockServer;
 
 use crate::stage::{Folder, Stage, Texts, assert_has, assert_nothing, assert_only, texts, wrong};
@@ -32,6 +33,21 @@ async fn services_that_run_are_known_and_others_on_their_ports_as_well() {
         .iter()
         .filter(|finding| finding.check == Check::Port && finding.says.contains("runs"));
     assert_eq!(running.count(), 3, "{}", found.text());
+
+    // The file was changed after the service was started.
+    let id = demo
+        .authority()
+        .directory()
+        .app("spa-backend")
+        .unwrap()
+        .client_id;
+    let mut changed = sound.clone();
+    changed.spa = changed
+        .spa
+        .replace(&id.to_string(), "99999999-0000-4000-8000-000000000000");
+    let found = report(&changed).await;
+    let says = "runs with another `client_id`";
+    assert_has(&found, Check::Port, Severity::Error, says);
 
     // Each where another one runs.
     let swapped = texts(demo.authority(), [&middle, &downstream, &spa]);
@@ -66,6 +82,52 @@ async fn a_foreign_program_on_a_port_is_told() {
         Severity::Error,
         "none of the services",
     );
+}
+
+/// With `[tls]` in its file it is one of ours; without, it is told for what it is.
+#[tokio::test]
+async fn a_service_that_speaks_tls_is_no_foreign_program() {
+    let stage = Stage::start().await;
+    let ca = listening::LocalCa::in_memory(SystemClock.now()).unwrap();
+    let listeners = Listeners::bind("localhost:0", Reach::Loopback)
+        .await
+        .unwrap();
+    let listeners = listeners.tls(ca.tls().unwrap());
+    let url = format!("https://localhost:{}", listeners.port());
+    let folder = Folder::new();
+    let file = |name: &str, text: &str| folder.write(name, text).display().to_string();
+    let (pem, certificate, key) = (
+        file("ca.pem", ca.pem()),
+        file("tls.pem", ca.certificate_pem()),
+        file("tls.key", ca.key_pem()),
+    );
+    let part = format!("[tls]\ncertificate = \"{certificate}\"\nprivate_key = \"{key}\"\n");
+    let mut with_tls = stage.texts.clone();
+    let port = listeners.port();
+    for text in [
+        &mut with_tls.spa,
+        &mut with_tls.middle,
+        &mut with_tls.downstream,
+    ] {
+        *text = text
+            .replace("http://localhost:2", &url)
+            .replace("\"localhost:2\"", &format!("\"localhost:{port}\""));
+    }
+    let mut without = with_tls.clone();
+    with_tls.middle = format!("ca_file = \"{pem}\"\n{}{part}", with_tls.middle);
+    without.middle = without.middle.replace("https://", "http://");
+    without.spa = without.spa.replace("https://", "http://");
+
+    let folder = Folder::of(&with_tls);
+    let config: MiddleTierConfig = load(&folder.path().join("middle-tier.toml"), []).unwrap();
+    let service = middle_tier::service(&config).unwrap();
+    let server = tokio::spawn(serve(listeners, service, std::future::pending()));
+    let found = report(&with_tls).await;
+    assert_has(&found, Check::Port, Severity::Ok, "it runs and answers");
+    let found = report(&without).await;
+    let says = "speaks TLS, and the file has no `[tls]`";
+    assert_only(&found, Check::Port, MIDDLE, Severity::Error, says);
+    server.abort();
 }
 
 #[tokio::test]

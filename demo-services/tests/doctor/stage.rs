@@ -115,6 +115,20 @@ impl Stage {
         self.graph_report_as(&scopes, change).await
     }
 
+    /// The same with any token.
+    pub(crate) async fn graph_report_of(
+        &self,
+        token: &str,
+        change: impl FnOnce(&mut Texts),
+    ) -> Report {
+        let graph = GraphAccess::new(token.into(), None).unwrap();
+        let options = Options {
+            graph: Some(graph),
+            ..Options::default()
+        };
+        self.report_with(change, options).await
+    }
+
     pub(crate) async fn graph_report_as(
         &self,
         scopes: &[&str],
@@ -122,13 +136,7 @@ impl Stage {
     ) -> Report {
         let spec = TokenSpec::user("alice", "https://graph.microsoft.com").client("spa-backend");
         let token = self.authority.issue(spec.scopes(scopes.iter().copied()));
-        let instance = self.authority.url().parse().unwrap();
-        let graph = GraphAccess::new(token.into(), None, &instance).unwrap();
-        let options = Options {
-            graph: Some(graph),
-            ..Options::default()
-        };
-        self.report_with(change, options).await
+        self.graph_report_of(&token, change).await
     }
 
     pub(crate) async fn explain(&self, token: &str) -> Report {
@@ -149,7 +157,7 @@ impl Stage {
         .await
     }
 
-    fn read(&self, change: impl FnOnce(&mut Texts)) -> (Configurations, Vec<Finding>) {
+    pub(crate) fn read(&self, change: impl FnOnce(&mut Texts)) -> (Configurations, Vec<Finding>) {
         let mut texts = self.texts.clone();
         change(&mut texts);
         let folder = Folder::of(&texts);

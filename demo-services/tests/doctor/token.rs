@@ -88,9 +88,9 @@ async fn each_refusal_is_explained_alone() {
             "expired 2 hours ago",
         ),
         (
-            good().issued_in(86_400).expires_in(90_000),
+            good().issued_in(88_000).expires_in(90_000),
             Check::TokenTime,
-            "good in",
+            "not valid before 24 hours from now",
         ),
         (
             good().without("exp"),
@@ -138,18 +138,38 @@ async fn each_refusal_is_explained_alone() {
     }
 }
 
+/// The id of the application that it is for leads on; nothing else that stands in `aud` is shown.
+#[tokio::test]
+async fn whom_a_token_is_for_is_told_by_its_client_id_alone() {
+    const ID: &str = "99999999-0000-4000-8000-000000000000";
+    let stage = Stage::start().await;
+    for (audience, shown) in [
+        (ID, true),
+        ("api://hush", false),
+        ("alice@contoso.example", false),
+    ] {
+        let token = stage.authority.issue(good().audience(audience));
+        let text = stage.explain(&token).await.text();
+        assert_eq!(text.contains(audience), shown, "{text}");
+        let mend = format!("set `client_id` of the middle-tier to {ID}");
+        assert_eq!(text.contains(&mend), shown, "{text}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_no_token_is_told() {
     let stage = Stage::start().await;
     let token = stage.authority.issue(good());
     let (cut, _) = token.split_at(token.find('.').unwrap() + 20);
     let five = format!("{token}.x.y");
+    let two = format!("{token}\n{token}");
     let long = "x".repeat(LONGEST_TOKEN + 1);
     for (text, says) in [
         ("", "no token"),
         ("EwBIA8l6BAAU", "opaque"),
         (cut, "opaque"),
         (&five, "encrypted"),
+        (&two, "two tokens"),
         ("a.b.c", "cut off or changed"),
         (&long, "more than"),
     ] {

@@ -50,13 +50,20 @@ fn scopes(configurations: &Configurations) -> Vec<Finding> {
     let api = |service| apis.iter().find(move |api| api.service == service);
     let mut findings = Vec::new();
     if let (Some(spa), Some(middle)) = (&configurations.spa, api(Service::MiddleTier)) {
-        findings.push(scope(Service::SpaBackend, "scope", &spa.scope, middle));
+        findings.push(scope(
+            Service::SpaBackend,
+            "scope",
+            &spa.scope,
+            middle,
+            &apis,
+        ));
         if let Some(msal) = &spa.msal {
             findings.push(scope(
                 Service::SpaBackend,
                 "msal.scope",
                 &msal.scope,
                 middle,
+                &apis,
             ));
         }
     }
@@ -68,16 +75,26 @@ fn scopes(configurations: &Configurations) -> Vec<Finding> {
             "downstream_scope",
             asked,
             downstream,
+            &apis,
         ));
     }
     findings
 }
 
-fn scope(service: Service, key: &str, asked: &str, api: &Api<'_>) -> Finding {
+fn scope(service: Service, key: &str, asked: &str, api: &Api<'_>, all: &[Api<'_>]) -> Finding {
     let resource = resource_of(asked);
     let name = asked.rsplit_once('/').map_or("", |(_, name)| name);
     let mend = format!("set `{key}` to \"{}/{}\"", api.app_id_uri, api.scope);
     if !api.is_named_by(resource) {
+        let of_another = all.iter().any(|other| other.is_named_by(resource));
+        // If it is of none, either of the two may be wrong.
+        let mend = match of_another {
+            true => mend,
+            false => format!(
+                "if the application ID URI under Expose an API is {resource}, set `app_id_uri` of the {} to it; else {mend}",
+                api.service
+            ),
+        };
         let says = format!(
             "`{key}` is a scope of another application than the {}",
             api.service

@@ -11,10 +11,13 @@ use super::finding::{Check, Finding, Service};
 use super::probe::{Answer, Probe};
 use super::subject::{base, endpoint};
 use crate::config::AuthorityConfig;
+use crate::tame::tame;
 use crate::trust::Trust;
 
 const WARN_AFTER: u64 = 60;
 const FAIL_AFTER: u64 = 300;
+/// An address that is longer is shown in part, in characters.
+const LONGEST_URL: usize = 200;
 
 /// What is known of an authority afterwards.
 pub(super) struct Discovered {
@@ -47,7 +50,7 @@ pub(super) async fn check(
         Err(error) => fail(Check::Discovery.error(
             service,
             format!("the authority {} {}", authority.instance, error.words()),
-            "check `authority.instance` and the network; a local authority must run",
+            error.mend("authority.instance"),
         )),
         Ok(answer) => {
             let clock = clock(&answer, options);
@@ -136,7 +139,11 @@ fn metadata(service: Service, authority: &AuthorityConfig, answer: &Answer) -> F
         ),
         None => error(
             "the authority's issuer is not the one that the service expects: its tokens would be refused".into(),
-            format!("the metadata say {issuer}, the configuration makes {expected}: correct `authority.instance` or `authority.tenant`"),
+            format!(
+                "the metadata say {}, the configuration makes {}: correct `authority.instance` or `authority.tenant`",
+                tame(issuer, LONGEST_URL),
+                tame(&expected, LONGEST_URL)
+            ),
         ),
     }
 }

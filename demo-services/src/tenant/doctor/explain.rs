@@ -1,11 +1,12 @@
 //! Why a token is refused, in words. The library has decided; this looks at the claims only to say what about them is wrong, and
-//! repeats none that could name a person or a secret.
+//! repeats none that could name a person or a secret: of all of them, an application's id alone.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use clap::ValueEnum as _;
 use serde_json::{Map, Value};
 use tower_bearer::jwt::VerifyError;
+use uuid::Uuid;
 
 use super::dates::how_long;
 use super::finding::{Check, Finding};
@@ -47,15 +48,23 @@ impl Claims {
         self.get(name).and_then(Value::as_str)
     }
 
-    fn date(&self, name: &str) -> Option<u64> {
+    pub(super) fn date(&self, name: &str) -> Option<u64> {
         self.get(name).and_then(Value::as_u64)
     }
 
-    fn audiences(&self) -> Vec<&str> {
+    pub(super) fn audiences(&self) -> Vec<&str> {
         match self.get("aud") {
             Some(Value::String(one)) => vec![one],
             Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
             _ => Vec::new(),
+        }
+    }
+
+    /// The client id that the token is for. It is public, and being a GUID it is nothing else either.
+    pub(super) fn client_of_audience(&self) -> Option<Uuid> {
+        match self.audiences().as_slice() {
+            [one] => Uuid::try_parse(one).ok(),
+            _ => None,
         }
     }
 
@@ -81,6 +90,12 @@ impl Claims {
 /// What is no JWT at all.
 pub(super) fn no_jwt(token: &str) -> Finding {
     let error = |says: &str, mend: &str| Check::TokenFormat.error(None, says, mend);
+    if token.contains(char::is_whitespace) {
+        return error(
+            "there is white space in it: two tokens, or one that was broken into lines",
+            "send one token alone, on one line",
+        );
+    }
     match token.matches('.').count() {
         2 => error(
             "three parts, but they are not those of a JWT: something was cut off or changed on the way",
@@ -187,22 +202,32 @@ fn by_reason(claims: &Claims, error: VerifyError, api: &Api<'_>) -> Finding {
 }
 
 fn audience(claims: &Claims, api: &Api<'_>, known: &[Api<'_>]) -> Finding {
+    let service = api.service;
     let other = known
         .iter()
-        .find(|other| other.service != api.service && claims.is_for(other));
-    let whose = if claims.is_for_graph() {
-        "Microsoft Graph: it can be read by Graph alone".to_owned()
+        .find(|other| other.service != service && claims.is_for(other));
+    let ask = format!("ask for the scope {}/{}", api.app_id_uri, api.scope);
+    let (whose, mend) = if claims.is_for_graph() {
+        (
+            "Microsoft Graph: it can be read by Graph alone".to_owned(),
+            ask,
+        )
     } else if let Some(other) = other {
-        format!("the {}", other.service)
+        (format!("the {}", other.service), ask)
     } else if claims.audiences().is_empty() {
-        "nobody (no `aud`)".to_owned()
+        ("nobody (no `aud`)".to_owned(), ask)
+    } else if let Some(id) = claims.client_of_audience() {
+        (
+            format!("another application ({id})"),
+            format!("{ask}; if it was, set `client_id` of the {service} to {id}"),
+        )
     } else {
-        "another application".to_owned()
+        ("another application".to_owned(), ask)
     };
     Check::TokenAudience.error(
-        api.service,
-        format!("it is for {whose}, not for the {}", api.service),
-        format!("ask for the scope {}/{}", api.app_id_uri, api.scope),
+        service,
+        format!("it is for {whose}, not for the {service}"),
+        mend,
     )
 }
 
@@ -255,12 +280,12 @@ fn time(claims: &Claims, error: VerifyError, now: u64) -> Option<Finding> {
     match (error, expired, begins) {
         (VerifyError::Expired, Some(since), _) => Some(Check::TokenTime.error(
             None,
-            format!("it has expired {} ago", how_long(now - since)),
+            format!("it expired {} ago", how_long(now - since)),
             "get a new one: a client renews it with its refresh token",
         )),
         (VerifyError::NotYetValid, _, Some(begins)) => Some(Check::TokenTime.error(
             None,
-            format!("it is good in {} only", how_long(begins - now)),
+            format!("it is not valid before {} from now", how_long(begins - now)),
             "set this machine's clock (or the authority's) by NTP",
         )),
         (VerifyError::Expired | VerifyError::NotYetValid, ..) => Some(Check::TokenTime.error(

@@ -3,14 +3,16 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use listening::Tls;
 use toml::Table;
-use url::Url;
 
 use super::finding::{Check, Finding, Service};
 use crate::config::{
-    ConfigError, DownstreamApiConfig, MiddleTierConfig, ServiceConfig, SpaBackendConfig, load,
+    ConfigError, DownstreamApiConfig, MiddleTierConfig, ServiceConfig, SpaBackendConfig, TlsConfig,
+    load,
 };
-use crate::{downstream_api, middle_tier, spa_backend};
+use crate::spa_backend::{MsalError, find_msal};
+use crate::{downstream_api, middle_tier, plain_file, spa_backend};
 
 /// Where configurations are.
 #[derive(Clone, Debug)]
@@ -45,22 +47,26 @@ impl Configurations {
         let mut findings = Vec::new();
         match sources {
             Sources::Directory(directory) => {
-                for service in Service::ALL {
-                    let path = directory.join(format!("{service}.toml"));
-                    if path.exists() {
-                        findings.extend(read.take(service, &path, environment));
-                    } else {
-                        let says =
-                            format!("{} is not there: its checks are left out", path.display());
-                        findings.push(Check::File.skipped(service, says));
-                    }
-                }
-                if read.is_empty() && findings.iter().all(|finding| finding.mend.is_none()) {
+                let paths = Service::ALL.map(|service| directory.join(format!("{service}.toml")));
+                if paths.iter().all(|path| !path.exists()) {
                     findings.push(Check::File.error(
                         None,
                         format!("{} holds no configuration", directory.display()),
                         "name the folder of spa-backend.toml, middle-tier.toml and downstream-api.toml",
                     ));
+                    return (read, findings);
+                }
+                for (service, path) in Service::ALL.into_iter().zip(&paths) {
+                    if path.exists() {
+                        findings.extend(read.take(service, path, environment));
+                        continue;
+                    }
+                    let missing = Check::File.error(
+                        service,
+                        format!("{} is not there", path.display()),
+                        "put it there (`register` writes all three), or name the files that there are with --config",
+                    );
+                    findings.extend([missing, left_out(service)]);
                 }
             }
             Sources::Files(files) => {
@@ -87,18 +93,6 @@ impl Configurations {
         (read, findings)
     }
 
-    /// The authority's base URL, of the first service that names one.
-    #[must_use]
-    pub fn instance(&self) -> Option<&Url> {
-        self.authorities()
-            .first()
-            .map(|(_, authority, _)| &authority.instance)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.spa.is_none() && self.middle.is_none() && self.downstream.is_none()
-    }
-
     /// Reads one file, and asks the service whether it can be used. What cannot be used is still checked further.
     fn take(
         &mut self,
@@ -108,9 +102,13 @@ impl Configurations {
     ) -> Vec<Finding> {
         let usable = match service {
             Service::SpaBackend => read_into(&mut self.spa, path, environment).map(|config| {
-                spa_backend::router(config)
-                    .map(drop)
-                    .map_err(|error| words(&error))
+                match spa_backend::router(config) {
+                    // Told by a check of its own, whatever else is wrong.
+                    Ok(_) | Err(spa_backend::ConfigError::Msal(MsalError::NoBundle { .. })) => {
+                        Ok(())
+                    }
+                    Err(error) => Err(words(&error)),
+                }
             }),
             Service::MiddleTier => read_into(&mut self.middle, path, environment).map(|config| {
                 middle_tier::service(config)
@@ -125,7 +123,7 @@ impl Configurations {
                 })
             }
         };
-        match usable {
+        let mut findings = match usable {
             Ok(Ok(())) => vec![Check::File.ok(service, format!("{} is complete", path.display()))],
             Ok(Err(why)) => vec![Check::Settings.error(
                 service,
@@ -135,8 +133,20 @@ impl Configurations {
                 ),
                 "mend the key that is named; demo-services/config has a file with every key",
             )],
-            Err(error) => vec![Check::File.error(service, words(&error), way_on(&error))],
+            Err(error) => {
+                let unread = Check::File.error(service, words(&error), way_on(&error));
+                return vec![unread, left_out(service)];
+            }
+        };
+        let place = self
+            .places()
+            .into_iter()
+            .find(|place| place.service == service);
+        findings.extend(place.and_then(|place| tls(service, place.network.tls?)));
+        if service == Service::SpaBackend {
+            findings.extend(self.spa.as_ref().and_then(bundle));
         }
+        findings
     }
 }
 
@@ -147,6 +157,78 @@ fn read_into<'a, T: ServiceConfig>(
 ) -> Result<&'a T, ConfigError> {
     let config = load(path, environment.iter().cloned())?;
     Ok(place.insert(config))
+}
+
+/// What cannot be looked at without the configuration of this service.
+fn left_out(service: Service) -> Finding {
+    let mut checks = vec![
+        Check::Settings,
+        Check::SameAuthority,
+        Check::Scopes,
+        Check::Addresses,
+    ];
+    checks.extend(match service {
+        Service::SpaBackend => [
+            Check::Credential,
+            Check::CertificateExpiry,
+            Check::RedirectUri,
+            Check::SignInRequest,
+        ]
+        .as_slice(),
+        Service::MiddleTier => &[
+            Check::Credential,
+            Check::CertificateExpiry,
+            Check::TokenVersion,
+            Check::Audience,
+            Check::OptionalClaims,
+        ],
+        Service::DownstreamApi => &[Check::TokenVersion, Check::Audience, Check::OptionalClaims],
+    });
+    checks.extend([Check::Port, Check::Cors]);
+    checks.retain(|check| *check != Check::Cors || service != Service::DownstreamApi);
+    let names: Vec<&str> = checks.into_iter().map(Check::as_str).collect();
+    let says = format!(
+        "left out with it, as far as they are about it: {}",
+        names.join(", ")
+    );
+    Check::File.skipped(service, says)
+}
+
+/// The files of `[tls]`, which the service reads when it listens.
+fn tls(service: Service, files: &TlsConfig) -> Option<Finding> {
+    let mend = "name in `[tls]` the PEM file of the service's own certificate and that of the key which belongs to it";
+    let error = |says: String| Some(Check::Tls.error(service, says, mend));
+    for path in [&files.certificate, &files.private_key] {
+        if let Err(why) = plain_file::read(path) {
+            return error(format!("cannot read {}: {why}", path.display()));
+        }
+    }
+    match Tls::from_files(&files.certificate, &files.private_key) {
+        Ok(_) => Some(Check::Tls.ok(service, "certificate and key of `[tls]` belong together")),
+        Err(why) => error(format!(
+            "{} with {}: {}",
+            files.certificate.display(),
+            files.private_key.display(),
+            words(&why)
+        )),
+    }
+}
+
+/// The package of MSAL.js, if its page is configured.
+fn bundle(config: &SpaBackendConfig) -> Option<Finding> {
+    let directory = &config.msal.as_ref()?.bundle;
+    let service = Service::SpaBackend;
+    Some(match find_msal(directory) {
+        Ok(()) => Check::MsalBundle.ok(
+            service,
+            format!("{} holds the package of MSAL.js", directory.display()),
+        ),
+        Err(why) => Check::MsalBundle.error(
+            service,
+            words(&why),
+            "correct `msal.bundle`, or take `[msal]` out",
+        ),
+    })
 }
 
 /// An error and what led to it. None of ours quotes a value.
@@ -163,7 +245,7 @@ fn words(error: &dyn std::error::Error) -> String {
 fn way_on(error: &ConfigError) -> &'static str {
     match error {
         ConfigError::Placeholder { .. } => {
-            "put the value of your tenant there: `demo-services register` writes files without placeholders, docs/entra.md tells \
+            "put the values of your tenant there: `demo-services register` writes files without placeholders, docs/entra.md tells \
              where each value stands in the portal"
         }
         ConfigError::Url { .. } => "write an https URL; http is for localhost, 127.0.0.1 and [::1]",
@@ -187,7 +269,7 @@ fn service_of(path: &Path) -> Result<Service, Box<Finding>> {
     if let Some(service) = named {
         return Ok(service);
     }
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = plain_file::read_text(path).map_err(|error| {
         let says = format!("cannot read {}: {error}", path.display());
         Box::new(Check::File.error(None, says, "check the path and who may read the file"))
     })?;

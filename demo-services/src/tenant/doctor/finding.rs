@@ -4,6 +4,11 @@ use std::fmt::{self, Write as _};
 
 use serde::{Serialize, Serializer};
 
+use crate::tame::tame;
+
+/// Longest text of a finding, in characters.
+const LONGEST: usize = 1000;
+
 /// What was looked at. Its name in kebab case is stable: scripts may compare it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -12,6 +17,10 @@ pub enum Check {
     File,
     /// The service takes the values of its file.
     Settings,
+    /// The files of the service's own TLS certificate can be used.
+    Tls,
+    /// The package of MSAL.js is where the file says.
+    MsalBundle,
     /// All services name the same authority.
     SameAuthority,
     /// The scopes that one service asks for are those that the next one demands.
@@ -28,6 +37,8 @@ pub enum Check {
     CertificateExpiry,
     /// What the tenant says about the end of secrets and certificates.
     CredentialExpiry,
+    /// The token for Microsoft Graph, with which the tenant is asked.
+    GraphToken,
     /// The application is registered as the file says.
     Registration,
     /// A token that the authority makes for the API is one that the API takes.
@@ -135,6 +146,8 @@ impl Check {
         match self {
             Self::File => "file",
             Self::Settings => "settings",
+            Self::Tls => "tls",
+            Self::MsalBundle => "msal-bundle",
             Self::SameAuthority => "same-authority",
             Self::Scopes => "scopes",
             Self::Addresses => "addresses",
@@ -143,6 +156,7 @@ impl Check {
             Self::Credential => "credential",
             Self::CertificateExpiry => "certificate-expiry",
             Self::CredentialExpiry => "credential-expiry",
+            Self::GraphToken => "graph-token",
             Self::Registration => "registration",
             Self::Audience => "audience",
             Self::TokenVersion => "token-version",
@@ -204,6 +218,7 @@ impl Check {
         self.found(service, Severity::Error, says, Some(mend.into()))
     }
 
+    /// What came from elsewhere, a file name say, must not look like a line of ours or steer a terminal.
     fn found(
         self,
         service: impl Into<Option<Service>>,
@@ -215,8 +230,8 @@ impl Check {
             check: self,
             service: service.into(),
             severity,
-            says: says.into(),
-            mend,
+            says: tame(&says.into(), LONGEST),
+            mend: mend.map(|mend| tame(&mend, LONGEST)),
         }
     }
 }
@@ -285,13 +300,9 @@ impl Report {
             let name = finding.check.as_str();
             let service = finding.service.map(|service| format!(" ({service})"));
             let service = service.unwrap_or_default();
-            let _ = writeln!(
-                text,
-                "{mark:<4} {name}{service}: {}",
-                one_line(&finding.says)
-            );
+            let _ = writeln!(text, "{mark:<4} {name}{service}: {}", finding.says);
             if let Some(mend) = &finding.mend {
-                let _ = writeln!(text, "       -> {}", one_line(mend));
+                let _ = writeln!(text, "       -> {mend}");
             }
         }
         let _ = write!(
@@ -318,12 +329,6 @@ impl Report {
     }
 }
 
-/// What came from elsewhere, a file name say, must not look like a line of ours or steer a terminal.
-fn one_line(text: &str) -> String {
-    let tame = |letter: char| if letter.is_control() { ' ' } else { letter };
-    text.chars().map(tame).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -334,7 +339,7 @@ mod tests {
                 Check::Clock.ok(None, "agrees"),
                 Check::Port.error(
                     Service::MiddleTier,
-                    "taken\nFAIL forged\u{1b}[2J",
+                    "taken\nFAIL forged\u{1b}[2J\u{202e}",
                     "stop it",
                 ),
                 Check::Consent.skipped(Service::SpaBackend, "no Graph token"),
@@ -363,6 +368,7 @@ mod tests {
     fn the_json_has_the_stable_names() {
         let value: serde_json::Value = serde_json::from_str(&report().json()).unwrap();
         assert_eq!(value["ok"], false);
+        assert_eq!(value["findings"][1]["says"], "taken FAIL forged [2J");
         assert_eq!(value["errors"], 1);
         assert_eq!(value["findings"][1]["check"], "port");
         assert_eq!(value["findings"][1]["service"], "middle-tier");

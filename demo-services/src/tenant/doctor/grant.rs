@@ -7,7 +7,7 @@ use tower_bearer::client_capabilities;
 
 use super::Options;
 use super::codes;
-use super::probe::{NoAnswer, Probe};
+use super::probe::Probe;
 use super::subject::{Client, endpoint};
 
 /// What came of a token request.
@@ -81,9 +81,7 @@ async fn request(client: &Client<'_>, form: &[(&str, &str)], options: &Options) 
         .await;
     let answer = match answer {
         Ok(answer) => answer,
-        Err(error @ (NoAnswer::Refused | NoAnswer::Other(_))) => {
-            return Granted::NoAnswer(error.words().to_owned());
-        }
+        Err(error) => return Granted::NoAnswer(error.words().to_owned()),
     };
     let text =
         |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);

@@ -15,31 +15,64 @@ use uuid::Uuid;
 use super::Options;
 use super::files::Configurations;
 use super::finding::{Check, Finding};
+use super::redirects::About;
 use super::subject::resource_of;
 pub use access::{GraphAccess, GraphAccessError};
 use reader::Reader;
 
-pub(super) async fn check(configurations: &Configurations, options: &Options) -> Vec<Finding> {
+/// What the tenant says.
+pub(super) struct Seen {
+    pub(super) findings: Vec<Finding>,
+    /// Those about single redirect URIs.
+    pub(super) redirects: Vec<About>,
+}
+
+/// `usable` says that the authority is the one that the configuration names.
+pub(super) async fn check(
+    configurations: &Configurations,
+    usable: bool,
+    options: &Options,
+) -> Seen {
     let authorities = configurations.authorities();
-    let Some((_, _, trust)) = authorities.first() else {
-        return skipped("no configuration can be read: there is nothing to look for in the tenant");
+    let Some((_, authority, trust)) = authorities.first() else {
+        let says = "no configuration can be read: there is nothing to look for in the tenant";
+        return nothing(Check::GraphToken.skipped(None, says));
     };
     let Some(access) = &options.graph else {
-        return skipped(
+        return nothing(Check::GraphToken.skipped(
+            None,
             "GRAPH_ACCESS_TOKEN is not set: what only the tenant knows is not looked at (docs/entra.md says which token)",
-        );
+        ));
     };
-    let Some(reader) = Reader::new(access, trust, options.deadline) else {
-        return skipped("no client can be made to ask Graph");
+    let place = access.place(authority, options.clock.now());
+    // Whoever answers in place of the authority must not get it.
+    if place.is_ok() && !usable && !access.is_named() {
+        return nothing(Check::GraphToken.skipped(None, "not used: mend the authority first"));
+    }
+    let graph = match place {
+        Ok(graph) => graph,
+        Err(why) => return nothing(Check::GraphToken.warning(None, why.says, why.mend)),
     };
-    let (registered, policies) = join!(
+    let Some(reader) = Reader::new(graph, access.token.clone(), trust, options.deadline) else {
+        return nothing(Check::GraphToken.skipped(None, "no client can be made to ask Graph"));
+    };
+    let (mut seen, policies) = join!(
         registrations(configurations, &reader, options),
         policies(configurations, &reader),
     );
-    registered.into_iter().chain(policies).collect()
+    if let Some(why) = reader.refused() {
+        return nothing(Check::GraphToken.warning(
+            None,
+            format!("Microsoft Graph {why}: the token in GRAPH_ACCESS_TOKEN is of no use"),
+            "get a new one (docs/entra.md says how), or unset the variable",
+        ));
+    }
+    seen.findings.extend(policies);
+    seen
 }
 
-fn skipped(says: &str) -> Vec<Finding> {
+/// Why is told once, and what is left out by name.
+fn nothing(why: Finding) -> Seen {
     let checks = [
         Check::Registration,
         Check::CredentialExpiry,
@@ -47,14 +80,18 @@ fn skipped(says: &str) -> Vec<Finding> {
         Check::MfaPolicy,
         Check::StepUpPolicy,
     ];
-    checks.map(|check| check.skipped(None, says)).into()
+    let left_out = checks.map(|check| check.skipped(None, "left out: see graph-token"));
+    Seen {
+        findings: [why].into_iter().chain(left_out).collect(),
+        redirects: Vec::new(),
+    }
 }
 
 async fn registrations(
     configurations: &Configurations,
     reader: &Reader,
     options: &Options,
-) -> Vec<Finding> {
+) -> Seen {
     let wanted = asked::wanted(configurations);
     let applications = join_all(wanted.iter().map(|wanted| async {
         // Nothing but a GUID gets into the query.
@@ -77,6 +114,11 @@ async fn registrations(
         .zip(&applications)
         .flat_map(|(wanted, told)| registration::check(wanted, told, options))
         .collect();
+    let redirects = wanted
+        .iter()
+        .zip(&applications)
+        .flat_map(|(wanted, told)| registration::redirects(wanted, told))
+        .collect();
     let found: Vec<&Value> = applications
         .iter()
         .flatten()
@@ -89,7 +131,10 @@ async fn registrations(
             findings.push(finding);
         }
     }
-    findings
+    Seen {
+        findings,
+        redirects,
+    }
 }
 
 async fn policies(configurations: &Configurations, reader: &Reader) -> Vec<Finding> {

@@ -34,6 +34,12 @@ pub(super) struct Answer {
 pub(super) enum NoAnswer {
     /// Nothing listens there.
     Refused,
+    /// No CA that is trusted here has certified it.
+    Untrusted,
+    /// Its certificate is for another name.
+    Misnamed,
+    /// Its certificate has ended.
+    Ended,
     /// Another reason, in words that go on from "the server".
     Other(String),
 }
@@ -82,11 +88,12 @@ impl Probe {
                 "does not answer within {} seconds",
                 self.deadline.as_secs()
             ))
+        } else if says(&["not valid for name", "notvalidforname"]) {
+            NoAnswer::Misnamed
+        } else if says(&["certificate expired", "certexpired", "certificate: expired"]) {
+            NoAnswer::Ended
         } else if says(&["certificate", "unknownissuer"]) {
-            NoAnswer::Other(
-                "has a certificate that this machine does not trust: set `ca_file` to the CA's certificate (PEM) if it is a private one"
-                    .into(),
-            )
+            NoAnswer::Untrusted
         } else if says(&["dns", "lookup"]) {
             NoAnswer::Other(
                 "has a name that is not known here: check the spelling and the network".into(),
@@ -109,8 +116,34 @@ impl NoAnswer {
     pub(super) fn words(&self) -> &str {
         match self {
             Self::Refused => "does not listen there",
+            Self::Untrusted => "has a certificate that this machine does not trust",
+            Self::Misnamed => "has a certificate for another name",
+            Self::Ended => "has a certificate that has expired",
             Self::Other(words) => words,
         }
+    }
+
+    /// The way on, where `key` of the configuration leads to the server.
+    pub(super) fn mend(&self, key: &str) -> String {
+        match self {
+            Self::Refused => {
+                format!("check `{key}`; if it is right, start what should listen there")
+            }
+            Self::Untrusted => format!(
+                "set `ca_file` to the certificate (PEM) of the CA that has certified it, if that is a private one of yours; else something \
+                 else than `{key}` means has answered"
+            ),
+            Self::Misnamed => format!("write the name in `{key}` that the certificate is for"),
+            Self::Ended => {
+                "have the certificate renewed there; check the clock of this machine".to_owned()
+            }
+            Self::Other(_) => format!("check `{key}` and the network"),
+        }
+    }
+
+    /// It listens and speaks TLS, but this machine does not believe that it is the one.
+    pub(super) fn is_of_certificate(&self) -> bool {
+        matches!(self, Self::Untrusted | Self::Misnamed | Self::Ended)
     }
 }
 

@@ -12,7 +12,7 @@ use super::codes;
 use super::files::Configurations;
 use super::finding::{Check, Finding, Service};
 use super::probe::{Answer, Probe};
-use super::subject::endpoint;
+use super::subject::{RedirectUri, endpoint};
 use crate::config::SpaBackendConfig;
 
 /// Nobody is signed in: what `prompt=none` must come to.
@@ -20,54 +20,29 @@ const NOBODY: u32 = 50_058;
 /// SHA-256 of something, as PKCE wants it; no code comes back that it could be needed for.
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
-/// A redirect URI and who needs it.
-struct Wanted<'a> {
-    client_id: &'a str,
-    scope: &'a str,
-    uri: String,
-    platform: &'static str,
-    /// Signing in does not work without it.
-    needed: bool,
+/// A finding, and the redirect URI that it is about; `None` for what all of them meet.
+pub(super) struct About {
+    pub(super) uri: Option<String>,
+    pub(super) finding: Finding,
 }
 
-pub(super) async fn check(configurations: &Configurations, options: &Options) -> Vec<Finding> {
+pub(super) async fn check(configurations: &Configurations, options: &Options) -> Vec<About> {
     let Some(config) = &configurations.spa else {
         return Vec::new();
     };
-    let wanted = wanted(config);
+    let wanted = configurations.redirect_uris();
     let asked = wanted.iter().map(|wanted| ask(config, wanted, options));
-    let mut findings: Vec<Finding> = Vec::new();
-    for finding in join_all(asked).await.into_iter().flatten() {
+    let mut all: Vec<About> = Vec::new();
+    for about in join_all(asked).await.into_iter().flatten() {
         // What is wrong with client or scope comes once, though each URI meets it.
-        if !findings.contains(&finding) {
-            findings.push(finding);
+        if !all.iter().any(|known| known.finding == about.finding) {
+            all.push(about);
         }
     }
-    findings
+    all
 }
 
-fn wanted(config: &SpaBackendConfig) -> Vec<Wanted<'_>> {
-    let base = config.base_url.origin().ascii_serialization();
-    let of_backend = [("/auth/callback", true), ("/", false)].map(|(path, needed)| Wanted {
-        client_id: &config.client_id,
-        scope: &config.scope,
-        uri: format!("{base}{path}"),
-        platform: "Web",
-        needed,
-    });
-    let of_page = config.msal.iter().flat_map(|msal| {
-        ["/msal", "/msal/redirect"].map(|path| Wanted {
-            client_id: &msal.client_id,
-            scope: &msal.scope,
-            uri: format!("{base}{path}"),
-            platform: "Single-page application",
-            needed: true,
-        })
-    });
-    of_backend.into_iter().chain(of_page).collect()
-}
-
-async fn ask(config: &SpaBackendConfig, wanted: &Wanted<'_>, options: &Options) -> Vec<Finding> {
+async fn ask(config: &SpaBackendConfig, wanted: &RedirectUri<'_>, options: &Options) -> Vec<About> {
     let service = Service::SpaBackend;
     let probe = Probe::new(&config.authority.instance, &config.trust, options.deadline);
     let (Some(probe), Some(mut url)) =
@@ -90,73 +65,74 @@ async fn ask(config: &SpaBackendConfig, wanted: &Wanted<'_>, options: &Options) 
     ]);
     match probe.ask(|http| http.get(url)).await {
         Ok(answer) => judge(wanted, &answer),
-        Err(error) => vec![Check::RedirectUri.skipped(
-            service,
-            format!("the authority's sign-in page {}", error.words()),
-        )],
+        Err(error) => {
+            let says = format!("the authority's sign-in page {}", error.words());
+            vec![general(Check::RedirectUri.skipped(service, says))]
+        }
     }
 }
 
-fn judge(wanted: &Wanted<'_>, answer: &Answer) -> Vec<Finding> {
+fn general(finding: Finding) -> About {
+    About { uri: None, finding }
+}
+
+fn judge(wanted: &RedirectUri<'_>, answer: &Answer) -> Vec<About> {
     let service = Service::SpaBackend;
-    let uri = &wanted.uri;
-    let registered = Check::RedirectUri.ok(
-        service,
-        format!(
-            "{uri} is registered; that its platform is {} shows at a sign-in or with GRAPH_ACCESS_TOKEN",
-            wanted.platform
-        ),
-    );
+    let (uri, platform) = (&wanted.uri, wanted.platform.name());
+    let about = |finding| About {
+        uri: Some(uri.clone()),
+        finding,
+    };
+    let refused = |check: Check, number| {
+        let (meaning, mend) = codes::explain(number);
+        let says = format!("the authority refuses the sign-in request: {meaning}");
+        general(check.error(service, says, mend))
+    };
     if let Some(back) = returned_to(answer, uri) {
+        let registered = about(Check::RedirectUri.ok(
+            service,
+            format!("{uri} is registered; that its platform is {platform} shows at a sign-in or with GRAPH_ACCESS_TOKEN"),
+        ));
         let text: Vec<(String, String)> = back.query_pairs().into_owned().collect();
         let description = text.iter().find(|(name, _)| name == "error_description");
         let number = description.and_then(|(_, text)| codes::find(text));
         return match number {
             None | Some(NOBODY) => vec![registered],
-            Some(number) => {
-                let (meaning, mend) = codes::explain(number);
-                let check = match number {
-                    65_001 | 65_004 => Check::Consent,
-                    _ => Check::SignInRequest,
-                };
-                vec![
-                    registered,
-                    check.error(
-                        service,
-                        format!("the authority refuses the sign-in request: {meaning}"),
-                        mend,
-                    ),
-                ]
-            }
+            Some(number @ (65_001 | 65_004)) => vec![registered, refused(Check::Consent, number)],
+            Some(number) => vec![registered, refused(Check::SignInRequest, number)],
         };
     }
     match codes::find(&answer.text()) {
-        Some(50_011 | 500_113) => {
-            let mend = format!(
-                "add it to the application's redirect URIs, platform {}: Authentication, Add a platform",
-                wanted.platform
-            );
-            vec![match wanted.needed {
-                true => Check::RedirectUri.error(service, format!("{uri} is not registered (AADSTS50011)"), mend),
-                false => Check::RedirectUri.warning(
-                    service,
-                    format!("{uri} is not registered (AADSTS50011): after signing out nobody comes back"),
-                    mend,
-                ),
-            }]
-        }
-        Some(number) => {
-            let (meaning, mend) = codes::explain(number);
-            let says = format!("the authority refuses the sign-in request: {meaning}");
-            vec![Check::SignInRequest.error(service, says, mend)]
-        }
-        None => vec![Check::RedirectUri.skipped(
+        Some(50_011 | 500_113) => vec![about(not_registered(wanted))],
+        Some(number) => vec![refused(Check::SignInRequest, number)],
+        None => vec![about(Check::RedirectUri.skipped(
             service,
             format!(
                 "the authority answers {} to a sign-in without a page: whether {uri} is registered shows at a sign-in",
                 answer.status.as_u16()
             ),
-        )],
+        ))],
+    }
+}
+
+/// The same words, whoever has told it.
+pub(super) fn not_registered(wanted: &RedirectUri<'_>) -> Finding {
+    let (service, uri) = (Service::SpaBackend, &wanted.uri);
+    let mend = format!(
+        "add it to the application's redirect URIs, platform {}: Authentication, Add a platform",
+        wanted.platform.name()
+    );
+    match wanted.needed {
+        true => Check::RedirectUri.error(
+            service,
+            format!("{uri} is not registered (AADSTS50011)"),
+            mend,
+        ),
+        false => Check::RedirectUri.warning(
+            service,
+            format!("{uri} is not registered (AADSTS50011): after signing out nobody comes back"),
+            mend,
+        ),
     }
 }
 

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS,
-    ACCESS_CONTROL_REQUEST_METHOD, ORIGIN,
+    ACCESS_CONTROL_REQUEST_METHOD, LOCATION, ORIGIN,
 };
 use http::{Method, StatusCode};
 use serde_json::Value;
@@ -14,6 +14,9 @@ use super::files::Configurations;
 use super::finding::{Check, Finding, Service};
 use super::probe::{Answer, NoAnswer, Probe};
 use super::subject::{Api, Place};
+
+/// What our services answer where TLS was expected, and plain http came.
+const SPEAKS_TLS: &str = "This port speaks TLS";
 
 pub(super) async fn check(configurations: &Configurations, options: &Options) -> Vec<Finding> {
     let (places, apis) = (configurations.places(), configurations.apis());
@@ -67,26 +70,43 @@ async fn port(place: &Place<'_>, api: Option<&Api<'_>>, options: &Options) -> Fi
     let health = match probe.ask(|http| http.get(at("/healthz"))).await {
         Err(NoAnswer::Refused) => return Check::Port.ok(service, "its port is free"),
         // With its own certificate it cannot be reached by a loopback name; that it listens is all that can be told.
-        Err(NoAnswer::Other(words))
-            if place.network.tls.is_some() && words.contains("certificate") =>
-        {
+        Err(error) if place.network.tls.is_some() && error.is_of_certificate() => {
             return Check::Port.skipped(
                 service,
                 "something speaks TLS there, under a name that this machine does not trust",
             );
         }
-        Err(NoAnswer::Other(words)) => return taken(&format!("something that {words}")),
+        Err(error) => return taken(&format!("something that {}", error.words())),
         Ok(answer) => answer,
     };
+    if health.text().contains(SPEAKS_TLS) {
+        return Check::Port.error(
+            service,
+            "what is on its port speaks TLS, and the file has no `[tls]`: the service was started with another file, or before this one was changed",
+            "stop it and start it with this file, or set `[tls]`",
+        );
+    }
     if health.status != StatusCode::OK {
         return taken("a program that is none of the services (/healthz is not there)");
     }
     let ours = match service {
         Service::SpaBackend => match probe.ask(|http| http.get(at("/auth/callback"))).await {
             // Only the SPA backend has a page there; the APIs want a token first.
-            Ok(answer) => {
-                Some(answer.status != StatusCode::UNAUTHORIZED && answer.text().contains("<title>"))
+            Ok(answer)
+                if answer.status != StatusCode::UNAUTHORIZED
+                    && answer.text().contains("<title>") =>
+            {
+                let client = client_of(&probe, at("/auth/sign-in")).await;
+                if client.is_some_and(|client| !client.eq_ignore_ascii_case(place.client_id)) {
+                    return Check::Port.error(
+                        service,
+                        "it runs with another `client_id` than the file has: it was started with another file, or before this one was changed",
+                        "stop it and start it with this file",
+                    );
+                }
+                Some(true)
             }
+            Ok(_) => Some(false),
             Err(_) => None,
         },
         Service::MiddleTier | Service::DownstreamApi => match place.public_url {
@@ -111,6 +131,16 @@ async fn port(place: &Place<'_>, api: Option<&Api<'_>>, options: &Options) -> Fi
             "what is on its port does not say which service it is",
         ),
     }
+}
+
+/// What a running SPA backend signs in as: where it sends a browser. `None` if that cannot be seen, with another host than the one that
+/// is asked for example.
+async fn client_of(probe: &Probe, url: Url) -> Option<String> {
+    let answer = probe.ask(|http| http.get(url)).await.ok()?;
+    let location = Url::parse(answer.header(LOCATION)?).ok()?;
+    let mut query = location.query_pairs();
+    let (_, client) = query.find(|(name, _)| name == "client_id")?;
+    Some(client.into_owned())
 }
 
 /// Whether a service's description of itself is of this address and this API.

@@ -10,6 +10,7 @@ use super::finding::Service;
 use crate::config::{
     AuthorityConfig, ClientCertificateConfig, MiddleTierConfig, Network, ServiceConfig as _,
 };
+use crate::plain_file;
 use crate::trust::Trust;
 use secrecy::SecretString;
 
@@ -20,6 +21,8 @@ pub(super) struct Api<'a> {
     pub(super) app_id_uri: &'a str,
     /// The scope's short name.
     pub(super) scope: &'a str,
+    /// The app role that applications need.
+    pub(super) role: Option<&'a str>,
     pub(super) authority: &'a AuthorityConfig,
     pub(super) trust: &'a Trust,
 }
@@ -41,9 +44,28 @@ enum Proof<'a> {
     Secret(&'a SecretString),
 }
 
+/// A redirect URI and who needs it.
+pub(super) struct RedirectUri<'a> {
+    pub(super) client_id: &'a str,
+    /// What the client asks for at a sign-in.
+    pub(super) scope: &'a str,
+    pub(super) uri: String,
+    pub(super) platform: Platform,
+    /// Signing in does not work without it.
+    pub(super) needed: bool,
+}
+
+/// Of a redirect URI, as the portal names them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Platform {
+    Web,
+    SinglePage,
+}
+
 /// Where a service is.
 pub(super) struct Place<'a> {
     pub(super) service: Service,
+    pub(super) client_id: &'a str,
     pub(super) network: Network<'a>,
     pub(super) public_url: Option<&'a Url>,
     pub(super) trust: &'a Trust,
@@ -56,6 +78,7 @@ impl Configurations {
             client_id: &config.client_id,
             app_id_uri: &config.app_id_uri,
             scope: &config.required_scope,
+            role: None,
             authority: &config.authority,
             trust: &config.trust,
         });
@@ -64,6 +87,7 @@ impl Configurations {
             client_id: &config.client_id,
             app_id_uri: &config.app_id_uri,
             scope: &config.required_scope,
+            role: Some(&config.admin_role),
             authority: &config.authority,
             trust: &config.trust,
         });
@@ -94,21 +118,49 @@ impl Configurations {
         spa.chain(middle).collect()
     }
 
+    pub(super) fn redirect_uris(&self) -> Vec<RedirectUri<'_>> {
+        let Some(config) = &self.spa else {
+            return Vec::new();
+        };
+        let base = config.base_url.origin().ascii_serialization();
+        let of_backend =
+            [("/auth/callback", true), ("/", false)].map(|(path, needed)| RedirectUri {
+                client_id: &config.client_id,
+                scope: &config.scope,
+                uri: format!("{base}{path}"),
+                platform: Platform::Web,
+                needed,
+            });
+        let of_page = config.msal.iter().flat_map(|msal| {
+            ["/msal", "/msal/redirect"].map(|path| RedirectUri {
+                client_id: &msal.client_id,
+                scope: &msal.scope,
+                uri: format!("{base}{path}"),
+                platform: Platform::SinglePage,
+                needed: true,
+            })
+        });
+        of_backend.into_iter().chain(of_page).collect()
+    }
+
     pub(super) fn places(&self) -> Vec<Place<'_>> {
         let spa = self.spa.iter().map(|config| Place {
             service: Service::SpaBackend,
+            client_id: &config.client_id,
             network: config.network(),
             public_url: None,
             trust: &config.trust,
         });
         let middle = self.middle.iter().map(|config| Place {
             service: Service::MiddleTier,
+            client_id: &config.client_id,
             network: config.network(),
             public_url: config.public_url.as_ref(),
             trust: &config.trust,
         });
         let downstream = self.downstream.iter().map(|config| Place {
             service: Service::DownstreamApi,
+            client_id: &config.client_id,
             network: config.network(),
             public_url: config.public_url.as_ref(),
             trust: &config.trust,
@@ -143,6 +195,24 @@ fn proof_of(config: &MiddleTierConfig) -> Proof<'_> {
     }
 }
 
+impl Platform {
+    /// As the portal writes it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Web => "Web",
+            Self::SinglePage => "Single-page application",
+        }
+    }
+
+    /// As an application's object names it.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Self::Web => "web",
+            Self::SinglePage => "spa",
+        }
+    }
+}
+
 impl Api<'_> {
     /// As the service itself builds it; `None` if it cannot, which the service says at its start.
     pub(super) fn resource(&self) -> Option<Resource> {
@@ -168,8 +238,8 @@ impl Client<'_> {
             Proof::None => None,
             Proof::Secret(secret) => Credential::secret(secret.clone()).ok(),
             Proof::Certificate(files) => {
-                let certificate = std::fs::read(&files.certificate).ok()?;
-                let key = std::fs::read(&files.private_key).ok()?;
+                let certificate = plain_file::read(&files.certificate).ok()?;
+                let key = plain_file::read(&files.private_key).ok()?;
                 Some(Credential::certificate(
                     Certificate::from_pem(&certificate, &key).ok()?,
                 ))

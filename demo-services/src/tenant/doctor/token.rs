@@ -15,7 +15,7 @@ use super::{Options, finding::Severity};
 /// Longest text that is taken for a token, in bytes: more than any service reads.
 pub const LONGEST: usize = 64 * 1024;
 
-/// Explains an access token. Nothing of it is repeated but whether it is for one of the configured applications or Microsoft Graph.
+/// Explains an access token. Nothing of it is repeated but the id of the application that it is for.
 /// A good one for the middle tier is exchanged once, as the middle tier would do it, and the outcome is told.
 pub async fn explain(
     configurations: &Configurations,

@@ -1,10 +1,9 @@
 //! Credentials that the authority takes or not, and the tokens that it makes for the configured APIs.
 
-use std::fs;
-
 use futures_util::future::join_all;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
+use tower_bearer::jwt::VerifyError;
 
 use super::Options;
 use super::codes;
@@ -14,6 +13,7 @@ use super::files::Configurations;
 use super::finding::{Check, Finding, Service};
 use super::grant::{Granted, client_credentials};
 use super::subject::{Api, Client};
+use crate::plain_file;
 
 /// A certificate that ends sooner is told.
 const SOON: u64 = 30 * 86_400;
@@ -23,6 +23,11 @@ const OF_THE_CLIENT: [u32; 10] = [
     50_012, 700_016, 700_024, 700_025, 700_027, 1_000_502, 7_000_112, 7_000_215, 7_000_216,
     7_000_222,
 ];
+/// Numbers of refusals whose reason is the API, a permission or a policy: the authority had nothing against the client.
+const OF_THE_REQUEST: [u32; 17] = [
+    28_000, 50_001, 50_105, 53_003, 65_001, 65_005, 70_011, 90_009, 90_094, 500_011, 500_014,
+    501_051, 650_052, 650_053, 650_056, 650_057, 1_002_012,
+];
 
 /// The files of certificates, without asking anybody.
 pub(super) fn certificates(configurations: &Configurations, options: &Options) -> Vec<Finding> {
@@ -31,14 +36,14 @@ pub(super) fn certificates(configurations: &Configurations, options: &Options) -
         .iter()
         .filter_map(|client| Some((client.service, client.certificate()?)));
     let findings = with_files.filter_map(|(service, file)| {
-        let ends = local_authority::certificate_not_after(&fs::read(file).ok()?)?;
+        let ends = local_authority::certificate_not_after(&plain_file::read(file).ok()?)?;
         let now = options.clock.now();
         let mend = "make a new certificate, upload it to the application, and name its files in `client_certificate`";
         let ends = u64::try_from(ends).unwrap_or(0);
         Some(match ends.checked_sub(now) {
             None => Check::CertificateExpiry.error(
                 service,
-                format!("the client's certificate has expired {} ago", how_long(now - ends)),
+                format!("the client's certificate expired {} ago", how_long(now - ends)),
                 mend,
             ),
             Some(left) if left < SOON => Check::CertificateExpiry.warning(
@@ -83,6 +88,24 @@ pub(super) async fn check(configurations: &Configurations, options: &Options) ->
         findings.extend(credential(client, &own));
     }
     for api in &apis {
+        let odd = outcomes.iter().find_map(|((_, resource), granted)| {
+            let Granted::Token(token) = granted else {
+                return None;
+            };
+            let known = apis.iter().any(|api| api.is_named_by(resource));
+            let is_its = Claims::of(token.expose_secret()).is_some_and(|claims| claims.is_for(api));
+            (!known && is_its).then_some(resource)
+        });
+        if let Some(uri) = odd {
+            findings.push(Check::Audience.error(
+                api.service,
+                format!(
+                    "`app_id_uri` is not that of its application: the authority makes tokens for its client id where it is asked for {uri}"
+                ),
+                format!("set `app_id_uri` of the {} to {uri}", api.service),
+            ));
+            continue;
+        }
         let mut tokens = outcomes
             .iter()
             .filter_map(|((_, resource), granted)| match granted {
@@ -101,21 +124,29 @@ pub(super) async fn check(configurations: &Configurations, options: &Options) ->
 }
 
 fn credential(client: &Client<'_>, outcomes: &[(&str, &Granted)]) -> Vec<Finding> {
+    let service = client.service;
+    let is_taken = |granted: &Granted| match granted {
+        Granted::Token(_) => true,
+        Granted::Refused { number, .. } => {
+            number.is_some_and(|number| OF_THE_REQUEST.contains(&number))
+        }
+        Granted::NoAnswer(_) | Granted::NoCredential => false,
+    };
+    let taken = outcomes.iter().any(|(_, granted)| is_taken(granted));
     let mut findings = Vec::new();
-    let mut taken = false;
     for (resource, granted) in outcomes {
         match granted {
-            Granted::Token(_) => taken = true,
+            Granted::Token(_) => {}
             Granted::NoCredential => {
                 return vec![Check::Credential.error(
-                    client.service,
+                    service,
                     "there is no credential that can be used",
                     "set `client_secret`, or name PEM files with an RSA certificate and its key in `client_certificate`",
                 )];
             }
             Granted::NoAnswer(words) => {
                 return vec![Check::Credential.error(
-                    client.service,
+                    service,
                     format!("the authority's token endpoint {words}"),
                     "try again; if it stays so, check the network",
                 )];
@@ -130,27 +161,31 @@ fn credential(client: &Client<'_>, outcomes: &[(&str, &Granted)]) -> Vec<Finding
                 };
                 if number.is_none_or(|number| OF_THE_CLIENT.contains(&number)) {
                     return vec![Check::Credential.error(
-                        client.service,
+                        service,
                         format!("the authority refuses this client: {meaning}"),
                         mend,
                     )];
                 }
+                if !taken {
+                    return vec![Check::Credential.error(
+                        service,
+                        format!(
+                            "the authority makes no token, and whether it takes the credential cannot be told from its reason: {meaning}"
+                        ),
+                        mend,
+                    )];
+                }
                 findings.push(Check::Audience.error(
-                    client.service,
+                    service,
                     format!("the authority makes no token for {resource}: {meaning}"),
                     mend,
                 ));
             }
         }
     }
-    if taken || !findings.is_empty() {
-        findings.insert(
-            0,
-            Check::Credential.ok(
-                client.service,
-                "the authority takes this client's credential",
-            ),
-        );
+    if taken {
+        let says = "the authority takes this client's credential";
+        findings.insert(0, Check::Credential.ok(service, says));
     }
     findings
 }
@@ -195,7 +230,13 @@ async fn of_api(api: &Api<'_>, token: &SecretString, options: &Options) -> Vec<F
                 .first()
                 .map_or_else(|| error.to_string(), |finding| finding.says.clone());
             let mend = found.into_iter().next().and_then(|finding| finding.mend);
-            let mend = mend.unwrap_or_else(|| "check `client_id` and `app_id_uri`".into());
+            let mend = match (error, claims.client_of_audience()) {
+                // It was asked for by the API's own name.
+                (VerifyError::Audience, Some(id)) => {
+                    format!("set `client_id` of the {} to {id}", api.service)
+                }
+                _ => mend.unwrap_or_else(|| "check `client_id` and `app_id_uri`".into()),
+            };
             vec![Check::Audience.error(
                 api.service,
                 format!("the service refuses what the authority makes for this API: {words}"),

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::NoToken;
 use super::endpoint::{Tokens, post};
 use super::person::PublicClient;
+use crate::tame::tame;
 
 /// Seconds between two questions when the authority names none (RFC 8628 section 3.2), and how many more after `slow_down` (3.5).
 const INTERVAL: u64 = 5;
@@ -98,8 +99,7 @@ impl Started {
                 self.verification_uri, self.user_code
             ),
         };
-        let letters = text.chars().filter(|letter| !letter.is_control());
-        letters.take(MAX_MESSAGE).collect()
+        tame(&text, MAX_MESSAGE)
     }
 }
 
@@ -145,7 +145,7 @@ mod tests {
     async fn a_message_cannot_steer_the_terminal() {
         let stage = Stage::new().await;
         stage
-            .starts(json!({ "message": "\u{1b}[31mred\r\n" }))
+            .starts(json!({ "message": "\u{1b}[31mred\u{202e}\r\n" }))
             .await;
         stage.grants("one").await;
         sign_in(&stage.client()).await.unwrap();

@@ -2,14 +2,13 @@
 
 use crate::tenant::doctor::files::Configurations;
 use crate::tenant::doctor::finding::Service;
-use crate::tenant::doctor::subject::{Api, resource_of};
+use crate::tenant::doctor::subject::{Api, Platform, RedirectUri, resource_of};
 
 /// An application of the configuration.
 pub(super) struct Wanted<'a> {
     pub(super) service: Service,
     pub(super) client_id: &'a str,
-    /// Web, then single-page.
-    pub(super) redirects: [Vec<String>; 2],
+    pub(super) redirects: Vec<RedirectUri<'a>>,
     pub(super) api: Option<Api<'a>>,
     pub(super) has_credential: bool,
 }
@@ -18,6 +17,8 @@ pub(super) struct Wanted<'a> {
 pub(super) struct Edge<'a> {
     pub(super) service: Service,
     pub(super) client_id: &'a str,
+    /// The key of the configuration that names the scope.
+    pub(super) key: &'static str,
     pub(super) scope: &'a str,
 }
 
@@ -30,19 +31,21 @@ pub(super) struct Guarded<'a> {
 pub(super) fn wanted(configurations: &Configurations) -> Vec<Wanted<'_>> {
     let mut all = Vec::new();
     if let Some(config) = &configurations.spa {
-        let base = config.base_url.origin().ascii_serialization();
-        let of = |paths: [&str; 2]| paths.map(|path| format!("{base}{path}")).to_vec();
+        let (of_page, of_backend): (Vec<_>, Vec<_>) = configurations
+            .redirect_uris()
+            .into_iter()
+            .partition(|wanted| wanted.platform == Platform::SinglePage);
         all.push(Wanted {
             service: Service::SpaBackend,
             client_id: &config.client_id,
-            redirects: [of(["/auth/callback", "/"]), Vec::new()],
+            redirects: of_backend,
             api: None,
             has_credential: true,
         });
-        all.extend(config.msal.iter().map(|msal| Wanted {
+        all.extend(config.msal.as_ref().map(|msal| Wanted {
             service: Service::SpaBackend,
             client_id: &msal.client_id,
-            redirects: [Vec::new(), of(["/msal", "/msal/redirect"])],
+            redirects: of_page,
             api: None,
             has_credential: false,
         }));
@@ -50,7 +53,7 @@ pub(super) fn wanted(configurations: &Configurations) -> Vec<Wanted<'_>> {
     all.extend(configurations.apis().into_iter().map(|api| Wanted {
         service: api.service,
         client_id: api.client_id,
-        redirects: [Vec::new(), Vec::new()],
+        redirects: Vec::new(),
         has_credential: api.service == Service::MiddleTier,
         api: Some(api),
     }));
@@ -59,38 +62,34 @@ pub(super) fn wanted(configurations: &Configurations) -> Vec<Wanted<'_>> {
 
 pub(super) fn edges(configurations: &Configurations) -> Vec<Edge<'_>> {
     let mut edges = Vec::new();
-    let edge = |service, client_id, scope| Edge {
-        service,
-        client_id,
-        scope,
-    };
     if let Some(config) = &configurations.spa {
-        edges.push(edge(
-            Service::SpaBackend,
-            config.client_id.as_str(),
-            config.scope.as_str(),
-        ));
-        edges.extend(
-            config
-                .msal
-                .iter()
-                .map(|msal| edge(Service::SpaBackend, &msal.client_id, &msal.scope)),
-        );
+        let mut edge = |client_id, key, scope| {
+            edges.push(Edge {
+                service: Service::SpaBackend,
+                client_id,
+                key,
+                scope,
+            });
+        };
+        edge(&config.client_id, "scope", &config.scope);
+        if let Some(msal) = &config.msal {
+            edge(&msal.client_id, "msal.scope", &msal.scope);
+        }
     }
     if let Some(config) = &configurations.middle {
-        edges.push(edge(
-            Service::MiddleTier,
-            &config.client_id,
-            &config.downstream_scope,
-        ));
+        let mut edge = |key, scope| {
+            edges.push(Edge {
+                service: Service::MiddleTier,
+                client_id: &config.client_id,
+                key,
+                scope,
+            });
+        };
+        edge("downstream_scope", &config.downstream_scope);
         if let Some(profile) = &config.profile {
-            for scope in [
-                &profile.read_scope,
-                &profile.write_scope,
-                &profile.gate_scope,
-            ] {
-                edges.push(edge(Service::MiddleTier, &config.client_id, scope));
-            }
+            edge("profile.read_scope", &profile.read_scope);
+            edge("profile.write_scope", &profile.write_scope);
+            edge("profile.gate_scope", &profile.gate_scope);
         }
     }
     edges

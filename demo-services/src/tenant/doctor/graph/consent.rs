@@ -8,6 +8,9 @@ use super::reader::{Told, Untold};
 use crate::tenant::doctor::codes;
 use crate::tenant::doctor::finding::{Check, Finding};
 
+/// So many scopes of an API are told by name; Microsoft Graph has hundreds.
+const SHOWN: usize = 8;
+
 /// `grants` are the client's, `resources` what the scope's API is in this tenant, `applications` those of the configuration.
 pub(super) fn check(
     edge: &Edge<'_>,
@@ -45,6 +48,14 @@ pub(super) fn check(
         return Check::Consent.error(service, format!("{scope}: {meaning}"), mend);
     };
     let name = scope.rsplit_once('/').map_or(scope, |(_, name)| name);
+    if let Some(exposed) = lacks(resource, name) {
+        let meaning = codes::explain(650_053).0;
+        return Check::Consent.error(
+            service,
+            format!("{scope}: {meaning}"),
+            format!("correct `{}`; the API exposes {exposed}", edge.key),
+        );
+    }
     let kinds = consents(grants, resource, name);
     let pre_authorized = applications
         .iter()
@@ -62,6 +73,25 @@ pub(super) fn check(
             "grant admin consent under API permissions",
         )
     }
+}
+
+/// The API's scopes, where none of them has this name.
+fn lacks(resource: &Value, name: &str) -> Option<String> {
+    let scopes = resource.get("oauth2PermissionScopes")?.as_array()?;
+    let is_enabled =
+        |scope: &&Value| scope.get("isEnabled").and_then(Value::as_bool) != Some(false);
+    let exposed = scopes.iter().filter(is_enabled);
+    let exposed: Vec<&str> = exposed
+        .filter_map(|scope| scope.get("value")?.as_str())
+        .collect();
+    if name == ".default" || exposed.contains(&name) {
+        return None;
+    }
+    Some(match exposed.as_slice() {
+        [] => "none".to_owned(),
+        some if some.len() > SHOWN => format!("{} others", some.len()),
+        some => some.join(", "),
+    })
 }
 
 /// `AllPrincipals` or `Principal`, of each grant that holds this scope of this API.
@@ -119,6 +149,7 @@ mod tests {
     const EDGE: Edge<'static> = Edge {
         service: Service::SpaBackend,
         client_id: "c1",
+        key: "scope",
         scope: "api://m/read",
     };
 
@@ -141,6 +172,28 @@ mod tests {
             let found = check(&EDGE, &Ok(vec![grant]), &resources(), &[]);
             assert_eq!(found.severity, severity, "{}", found.says);
         }
+    }
+
+    #[test]
+    fn a_scope_that_the_api_does_not_expose_is_no_matter_of_consent() {
+        let exposes = |scopes: Value| {
+            let resource = json!({ "id": "p2", "appId": "c2", "oauth2PermissionScopes": scopes });
+            let granted = Ok(vec![grant("AllPrincipals", "p2", "read")]);
+            check(&EDGE, &granted, &Ok(vec![resource]), &[])
+        };
+        let read = json!({ "value": "read", "isEnabled": true });
+        assert_eq!(exposes(json!([read])).severity, Severity::Ok);
+        for scopes in [
+            json!([{ "value": "raed", "isEnabled": true }]),
+            json!([{ "value": "read", "isEnabled": false }, { "value": "raed" }]),
+        ] {
+            let found = exposes(scopes);
+            assert!(found.says.contains("no such scope"), "{}", found.says);
+            let mend = found.mend.unwrap();
+            assert_eq!(mend, "correct `scope`; the API exposes raed");
+        }
+        let found = exposes(vec![json!({ "value": "x" }); SHOWN + 1].into());
+        assert!(found.mend.unwrap().ends_with("9 others"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Questions to Microsoft Graph, through the client that `register` uses: with the one token that there is, and with bounded patience.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,10 +8,10 @@ use secrecy::SecretString;
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
+use url::Url;
 use url::form_urlencoded::Serializer;
 use uuid::Uuid;
 
-use super::access::GraphAccess;
 use crate::outbound;
 use crate::tenant::graph::{Graph, GraphError, SignInError, TokenSource};
 use crate::tenant::progress::{Event, Progress};
@@ -40,6 +40,8 @@ pub(super) enum Untold {
 /// Asks.
 pub(super) struct Reader {
     graph: Graph,
+    /// What Graph has against the token.
+    refused: OnceLock<&'static str>,
     /// For each question, all its pages and waits together.
     deadline: Duration,
 }
@@ -75,12 +77,6 @@ impl Untold {
         Self::Other(match error {
             GraphError::Forbidden { .. } => return Self::Forbidden,
             GraphError::Gone { .. } => return Self::Gone,
-            GraphError::SignIn(_) | GraphError::SignInAgain { .. } => format!(
-                "Microsoft Graph refuses the token of {ACCESS_TOKEN}: it has expired, or is none for Graph"
-            ),
-            GraphError::ClaimsChallenge { .. } => format!(
-                "Microsoft Graph demands more of the sign-in behind the token of {ACCESS_TOKEN}: get a new one, with multifactor authentication"
-            ),
             GraphError::Throttled { .. } => {
                 "Microsoft Graph has too much to do: try again later".to_owned()
             }
@@ -100,13 +96,23 @@ impl Untold {
 
 impl Reader {
     /// `None` if no client can be made.
-    pub(super) fn new(access: &GraphAccess, trust: &Trust, deadline: Duration) -> Option<Self> {
-        let http = outbound::client(&[&access.base], deadline, trust).ok()?;
-        let token = Arc::new(OnlyToken(access.token.clone()));
+    pub(super) fn new(
+        graph: Url,
+        token: SecretString,
+        trust: &Trust,
+        deadline: Duration,
+    ) -> Option<Self> {
+        let http = outbound::client(&[&graph], deadline, trust).ok()?;
         Some(Self {
-            graph: Graph::new(access.base.clone(), http, token),
+            graph: Graph::new(graph, http, Arc::new(OnlyToken(token))),
+            refused: OnceLock::new(),
             deadline,
         })
+    }
+
+    /// Why Graph does not take the token, if it does not: then nothing that it has told is worth anything.
+    pub(super) fn refused(&self) -> Option<&'static str> {
+        self.refused.get().copied()
     }
 
     /// The application with this client id, or none.
@@ -151,11 +157,27 @@ impl Reader {
         let seconds = self.deadline.as_secs();
         tokio::select! {
             told = timeout_at(until, graph.list(path, query)) => match told {
-                Ok(told) => told.map_err(Untold::of),
+                Ok(told) => told.map_err(|error| {
+                    if let Some(why) = against_the_token(&error) {
+                        let _ = self.refused.set(why);
+                    }
+                    Untold::of(error)
+                }),
                 Err(_) => Err(Untold::Other(format!("Microsoft Graph does not answer within {seconds} seconds"))),
             },
             Ok(why) = ended => Err(Untold::Other(format!("it takes a wait beyond {seconds} seconds: {why}"))),
         }
+    }
+}
+
+/// Goes on from "Microsoft Graph".
+fn against_the_token(error: &GraphError) -> Option<&'static str> {
+    match error {
+        GraphError::SignIn(_) | GraphError::SignInAgain { .. } => Some("refuses it"),
+        GraphError::ClaimsChallenge { .. } => {
+            Some("demands more of the sign-in behind it, such as multifactor authentication")
+        }
+        _ => None,
     }
 }
 

@@ -11,7 +11,8 @@ use crate::tenant::doctor::Options;
 use crate::tenant::doctor::codes;
 use crate::tenant::doctor::dates::{how_long, rfc3339};
 use crate::tenant::doctor::finding::{Check, Finding, Service};
-use crate::tenant::doctor::subject::Api;
+use crate::tenant::doctor::redirects::{About, not_registered};
+use crate::tenant::doctor::subject::{Api, Platform, RedirectUri};
 
 /// A secret or certificate that ends sooner is told, in seconds.
 const SOON: i64 = 30 * 86_400;
@@ -43,16 +44,6 @@ fn registration(wanted: &Wanted<'_>, application: &Value, options: &Options) -> 
         service,
         format!("application {} is registered", wanted.client_id),
     )];
-    for (uris, (platform, name)) in wanted
-        .redirects
-        .iter()
-        .zip([("web", "Web"), ("spa", "Single-page application")])
-    {
-        findings.extend(
-            uris.iter()
-                .map(|uri| redirect(service, application, uri, platform, name)),
-        );
-    }
     if let Some(api) = &wanted.api {
         findings.extend(of_api(api, application));
     }
@@ -62,13 +53,22 @@ fn registration(wanted: &Wanted<'_>, application: &Value, options: &Options) -> 
     findings
 }
 
-fn redirect(
-    service: Service,
-    application: &Value,
-    uri: &str,
-    platform: &str,
-    name: &str,
-) -> Finding {
+/// What the application says of the redirect URIs; nothing if it is not told.
+pub(super) fn redirects(wanted: &Wanted<'_>, told: &Told<Vec<Value>>) -> Vec<About> {
+    let application = told.as_ref().ok().and_then(|found| found.first());
+    let Some(application) = application else {
+        return Vec::new();
+    };
+    let about = wanted.redirects.iter().map(|redirect| About {
+        uri: Some(redirect.uri.clone()),
+        finding: of_redirect(redirect, application),
+    });
+    about.collect()
+}
+
+fn of_redirect(wanted: &RedirectUri<'_>, application: &Value) -> Finding {
+    let (service, uri) = (Service::SpaBackend, &wanted.uri);
+    let (platform, name) = (wanted.platform.key(), wanted.platform.name());
     let has = |platform: &str| {
         let uris = application
             .get(platform)
@@ -84,10 +84,9 @@ fn redirect(
             format!("{uri} is registered with the platform {name}"),
         )
     } else if others.into_iter().any(has) {
-        let number = if platform == "web" {
-            9_002_327
-        } else {
-            9_002_326
+        let number = match wanted.platform {
+            Platform::Web => 9_002_327,
+            Platform::SinglePage => 9_002_326,
         };
         let (meaning, mend) = codes::explain(number);
         Check::RedirectUri.error(
@@ -96,8 +95,7 @@ fn redirect(
             mend,
         )
     } else {
-        let (meaning, mend) = codes::explain(50_011);
-        Check::RedirectUri.error(service, format!("{uri} is not registered: {meaning}"), mend)
+        not_registered(wanted)
     }
 }
 
@@ -115,13 +113,19 @@ fn of_api(api: &Api<'_>, application: &Value) -> Vec<Finding> {
     });
     let uris = array(application, "identifierUris");
     if !uris.iter().any(|uri| uri.as_str() == Some(api.app_id_uri)) {
+        let mend = match uris.iter().find_map(Value::as_str) {
+            Some(uri) => format!(
+                "set `app_id_uri` to {uri}, which the application has, or change that under Expose an API"
+            ),
+            None => "set it under Expose an API".to_owned(),
+        };
         findings.push(Check::Registration.error(
             service,
             format!(
                 "the application does not have the application ID URI {}",
                 api.app_id_uri
             ),
-            "set it under Expose an API, or correct `app_id_uri`",
+            mend,
         ));
     }
     let exposed = array(part, "oauth2PermissionScopes").iter().any(|scope| {
@@ -137,6 +141,9 @@ fn of_api(api: &Api<'_>, application: &Value) -> Vec<Finding> {
             ),
             "add or enable it under Expose an API, or correct `required_scope`",
         ));
+    }
+    if let Some(role) = api.role {
+        findings.extend(of_role(service, application, role));
     }
     let claims = application.get("optionalClaims").unwrap_or(&Value::Null);
     let claims: BTreeSet<&str> = array(claims, "accessToken")
@@ -156,6 +163,27 @@ fn of_api(api: &Api<'_>, application: &Value) -> Vec<Finding> {
         ),
     });
     findings
+}
+
+/// One that applications can hold, as the daemon must.
+fn of_role(service: Service, application: &Value, role: &str) -> Option<Finding> {
+    let roles = array(application, "appRoles").iter();
+    let mut named = roles.filter(|one| one.get("value").and_then(Value::as_str) == Some(role));
+    let is_for_applications = |one: &Value| {
+        let members = array(one, "allowedMemberTypes").iter();
+        one.get("isEnabled").and_then(Value::as_bool) == Some(true)
+            && members
+                .filter_map(Value::as_str)
+                .any(|member| member == "Application")
+    };
+    match named.any(is_for_applications) {
+        true => None,
+        false => Some(Check::Registration.error(
+            service,
+            format!("the application has no app role {role} that is enabled for applications: nobody gets to GET /admin"),
+            "create it under App roles (allowed member types: Applications), or correct `admin_role`",
+        )),
+    }
 }
 
 /// The last of all is meant: which one the service uses is not known here.
@@ -185,7 +213,7 @@ fn expiry(service: Service, application: &Value, options: &Options) -> Option<Fi
     Some(if left <= 0 {
         Check::CredentialExpiry.error(
             service,
-            format!("the last secret or certificate has expired {words} ago"),
+            format!("the last secret or certificate expired {words} ago"),
             mend,
         )
     } else if left < SOON {
