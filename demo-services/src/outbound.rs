@@ -1,5 +1,6 @@
 //! Calls that leave this service: one deadline, no redirects, and never more of an answer than expected.
 
+use std::error::Error;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -51,6 +52,23 @@ pub(crate) fn settings(targets: &[&Url], trust: &Trust) -> ClientBuilder {
     } else {
         settings
     }
+}
+
+/// Why the server's certificate is not taken, in at most 200 letters, if that is what stands in the way.
+pub(crate) fn certificate_problem(error: &(dyn Error + 'static)) -> Option<String> {
+    // As rustls says it. Its error is behind those of three libraries and an `io::Error`, which shows it and does not give it away.
+    const BEFORE: &str = "invalid peer certificate: ";
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if let Some((_, why)) = text.split_once(BEFORE) {
+            // A name in it is the peer's.
+            let why = why.chars().filter(|letter| !letter.is_control());
+            return Some(why.take(200).collect());
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// Reads a body of at most `limit` bytes.

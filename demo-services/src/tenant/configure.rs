@@ -206,6 +206,14 @@ impl TenantFiles {
         }
     }
 
+    /// The files that a run leaves.
+    #[must_use]
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let names = FileName::all().filter(|name| self.writes(*name));
+        let lasting = names.filter(|name| !credentials::is_waiting(*name));
+        lasting.map(|name| self.path(name.as_str())).collect()
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.configuration.folder.join(name)
     }

@@ -191,6 +191,7 @@ pub async fn register(
         changes: 0,
     };
     run.check_names(&plan).await?;
+    run.warn_of_oneself(choices);
     // The run's identity is on the disk before anything carries it.
     run.record.emptied = false;
     state.save(&run.record)?;
@@ -266,6 +267,18 @@ impl Run<'_> {
         };
         self.graph.tell(&event);
         Ok(())
+    }
+
+    /// Whoever signs in here may find out at the next sign-in that a policy is about them.
+    fn warn_of_oneself(&self, choices: &Choices) {
+        let named = |user: &String| self.ids.mfa_users.contains(user);
+        if choices.enforce && self.ids.user.as_ref().is_some_and(named) {
+            self.graph.tell(&Event::Noted(
+                "--enforce with --mfa-user meets the administrator who signs in here as well: from now on they need multifactor \
+                 authentication for the demo's APIs"
+                    .to_owned(),
+            ));
+        }
     }
 
     /// A policy of an application that was made anew is about the one that is gone; to change it takes somebody whom it is for.
