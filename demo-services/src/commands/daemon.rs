@@ -5,7 +5,8 @@ use std::{io, path::PathBuf};
 use clap::Args;
 use demo_services::{
     config::{ClientCertificateConfig, CredentialError, credential},
-    daemon::DaemonCall,
+    daemon::{DaemonCall, DaemonError},
+    outbound::certificate_problem,
 };
 use secrecy::SecretString;
 use tower_bearer::Credential;
@@ -81,12 +82,24 @@ pub(crate) async fn run(args: DaemonArgs) -> Result<(), Failure> {
         scope: args.scope,
         url: args.url,
     };
-    let (status, body) = call.send().await?;
+    let (status, body) = call.send().await.map_err(told)?;
     say(&mut io::stdout(), &format!("{status}\n{body}"));
     if status.is_success() {
         Ok(())
     } else {
         Err("the call was refused".into())
+    }
+}
+
+/// With the way on where a certificate stands in the way.
+fn told(error: DaemonError) -> Failure {
+    match certificate_problem(&error) {
+        Some(why) => format!(
+            "the authority, or the API, shows a certificate that is not trusted here ({why}): if it is of a private CA, name that one's \
+             certificate (PEM) with --ca-file"
+        )
+        .into(),
+        None => error.into(),
     }
 }
 
@@ -107,10 +120,7 @@ impl DaemonArgs {
         }
         credential(self.client_secret.as_ref(), files.as_ref()).map_err(|error| {
             Usage(match &error {
-                CredentialError::Secret => {
-                    "--client-secret (CLIENT_SECRET) is empty, holds white space or is a placeholder"
-                        .to_owned()
-                }
+                CredentialError::Secret => "--client-secret (CLIENT_SECRET) is empty".to_owned(),
                 CredentialError::Unreadable {
                     key, path, source, ..
                 } => {
