@@ -257,7 +257,8 @@ async fn what_a_dry_run_shows_is_made_and_unregister_takes_it_back() {
         "report-only",
         "/tenant-config/spa-backend.toml\n",
         "/tenant-config/daemon-key.pem\n",
-        "User.Read.All.",
+        "Graph:\n  Application.ReadWrite.All\n",
+        "\n  User.Read.All\n",
         "only a run can see",
     ] {
         assert!(shown.out.contains(part), "{part} in {}", shown.out);
@@ -986,11 +987,14 @@ async fn with_json_an_error_is_an_answer_as_well() {
 #[tokio::test]
 async fn an_administrator_who_is_named_is_told_what_enforcing_means() {
     let tenant = Tenant::new("oneself").await;
-    let warning = "meets the administrator who signs in here";
+    let warning = "names the administrator who signs in here";
     for (more, warned) in [
         (&["--mfa-user", "admin@contoso.example"][..], false),
         (&["--mfa-user", "alice@contoso.example", "--enforce"], false),
         (&["--mfa-user", "admin@contoso.example", "--enforce"], true),
+        // Enforced they are still.
+        (&["--mfa-user", "admin@contoso.example"], true),
+        (&["--mfa-user", "alice@contoso.example"], false),
     ] {
         let made = tenant.run_register(more).await;
         assert_eq!(made.code, Some(0), "{}", made.err);

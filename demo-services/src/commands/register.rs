@@ -230,12 +230,12 @@ impl RegisterArgs {
             };
             text.push_str(&format!("{sign} file {}\n", file.display()));
         }
-        text.push_str(&format!(
-            "It would sign in with these permissions of Microsoft Graph: {}.",
-            permissions.join(", ")
-        ));
+        text.push_str("It would sign in with these permissions of Microsoft Graph:");
+        for permission in permissions {
+            text.push_str(&format!("\n  {permission}"));
+        }
         if choices.names_people() {
-            text.push_str("\nWhether the tenant has everybody who is named, only a run can see.");
+            text.push_str("\nWhether the tenant has everybody who is named, only a run can see. The first run draws the (mark) in the names of policies.");
         }
         say(&mut io::stdout(), &text);
         Ok(())
@@ -249,17 +249,17 @@ impl RegisterArgs {
             let line = Line::new(service).with("--config", file.display());
             text.push_str(&format!("  {line}\n"));
         }
+        text.push_str(&format!("Then open {}.\n", choices.base_url));
         let check = Line::new("doctor").with("--config-dir", folder.display());
         text.push_str(&format!(
-            "Check all of it, also while they run:\n  {check}\n"
+            "Check all of it, best while they run:\n  {check}\n"
         ));
         if let Some(daemon) = self.daemon(choices, report) {
             text.push_str(&format!("A call without a user:\n  {daemon}\n"));
         }
         text.push_str(&format!(
-            "Take everything back:\n  {}\nThen open {}. Keys and secrets are in {}: keep it to yourself.",
+            "Take everything back:\n  {}\nKeys and secrets are in {}: keep it to yourself.",
             self.unregister(choices),
-            choices.base_url,
             folder.display()
         ));
         if let Some(in_front) = files.in_front() {
