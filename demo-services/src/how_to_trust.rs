@@ -27,7 +27,7 @@ certificates are vouched for by {ca} ({age}); to trust it (for localhost only, i
 /// As it must be typed into a POSIX shell.
 #[must_use]
 pub fn shell_word(text: &str) -> String {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._:-".contains(letter);
     if !text.is_empty() && text.chars().all(plain) {
         text.to_owned()
     } else {
@@ -43,6 +43,7 @@ mod tests {
     fn a_path_is_one_word_of_the_shell() {
         for (path, word) in [
             ("/a/ca.pem", "/a/ca.pem"),
+            ("http://localhost:8080/", "http://localhost:8080/"),
             ("/my files/ca.pem", "'/my files/ca.pem'"),
             ("/it's/ca.pem", "'/it'\\''s/ca.pem'"),
             ("$(x)", "'$(x)'"),

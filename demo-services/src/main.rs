@@ -12,27 +12,21 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use commands::{
-    Told, Usage, doctor::DoctorArgs, register::RegisterArgs, unregister::UnregisterArgs,
+    Nothing, Told, Usage, answered, daemon::DaemonArgs, doctor::DoctorArgs, register::RegisterArgs,
+    unregister::UnregisterArgs,
 };
 use demo_services::{
-    config::{
-        ClientCertificateConfig, DownstreamApiConfig, MiddleTierConfig, ServiceConfig,
-        SpaBackendConfig, credential, load,
-    },
-    daemon::DaemonCall,
+    config::{DownstreamApiConfig, MiddleTierConfig, ServiceConfig, SpaBackendConfig, load},
     demo::{self, DemoOptions, Https},
     downstream_api,
     how_to_trust::how_to_trust,
     middle_tier, spa_backend,
-    trust::Trust,
 };
 use listening::{Listeners, serve};
 use local_authority::{
     Clock, Directory, LocalAuthority, LocalCa, Options, Running, SystemClock, Tls,
 };
-use secrecy::SecretString;
 use tracing_subscriber::EnvFilter;
-use url::Url;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -136,64 +130,6 @@ struct ServiceArgs {
     config: PathBuf,
 }
 
-#[derive(Args, Debug)]
-struct DaemonArgs {
-    /// Base URL of the authority
-    #[arg(long, default_value = "http://localhost:8080", value_name = "URL")]
-    authority: Url,
-    /// Directory (tenant) id
-    #[arg(
-        long,
-        default_value = "11111111-2222-3333-4444-555555555555",
-        value_name = "ID"
-    )]
-    tenant: String,
-    /// Application (client) id of the daemon
-    #[arg(
-        long,
-        default_value = "dae30000-0000-4000-8000-000000009000",
-        value_name = "ID"
-    )]
-    client_id: String,
-    /// Its secret, as the demo prints it; or give --certificate and --private-key
-    #[arg(
-        long,
-        env = "CLIENT_SECRET",
-        hide_env_values = true,
-        required_unless_present = "certificate",
-        value_name = "SECRET"
-    )]
-    client_secret: Option<SecretString>,
-    /// Its certificate (PEM) instead of a secret, as register writes it
-    #[arg(
-        long,
-        requires = "private_key",
-        conflicts_with = "client_secret",
-        value_name = "FILE"
-    )]
-    certificate: Option<PathBuf>,
-    /// The private key of --certificate (PEM)
-    #[arg(long, requires = "certificate", value_name = "FILE")]
-    private_key: Option<PathBuf>,
-    /// Certificates (PEM) to trust besides the system's, such as the demo's with --https
-    #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
-    /// What the token is for
-    #[arg(
-        long,
-        default_value = "api://downstream-api/.default",
-        value_name = "SCOPE"
-    )]
-    scope: String,
-    /// What to call
-    #[arg(
-        long,
-        default_value = "http://localhost:7000/admin",
-        value_name = "URL"
-    )]
-    url: Url,
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -210,7 +146,10 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<Told>() => ExitCode::FAILURE,
         Err(error) => {
-            let text = with_causes("error", error.as_ref());
+            let text = match error.downcast_ref::<Nothing>() {
+                Some(nothing) => nothing.to_string(),
+                None => with_causes("error", error.as_ref()),
+            };
             say(&mut io::stderr(), &text);
             match error.is::<Usage>() {
                 true => ExitCode::from(2),
@@ -223,7 +162,7 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command.unwrap_or(Command::Demo(cli.demo)) {
         Command::Demo(args) => run_demo(args).await,
-        Command::Daemon(args) => run_daemon(args).await,
+        Command::Daemon(args) => commands::daemon::run(args).await,
         Command::Authority(args) => run_authority(args).await,
         Command::Doctor(args) => commands::doctor::run(args).await,
         Command::SpaBackend(args) => {
@@ -253,8 +192,14 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             serve(listeners, service, stop).await;
             Ok(())
         }
-        Command::Register(args) => commands::register::run(*args).await,
-        Command::Unregister(args) => commands::unregister::run(args).await,
+        Command::Register(args) => {
+            let json = args.json;
+            answered(json, commands::register::run(*args).await)
+        }
+        Command::Unregister(args) => {
+            let json = args.json;
+            answered(json, commands::unregister::run(args).await)
+        }
     }
 }
 
@@ -289,31 +234,6 @@ async fn run_demo(args: DemoArgs) -> Result<(), Failure> {
     say(&mut io::stdout(), "\nStopping.");
     running.stop().await;
     Ok(())
-}
-
-async fn run_daemon(args: DaemonArgs) -> Result<(), Failure> {
-    let trust = args.ca_file.map(Trust::file).transpose()?;
-    let files = args.certificate.zip(args.private_key);
-    let files = files.map(|(certificate, private_key)| ClientCertificateConfig {
-        certificate,
-        private_key,
-    });
-    let call = DaemonCall {
-        authority: args.authority,
-        tenant: args.tenant,
-        client_id: args.client_id,
-        credential: credential(args.client_secret.as_ref(), files.as_ref())?,
-        scope: args.scope,
-        url: args.url,
-        trust: trust.unwrap_or_default(),
-    };
-    let (status, body) = call.send().await?;
-    say(&mut io::stdout(), &format!("{status}\n{body}"));
-    if status.is_success() {
-        Ok(())
-    } else {
-        Err("the call was refused".into())
-    }
 }
 
 async fn run_authority(args: AuthorityArgs) -> Result<(), Failure> {

@@ -1,5 +1,6 @@
 //! Calls that leave this service: one deadline, no redirects, and never more of an answer than expected.
 
+use std::error::Error;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -53,6 +54,24 @@ pub(crate) fn settings(targets: &[&Url], trust: &Trust) -> ClientBuilder {
     }
 }
 
+/// Why the server's certificate is not taken, in at most 200 letters, if that is what stands in the way.
+#[must_use]
+pub fn certificate_problem(error: &(dyn Error + 'static)) -> Option<String> {
+    // As rustls says it. Its error is behind those of three libraries and an `io::Error`, which shows it and does not give it away.
+    const BEFORE: &str = "invalid peer certificate: ";
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if let Some((_, why)) = text.split_once(BEFORE) {
+            // A name in it is the peer's.
+            let why = why.chars().filter(|letter| !letter.is_control());
+            return Some(why.take(200).collect());
+        }
+        cause = error.source();
+    }
+    None
+}
+
 /// Reads a body of at most `limit` bytes.
 pub(crate) async fn read(mut response: Response, limit: usize) -> Result<Bytes, NoAnswer> {
     let mut body = BytesMut::new();
@@ -72,5 +91,24 @@ impl From<reqwest::Error> for NoAnswer {
             error if error.is_timeout() => Self::TimedOut,
             _ => Self::Broken,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] std::io::Error);
+
+    #[test]
+    fn why_a_certificate_is_not_taken_is_found_among_the_causes() {
+        let of = |text: &str| certificate_problem(&Outer(std::io::Error::other(text.to_owned())));
+        let why = of("invalid peer certificate: Unknown\u{1b}Issuer");
+        assert_eq!(why.as_deref(), Some("UnknownIssuer"));
+        assert_eq!(of("connection refused"), None);
+        let long = of(&format!("invalid peer certificate: {}", "x".repeat(300)));
+        assert_eq!(long.map(|why| why.len()), Some(200));
     }
 }

@@ -18,7 +18,10 @@ use std::{
 };
 
 use demo_services::tenant::plan::PERMISSIONS;
-use local_authority::{Directory, Endpoint, Fault, LocalAuthority, Options, Running, TokenSpec};
+use local_authority::{
+    Clock as _, Directory, Endpoint, Fault, LocalAuthority, LocalCa, Options, Running, SystemClock,
+    TokenSpec,
+};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -44,14 +47,34 @@ struct Ended {
     err: String,
 }
 
+/// The line of what is printed that shows this command.
+#[cfg(unix)]
+fn shown<'a>(printed: &'a str, command: &str) -> &'a str {
+    let command = format!("cargo run -- {command} ");
+    let mut lines = printed.lines().map(str::trim);
+    let line = lines.find(|line| format!("{line} ").contains(&command));
+    line.unwrap_or_else(|| panic!("{command} in {printed}"))
+}
+
 impl Tenant {
     async fn new(name: &str) -> Self {
+        Self::with(name, Options::default()).await
+    }
+
+    /// Over https, with a CA of its own in `ca.pem`.
+    async fn https(name: &str) -> Self {
+        let ca = LocalCa::in_memory(SystemClock.now()).unwrap();
+        let options = Options::default().tls(ca.tls().unwrap());
+        let tenant = Self::with(name, options).await;
+        fs::write(tenant.folder.join("ca.pem"), ca.pem()).unwrap();
+        tenant
+    }
+
+    async fn with(name: &str, options: Options) -> Self {
         let mut directory = Directory::demo();
         directory.apps.retain(|app| app.name == TOOLS);
         directory.policies.clear();
-        let authority = LocalAuthority::start(directory, Options::default())
-            .await
-            .unwrap();
+        let authority = LocalAuthority::start(directory, options).await.unwrap();
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("commands-{name}"));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
@@ -72,6 +95,7 @@ impl Tenant {
             .current_dir(&self.folder)
             .env_remove("RUST_LOG")
             .env_remove("GRAPH_CLIENT_ID")
+            .env_remove("CLIENT_SECRET")
             .env("GRAPH_ACCESS_TOKEN", &self.token)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -81,11 +105,33 @@ impl Tenant {
     }
 
     async fn run(&self, arguments: &[&str]) -> Ended {
+        self.ended(self.command(arguments)).await
+    }
+
+    /// A command line that was shown, with more behind it, as it is typed into a shell.
+    #[cfg(unix)]
+    async fn run_shown(&self, shown: &str, more: &str) -> Ended {
+        let binary = format!("'{}'", env!("CARGO_BIN_EXE_demo-services"));
+        let typed = format!("{shown} {more}").replace("cargo run --", &binary);
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &typed])
+            .current_dir(&self.folder)
+            .env_remove("RUST_LOG")
+            .env_remove("GRAPH_CLIENT_ID")
+            .env_remove("CLIENT_SECRET")
+            .env("GRAPH_ACCESS_TOKEN", &self.token)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        self.ended(shell).await
+    }
+
+    async fn ended(&self, mut command: Command) -> Ended {
         let Output {
             status,
             stdout,
             stderr,
-        } = self.command(arguments).output().await.unwrap();
+        } = command.output().await.unwrap();
         let ended = Ended {
             code: status.code(),
             out: String::from_utf8(stdout).unwrap(),
@@ -201,8 +247,24 @@ async fn what_a_dry_run_shows_is_made_and_unregister_takes_it_back() {
         .run_register(&[&people[..], &["--dry-run"]].concat())
         .await;
     assert_eq!(shown.code, Some(0), "{}", shown.err);
-    for part in ["+ application tower-bearer-demo-middle-tier", "report-only"] {
+    assert!(
+        shown.out.starts_with("Nothing is made now."),
+        "{}",
+        shown.out
+    );
+    for part in [
+        "+ application tower-bearer-demo-middle-tier",
+        "report-only",
+        "/tenant-config/spa-backend.toml\n",
+        "/tenant-config/daemon-key.pem\n",
+        "Graph:\n  Application.ReadWrite.All\n",
+        "\n  User.Read.All\n",
+        "only a run can see",
+    ] {
         assert!(shown.out.contains(part), "{part} in {}", shown.out);
+    }
+    for part in [".env", ".next.pem", "Group.Read.All"] {
+        assert!(!shown.out.contains(part), "{part} in {}", shown.out);
     }
     assert_eq!((tenant.apps(), tenant.names()), (before, vec![]));
 
@@ -252,7 +314,7 @@ async fn what_a_dry_run_shows_is_made_and_unregister_takes_it_back() {
         .await;
     assert_eq!(shown.code, Some(0), "{}", shown.err);
     assert!(
-        shown.out.starts_with("= application") && !shown.out.contains("+ "),
+        shown.out.contains("\n= application") && !shown.out.contains("\n+ "),
         "{}",
         shown.out
     );
@@ -408,10 +470,11 @@ async fn unregister_asks_whoever_is_at_the_terminal() {
             "- application tower-bearer-demo-daemon",
             &format!("at {url}/, through the Graph at {url}/:"),
             "Remove all of this? [y/N]",
-            "nothing was removed",
+            "Nothing was removed.",
         ] {
             assert!(said.contains(part), "{part} in {said}");
         }
+        assert!(!said.contains("error"), "{said}");
         assert_eq!(tenant.apps(), before + 6, "{answer:?}");
     }
     let (code, said) = tenant.typed("unregister --sign-in token", "y").await;
@@ -464,6 +527,7 @@ async fn ctrl_c_ends_after_the_step_and_leaves_a_record_that_is_gone_on_with() {
         "press Ctrl-C again",
         "error: stopped.",
         "tower-bearer-tenant.json",
+        "`cargo run -- unregister --sign-in token` removes it",
     ] {
         assert!(said.contains(part), "{part} in {said}");
     }
@@ -477,7 +541,9 @@ async fn ctrl_c_ends_after_the_step_and_leaves_a_record_that_is_gone_on_with() {
 
     let done = tenant.run_register(&[]).await;
     assert_eq!(done.code, Some(0), "{}", done.err);
-    assert!(done.out.contains("left out: policy"), "{}", done.out);
+    let why = "left out, because no user and no group was named";
+    assert_eq!(done.out.matches(why).count(), 1, "{}", done.out);
+    assert!(!done.err.contains("left out"), "{}", done.err);
     assert_eq!(tenant.apps(), before + 6);
 }
 
@@ -610,4 +676,429 @@ async fn what_cannot_be_is_said_with_the_way_on() {
     }
     let damaged = fs::read_to_string(tenant.folder.join("tower-bearer-tenant.json")).unwrap();
     assert_eq!(damaged, "{\"version\":1,");
+}
+
+#[tokio::test]
+async fn files_that_no_service_could_use_are_refused_before_anything_is_asked() {
+    let tenant = Tenant::new("unusable-files").await;
+    let [one, other] = [(); 2].map(|()| LocalCa::in_memory(SystemClock.now()).unwrap());
+    let package = "msal/node_modules/@azure/msal-browser/lib";
+    fs::create_dir_all(tenant.folder.join(package).join("redirect-bridge")).unwrap();
+    for (name, text) in [
+        ("chain.pem", one.certificate_pem()),
+        ("key.pem", one.key_pem()),
+        ("other.pem", other.key_pem()),
+        ("garbage.pem", "garbage"),
+        (&format!("{package}/msal-browser.min.js"), ""),
+        (
+            &format!("{package}/redirect-bridge/msal-redirect-bridge.min.js"),
+            "",
+        ),
+    ] {
+        fs::write(tenant.folder.join(name), text).unwrap();
+    }
+    let pair = |certificate, key| vec!["--tls-cert", certificate, "--tls-key", key];
+    // Nothing listens there: whoever asked would end in another way.
+    let nobody = |more: &[&'static str]| {
+        let asked = [
+            "register",
+            "--tenant",
+            "contoso.example",
+            "--authority",
+            "http://127.0.0.1:1",
+            "--base-url",
+            "https://localhost:3000",
+        ];
+        [&asked[..], more].concat()
+    };
+    for (more, said) in [
+        (
+            pair("nowhere.pem", "key.pem"),
+            "cannot read nowhere.pem: No such file",
+        ),
+        (
+            pair("chain.pem", "nowhere.key"),
+            "cannot read nowhere.key: No such file",
+        ),
+        (
+            pair("garbage.pem", "key.pem"),
+            "garbage.pem: no PEM block `CERTIFICATE`",
+        ),
+        (
+            pair("chain.pem", "other.pem"),
+            "certificate and private key cannot be used together",
+        ),
+        (vec!["--msal", "."], "npm install"),
+    ] {
+        for dry in [&[][..], &["--dry-run"]] {
+            let ended = tenant.run(&nobody(&[&more, dry].concat())).await;
+            assert_eq!(ended.code, Some(2), "{more:?}: {}", ended.err);
+            assert!(ended.err.contains(said), "{more:?}: {}", ended.err);
+        }
+    }
+    let good = [pair("chain.pem", "key.pem"), vec!["--msal", "msal"]].concat();
+    let ended = tenant.run(&nobody(&good)).await;
+    assert_eq!(ended.code, Some(1), "{}", ended.err);
+    assert!(ended.err.contains("cannot be reached"), "{}", ended.err);
+    let https = ["--base-url", "https://localhost:3000", "--dry-run"];
+    let ended = tenant.run_register(&[&good, &https[..]].concat()).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    // And without https no dry run shows what would be refused.
+    let ended = tenant.run_register(&["--dry-run", "--msal", "msal"]).await;
+    assert_eq!(ended.code, Some(2), "{}", ended.out);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_certificate_that_is_not_trusted_ends_at_once_and_the_shown_commands_name_the_ca() {
+    let tenant = Tenant::https("untrusted").await;
+    let url = tenant.authority.url();
+    let id = tenant.authority.tenant().to_string();
+    let before = tenant.apps();
+    for (named, way) in [
+        // The authority's metadata, its token endpoint, and Graph.
+        ("contoso.example", "token"),
+        (&id, "client-credential"),
+        (&id, "token"),
+    ] {
+        let register = ["register", "--tenant", named, "--authority", url];
+        let mut command = tenant.command(&[&register[..], &["--sign-in", way]].concat());
+        command
+            .env("GRAPH_CLIENT_ID", "22222222-2222-3333-4444-555555555555")
+            .env("GRAPH_CLIENT_SECRET", "s3cret");
+        let ended = tenant.ended(command).await;
+        assert_eq!(ended.code, Some(1), "{}", ended.err);
+        assert!(ended.err.contains("--ca-file"), "{}", ended.err);
+        for part in ["waiting", "again in", "is it running"] {
+            assert!(!ended.err.contains(part), "{part} in {}", ended.err);
+        }
+    }
+    assert_eq!(tenant.names(), ["ca.pem"]);
+
+    let with = ["--ca-file", "ca.pem", "--state", "state of mine.json"];
+    let made = tenant.run_register(&with).await;
+    assert_eq!(made.code, Some(0), "{}", made.err);
+    let unregister = shown(&made.err, "unregister");
+    let expected =
+        "cargo run -- unregister --state 'state of mine.json' --ca-file ca.pem --sign-in token";
+    assert_eq!(unregister, expected);
+    let without = ["unregister", "--state", "state of mine.json", "--yes"];
+    let ended = tenant
+        .run(&[&without[..], &["--sign-in", "token"]].concat())
+        .await;
+    assert_eq!(ended.code, Some(1), "{}", ended.err);
+    assert!(
+        ended.err.contains("--ca-file") && !ended.err.contains("waiting"),
+        "{}",
+        ended.err
+    );
+    let alone = shown(&made.err, "daemon").replace("--ca-file ca.pem", "");
+    let ended = tenant.run_shown(&alone, "").await;
+    assert!(
+        ended.code == Some(1) && ended.err.contains("--ca-file"),
+        "{}",
+        ended.err
+    );
+    // The token is had, and what is called refuses it.
+    let daemon = shown(&made.err, "daemon");
+    let daemon = daemon.replace("http://localhost:7000/admin", &format!("{url}/x"));
+    let called = tenant.run_shown(&daemon, "").await;
+    assert!(
+        called.out.starts_with("404"),
+        "{}{}",
+        called.out,
+        called.err
+    );
+    let ended = tenant.run_shown(unregister, "--yes").await;
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert_eq!(
+        (tenant.apps(), tenant.names()),
+        (before, vec!["ca.pem".into()])
+    );
+}
+
+#[tokio::test]
+async fn a_ca_file_that_cannot_be_used_is_named_with_the_reason() {
+    let tenant = Tenant::new("ca-file").await;
+    fs::write(tenant.folder.join("garbage.pem"), "garbage").unwrap();
+    let secret = ["daemon", "--client-secret", "x"];
+    let register = ["--dry-run"];
+    for (file, said) in [
+        (
+            "nowhere.pem",
+            "--ca-file nowhere.pem cannot be read: No such file",
+        ),
+        (
+            "garbage.pem",
+            "--ca-file garbage.pem: there is no certificate",
+        ),
+    ] {
+        let with = ["--ca-file", file];
+        for ended in [
+            tenant.run(&[&secret[..], &with].concat()).await,
+            tenant.run_register(&[&register[..], &with].concat()).await,
+        ] {
+            assert_eq!(ended.code, Some(2), "{}", ended.err);
+            assert!(ended.err.contains(said), "{}", ended.err);
+        }
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_is_shown_at_the_end_works_as_it_is_shown() {
+    let tenant = Tenant::new("shown").await;
+    let url = tenant.authority.url();
+    fs::create_dir(tenant.folder.join("tenant-config")).unwrap();
+    let theirs = tenant.folder.join("tenant-config/middle-tier.toml");
+    fs::write(&theirs, "theirs").unwrap();
+    for secret in [&[][..], &["--secret"]] {
+        let made = tenant.run_register(secret).await;
+        assert_eq!(made.code, Some(0), "{}", made.err);
+        let before = "/middle-tier.toml\n    what was there before is in ";
+        assert!(made.out.contains(before), "{}", made.out);
+        assert_eq!(made.out.matches("before-register").count(), 1);
+        let wide = |line: &&str| line.len() > 80 && !line.contains('/') && !line.contains(':');
+        assert_eq!(made.out.lines().find(wide), None);
+        // What the services do not listen for yet is no error.
+        let doctor = shown(&made.err, "doctor");
+        assert_eq!(doctor, "cargo run -- doctor --config-dir tenant-config");
+        let checked = tenant.run_shown(doctor, "").await;
+        assert_eq!(checked.code, Some(0), "{}", checked.out);
+        let daemon = shown(&made.err, "daemon");
+        let daemon = daemon.replace("http://localhost:7000/admin", &format!("{url}/x"));
+        let called = tenant.run_shown(&daemon, "").await;
+        assert!(
+            called.out.starts_with("404"),
+            "{}{}",
+            called.out,
+            called.err
+        );
+        if !secret.is_empty() {
+            let file = tenant.folder.join("tenant-config/daemon.env");
+            let text = fs::read_to_string(file).unwrap();
+            assert!(text.contains("# The command `daemon` takes it"));
+        }
+        let unregister = shown(&made.err, "unregister");
+        assert_eq!(unregister, "cargo run -- unregister --sign-in token");
+        let ended = tenant.run_shown(unregister, "--yes").await;
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        assert!(
+            ended.out.contains("in its bin for 30 days"),
+            "{}",
+            ended.out
+        );
+        assert_eq!(fs::read_to_string(&theirs).unwrap(), "theirs");
+    }
+}
+
+#[tokio::test]
+async fn an_https_address_without_a_certificate_needs_a_proxy() {
+    let tenant = Tenant::new("proxy").await;
+    for (base_url, said) in [
+        ("http://localhost:3000", None),
+        (
+            "https://localhost:3000",
+            Some("with --tls-cert and --tls-key"),
+        ),
+        (
+            "https://shop.example",
+            Some("a proxy in front of it must speak TLS for https://shop.example"),
+        ),
+    ] {
+        let made = tenant.run_register(&["--base-url", base_url]).await;
+        assert_eq!(made.code, Some(0), "{}", made.err);
+        let last = made.err.lines().last().unwrap();
+        assert_eq!(
+            last.contains("docs/deployment.md"),
+            said.is_some(),
+            "{last}"
+        );
+        assert!(last.contains(said.unwrap_or_default()), "{last}");
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_cannot_prove_itself_is_told_its_options() {
+    let tenant = Tenant::new("daemon").await;
+    let made = tenant.run_register(&["--out", "."]).await;
+    assert_eq!(made.code, Some(0), "{}", made.err);
+    let pair = |certificate, key| vec!["--certificate", certificate, "--private-key", key];
+    for (given, said) in [
+        (
+            vec![],
+            &["--client-secret", "--certificate and --private-key"][..],
+        ),
+        (
+            vec!["--client-secret", ""],
+            &["--client-secret (CLIENT_SECRET) is empty"],
+        ),
+        (
+            pair("nowhere.pem", "daemon-key.pem"),
+            &["--certificate nowhere.pem cannot be read: No such file"],
+        ),
+        (
+            pair("daemon.pem", "nowhere.key"),
+            &["--private-key nowhere.key cannot be read: No such file"],
+        ),
+        (
+            pair("daemon.pem", "spa-backend-key.pem"),
+            &[
+                "--certificate daemon.pem and --private-key spa-backend-key.pem cannot be used together: ",
+            ],
+        ),
+    ] {
+        let ended = tenant.run(&[vec!["daemon"], given].concat()).await;
+        assert_eq!(ended.code, Some(2), "{}", ended.err);
+        for part in said {
+            assert!(ended.err.contains(part), "{part} in {}", ended.err);
+        }
+        assert!(!ended.err.contains("client_certificate"), "{}", ended.err);
+    }
+}
+
+#[tokio::test]
+async fn with_json_an_error_is_an_answer_as_well() {
+    let tenant = Tenant::new("json-errors").await;
+    let json = ["--json"];
+    for arguments in [
+        vec!["unregister", "--yes", "--state", "nowhere.json"],
+        vec!["register", "--tenant", "common"],
+    ] {
+        let silent = tenant.run(&arguments).await;
+        assert!(silent.out.is_empty(), "{}", silent.out);
+        let ended = tenant.run(&[&arguments[..], &json].concat()).await;
+        assert_eq!((ended.code, &ended.err), (silent.code, &silent.err));
+        let answer: Value = serde_json::from_str(&ended.out).unwrap();
+        let error = answer["error"].as_str().unwrap();
+        assert!(ended.err.contains(error), "{error} in {}", ended.err);
+    }
+    tenant
+        .authority
+        .fail_next(Endpoint::Graph, 1, Fault::status(403).skip(2));
+    let ended = tenant.run_register(&json).await;
+    assert_eq!(ended.code, Some(1), "{}", ended.err);
+    let answer: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(answer["error"], "nothing was changed by this run");
+    let causes = answer["causes"].as_array().unwrap();
+    assert!(!causes.is_empty(), "{answer}");
+}
+
+#[tokio::test]
+async fn an_administrator_who_is_named_is_told_what_enforcing_means() {
+    let tenant = Tenant::new("oneself").await;
+    let warning = "names the administrator who signs in here";
+    for (more, warned) in [
+        (&["--mfa-user", "admin@contoso.example"][..], false),
+        (&["--mfa-user", "alice@contoso.example", "--enforce"], false),
+        (&["--mfa-user", "admin@contoso.example", "--enforce"], true),
+        // Enforced they are still.
+        (&["--mfa-user", "admin@contoso.example"], true),
+        (&["--mfa-user", "alice@contoso.example"], false),
+    ] {
+        let made = tenant.run_register(more).await;
+        assert_eq!(made.code, Some(0), "{}", made.err);
+        assert_eq!(made.err.contains(warning), warned, "{more:?}: {}", made.err);
+        assert!(
+            made.out.contains("in the name of a policy is"),
+            "{}",
+            made.out
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_context_of_others_is_said_to_be_theirs() {
+    let tenant = Tenant::new("their-context").await;
+    let path = "v1.0/identity/conditionalAccess/authenticationContextClassReferences/c1";
+    let theirs =
+        serde_json::json!({ "displayName": "c1", "description": "x", "isAvailable": true });
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let made = http
+        .patch(format!("{}/{path}", tenant.authority.url()))
+        .bearer_auth(&tenant.token)
+        .json(&theirs)
+        .send()
+        .await
+        .unwrap();
+    assert!(made.status().is_success(), "{}", made.status());
+    let made = tenant
+        .run_register(&["--mfa-user", "alice@contoso.example"])
+        .await;
+    assert_eq!(made.code, Some(0), "{}", made.err);
+    let why = "the authentication context c1 is somebody else's";
+    assert!(made.out.contains(why), "{}", made.out);
+}
+
+#[tokio::test]
+async fn what_remains_is_what_the_next_run_removes() {
+    let tenant = Tenant::new("remaining").await;
+    let made = tenant.run_register(&[]).await;
+    assert_eq!(made.code, Some(0), "{}", made.err);
+    let unregister = ["unregister", "--sign-in", "token", "--yes"];
+    // The token is refused at the second removal, and there is no other.
+    let fault = Fault::status(401).skip(3);
+    tenant.authority.fail_next(Endpoint::Graph, 1, fault);
+    let ended = tenant.run(&unregister).await;
+    assert_eq!(ended.code, Some(1), "{}", ended.err);
+    assert!(ended.err.starts_with("- "), "{}", ended.err);
+    let told = ended.err.matches("revoked").count();
+    assert!(
+        told == 1 && !ended.err.contains("left out"),
+        "{}",
+        ended.err
+    );
+    let (before, _) = ended.err.split_once(" objects remain").unwrap();
+    let remain = before.rsplit(' ').next().unwrap();
+    let ended = tenant.run(&unregister).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    let removed = format!("{remain} objects were removed, 0 were gone already");
+    assert!(ended.out.starts_with(&removed), "{removed}: {}", ended.out);
+}
+
+#[tokio::test]
+async fn a_sign_in_that_fails_is_told_once() {
+    let tenant = Tenant::new("sign-in-fails").await;
+    let made = tenant.run_register(&[]).await;
+    assert_eq!(made.code, Some(0), "{}", made.err);
+    let mut command = tenant.command(&["unregister", "--sign-in", "client-credential", "--yes"]);
+    command
+        .env("GRAPH_CLIENT_ID", "22222222-2222-3333-4444-555555555555")
+        .env("GRAPH_CLIENT_SECRET", "s3cret");
+    let ended = tenant.ended(command).await;
+    assert_eq!(ended.code, Some(1), "{}", ended.err);
+    assert_eq!(ended.err.matches("AADSTS").count(), 1, "{}", ended.err);
+    assert!(
+        ended.err.starts_with("error: nothing was removed"),
+        "{}",
+        ended.err
+    );
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn ctrl_c_at_unregister_has_words_of_its_own() {
+    let tenant = Tenant::new("ctrl-c-unregister").await;
+    let before = tenant.apps();
+    let made = tenant.run_register(&[]).await;
+    assert_eq!(made.code, Some(0), "{}", made.err);
+    // The second removal takes its time.
+    let fault = Fault::delay(Duration::from_secs(60)).skip(3);
+    tenant.authority.fail_next(Endpoint::Graph, 1, fault);
+    let unregister = ["unregister", "--sign-in", "token", "--yes"];
+    let mut child = tenant.command(&unregister).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let line = lines.next_line().await.unwrap().unwrap();
+    assert!(line.starts_with("- "), "{line}");
+    interrupt(&child).await;
+    let line = lines.next_line().await.unwrap().unwrap();
+    assert!(line.contains("press Ctrl-C again"), "{line}");
+    interrupt(&child).await;
+    assert_eq!(child.wait().await.unwrap().code(), Some(1));
+    let line = lines.next_line().await.unwrap().unwrap();
+    assert!(line.contains("What may be left is recorded in"), "{line}");
+    assert!(!line.contains("unregister removes"), "{line}");
+    let ended = tenant.run(&unregister).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert_eq!((tenant.apps(), tenant.names()), (before, vec![]));
 }

@@ -1,18 +1,22 @@
 //! The commands about a tenant, and what they have in common.
 
+pub(crate) mod daemon;
 pub(crate) mod doctor;
+mod line;
 pub(crate) mod register;
 mod stopping;
 pub(crate) mod unregister;
 
 use std::{
-    env, io,
+    env,
+    error::Error,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 use demo_services::{
     outbound,
     tenant::{
@@ -24,13 +28,14 @@ use demo_services::{
             PersonTokens, PublicClient, Way,
         },
     },
-    trust::Trust,
+    trust::{Trust, TrustError},
 };
 use local_authority::SystemClock;
 use reqwest::Client;
 use secrecy::SecretString;
 
 use crate::{Failure, say};
+use line::Line;
 
 /// No request to Graph or the authority takes longer.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -44,6 +49,11 @@ pub(crate) struct Usage(pub(crate) String);
 #[derive(Debug, thiserror::Error)]
 #[error("see above")]
 pub(crate) struct Told;
+
+/// The end of a command that has done what it was told, which was nothing: exit status 1 without the word error.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Nothing(&'static str);
 
 /// How to sign in to Graph.
 #[derive(Args, Debug)]
@@ -63,10 +73,7 @@ pub(crate) struct SignInArgs {
 
 impl SignInArgs {
     fn http(&self, place: &Place) -> Result<Client, Failure> {
-        let trust = self.ca_file.as_deref().map(Trust::file).transpose();
-        let trust = trust
-            .map_err(|error| Usage(format!("--ca-file: {error}")))?
-            .unwrap_or_default();
+        let trust = trusted(self.ca_file.as_deref())?;
         let places = [&place.authority, &place.graph];
         Ok(outbound::client(&places, DEADLINE, &trust)?)
     }
@@ -129,10 +136,66 @@ impl SignInArgs {
         })
     }
 
+    /// A command line for the same way to sign in.
+    fn again(&self, mut line: Line) -> Line {
+        let other = Some(self.sign_in).filter(|way| *way != Way::default());
+        if let Some(way) = other.and_then(|way| way.to_possible_value()) {
+            line = line.with("--sign-in", way.get_name());
+        }
+        match self.client_id() {
+            Some(id) => line.with("--client-id", id),
+            None => line,
+        }
+    }
+
     /// A variable that is set to nothing is not set.
     fn client_id(&self) -> Option<&str> {
         self.client_id.as_deref().filter(|id| !id.is_empty())
     }
+}
+
+/// The system's certificates, and those of this file.
+fn trusted(ca_file: Option<&Path>) -> Result<Trust, Usage> {
+    let Some(file) = ca_file else {
+        return Ok(Trust::default());
+    };
+    Trust::file(file).map_err(|error| {
+        Usage(match error {
+            // It names the file.
+            TrustError::Unreadable { .. } => format!("--ca-file {}", in_full(&error)),
+            error => format!("--ca-file {}: {}", file.display(), in_full(&error)),
+        })
+    })
+}
+
+/// An error and what led to it, in a line.
+fn in_full(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    for cause in causes(error) {
+        text.push_str(": ");
+        text.push_str(&cause);
+    }
+    text
+}
+
+fn causes(error: &dyn Error) -> Vec<String> {
+    let mut causes = Vec::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        causes.push(error.to_string());
+        cause = error.source();
+    }
+    causes
+}
+
+/// With `--json`, whoever reads the answer reads there also why there is none.
+pub(crate) fn answered(json: bool, ended: Result<(), Failure>) -> Result<(), Failure> {
+    if let (true, Err(error)) = (json, &ended) {
+        let causes = causes(error.as_ref());
+        let answer = serde_json::json!({ "error": error.to_string(), "causes": causes });
+        say(&mut io::stdout(), &answer.to_string());
+    }
+    ended
 }
 
 fn variable(name: &'static str) -> Result<String, NoToken> {
@@ -141,11 +204,17 @@ fn variable(name: &'static str) -> Result<String, NoToken> {
 }
 
 /// One line for each thing that happens, for the person at the terminal.
-struct Lines;
+struct Lines {
+    /// Whether the report of the run tells what was left out.
+    left_out_later: bool,
+}
 
 impl Progress for Lines {
     fn tell(&self, event: &Event) {
-        say(&mut io::stderr(), &event.to_string());
+        match event {
+            Event::LeftOut { .. } if self.left_out_later => {}
+            event => say(&mut io::stderr(), &event.to_string()),
+        }
     }
 }
 

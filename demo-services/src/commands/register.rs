@@ -1,10 +1,15 @@
 //! `register`: everything that the demo needs, made in a tenant.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use clap::Args;
 use demo_services::{
     how_to_trust::shell_word,
+    spa_backend::find_msal,
     tenant::{
         cloud::{Cloud, Place},
         configure::{Configuration, DEFAULT_FOLDER, TenantFiles},
@@ -12,15 +17,17 @@ use demo_services::{
         plan::{Choices, CredentialKind, DEFAULT_PREFIX, Plan, permissions},
         record::{DEFAULT_FILE, Record, RecordError, StateFile},
         register::{RegisterError, goes_on, register},
+        report::Report,
         stop::Stop,
         tenant_id::{TenantError, tenant_id},
     },
 };
-use local_authority::SystemClock;
+use local_authority::{SystemClock, Tls};
 use url::Url;
 
-use super::stopping::{stoppable, stopped};
-use super::{Lines, SignInArgs, Usage, absolute};
+use super::line::Line;
+use super::stopping::stoppable;
+use super::{Lines, SignInArgs, Usage, absolute, in_full};
 use crate::{Failure, say};
 
 #[derive(Args, Debug)]
@@ -58,12 +65,12 @@ pub(crate) struct RegisterArgs {
     /// Days that certificates and client secrets are good for [default: 365]
     #[arg(long, value_parser = clap::value_parser!(u16).range(31..=730), value_name = "DAYS")]
     credential_days: Option<u16>,
-    /// Show what would be made, and make nothing
+    /// Show what would be made, and make nothing; nobody signs in
     #[arg(long)]
     dry_run: bool,
-    /// Answer in JSON
+    /// Answer in JSON; what stands in the way is {"error": "...", "causes": ["..."]}
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
     #[command(flatten)]
     sign_in: SignInArgs,
     /// Base URL of a local authority, instead of a cloud's
@@ -86,33 +93,37 @@ pub(crate) struct RegisterArgs {
 pub(crate) async fn run(args: RegisterArgs) -> Result<(), Failure> {
     let place = Place::new(args.cloud, args.authority.as_ref(), args.graph.as_ref())
         .map_err(|error| Usage(error.to_string()))?;
+    let mut choices = args.choices(&place);
+    choices.check().map_err(|error| Usage(error.to_string()))?;
+    args.check_files()?;
     let http = args.sign_in.http(&place)?;
-    let tenant = match tenant_id(&place, &http, &args.tenant).await {
+    choices.tenant = match tenant_id(&place, &http, &args.tenant).await {
         Err(error @ TenantError::Name) => return Err(Usage(error.to_string()).into()),
         other => other?,
     };
-    let choices = args.choices(&place, tenant);
-    choices.check().map_err(|error| Usage(error.to_string()))?;
-    if args.dry_run {
-        return args.show(&choices);
-    }
     let files = TenantFiles::new(
         args.configuration(place.clone(), &choices)?,
         Arc::new(SystemClock),
     )
     .lasting(args.credential_days);
+    if args.dry_run {
+        return args.show(&choices, &files);
+    }
     let permissions = permissions(&choices);
     let tokens = args
         .sign_in
         .tokens(&place, &choices.tenant, &permissions, &http)?;
     let stop = Stop::new();
     let graph = Graph::new(place.graph, http, tokens)
-        .progress(Arc::new(Lines))
+        .progress(Arc::new(Lines {
+            left_out_later: true,
+        }))
         .stopping(stop.clone());
     let (state, known) = StateFile::open(&args.state)?;
     let run = register(&graph, &state, known, &choices, &files);
-    let report = match stoppable(run, &stop, &args.state).await? {
-        Err(RegisterError::Stopped) => return Err(stopped(&args.state)),
+    let stopped = || args.stopped(&choices);
+    let report = match stoppable(run, &stop, stopped).await? {
+        Err(RegisterError::Stopped) => return Err(stopped()),
         other => other?,
     };
     let text = match args.json {
@@ -121,15 +132,19 @@ pub(crate) async fn run(args: RegisterArgs) -> Result<(), Failure> {
     };
     say(&mut io::stdout(), text.trim_end());
     if !args.json {
-        say(&mut io::stderr(), &args.what_next(&choices));
+        say(
+            &mut io::stderr(),
+            &args.what_next(&choices, &files, &report),
+        );
     }
     Ok(())
 }
 
 impl RegisterArgs {
-    fn choices(&self, place: &Place, tenant: String) -> Choices {
+    /// With the tenant as it was named.
+    fn choices(&self, place: &Place) -> Choices {
         Choices {
-            tenant,
+            tenant: self.tenant.clone(),
             cloud: self.cloud.name().to_owned(),
             authority: place.authority.clone(),
             graph: place.graph.clone(),
@@ -146,14 +161,27 @@ impl RegisterArgs {
         }
     }
 
-    fn configuration(&self, place: Place, choices: &Choices) -> Result<Configuration, Failure> {
-        if choices.base_url.scheme() != "https" {
+    /// The services would not start with what is refused here.
+    fn check_files(&self) -> Result<(), Usage> {
+        if self.base_url.scheme() != "https" {
             for (option, given) in [("--msal", &self.msal), ("--tls-cert", &self.tls_cert)] {
                 if given.is_some() {
-                    return Err(Usage(format!("{option} needs an https --base-url")).into());
+                    return Err(Usage(format!("{option} needs an https --base-url")));
                 }
             }
         }
+        if let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) {
+            let pair = Tls::from_files(certificate, key);
+            pair.map_err(|error| Usage(format!("--tls-cert and --tls-key: {}", in_full(&error))))?;
+        }
+        if let Some(directory) = &self.msal {
+            let package = find_msal(directory);
+            package.map_err(|error| Usage(format!("--msal: {}", in_full(&error))))?;
+        }
+        Ok(())
+    }
+
+    fn configuration(&self, place: Place, choices: &Choices) -> Result<Configuration, Failure> {
         let path = |path: &Option<PathBuf>| path.as_deref().map(absolute).transpose();
         Ok(Configuration {
             folder: absolute(&self.out)?,
@@ -167,8 +195,8 @@ impl RegisterArgs {
         })
     }
 
-    /// The plan, with what the record has of it.
-    fn show(&self, choices: &Choices) -> Result<(), Failure> {
+    /// The plan and the files, with what the record has of them, and what the sign-in would ask for.
+    fn show(&self, choices: &Choices, files: &TenantFiles) -> Result<(), Failure> {
         let record = match Record::read(&self.state) {
             Err(RecordError::Missing(_)) => choices.record(),
             other => {
@@ -177,27 +205,131 @@ impl RegisterArgs {
                 record
             }
         };
-        let lines = Plan::new(choices, &record).lines(&record);
-        let text = match self.json {
-            true => serde_json::json!({ "dry_run": true, "plan": lines }).to_string(),
-            false => lines.join("\n"),
-        };
+        let plan = Plan::new(choices, &record).lines(&record);
+        let (permissions, files) = (permissions(choices), files.paths());
+        if self.json {
+            let answer = serde_json::json!({
+                "dry_run": true,
+                "plan": plan,
+                "files": files,
+                "permissions": permissions,
+            });
+            say(&mut io::stdout(), &answer.to_string());
+            return Ok(());
+        }
+        let mut text =
+            String::from("Nothing is made now. A run with these choices would come to:\n");
+        for line in plan {
+            text.push_str(&format!("{line}\n"));
+        }
+        let written = record.paths();
+        for file in files {
+            let sign = match written.contains(&file) {
+                true => '=',
+                false => '+',
+            };
+            text.push_str(&format!("{sign} file {}\n", file.display()));
+        }
+        text.push_str("It would sign in with these permissions of Microsoft Graph:");
+        for permission in permissions {
+            text.push_str(&format!("\n  {permission}"));
+        }
+        if choices.names_people() {
+            text.push_str("\nWhether the tenant has everybody who is named, only a run can see. The first run draws the (mark) in the names of policies.");
+        }
         say(&mut io::stdout(), &text);
         Ok(())
     }
 
-    fn what_next(&self, choices: &Choices) -> String {
-        let folder = self.out.display();
+    fn what_next(&self, choices: &Choices, files: &TenantFiles, report: &Report) -> String {
+        let folder = &self.out;
         let mut text = String::from("\nStart the three services, each in a terminal of its own:\n");
         for service in ["downstream-api", "middle-tier", "spa-backend"] {
-            let file = self.out.join(format!("{service}.toml"));
-            let file = shell_word(&file.display().to_string());
-            text.push_str(&format!("  cargo run -- {service} --config {file}\n"));
+            let file = folder.join(format!("{service}.toml"));
+            let line = Line::new(service).with("--config", file.display());
+            text.push_str(&format!("  {line}\n"));
+        }
+        text.push_str(&format!("Then open {}.\n", choices.base_url));
+        let check = Line::new("doctor").with("--config-dir", folder.display());
+        text.push_str(&format!(
+            "Check all of it, best while they run:\n  {check}\n"
+        ));
+        if let Some(daemon) = self.daemon(choices, report) {
+            text.push_str(&format!("A call without a user:\n  {daemon}\n"));
         }
         text.push_str(&format!(
-            "Then open {}. Keys and secrets are in {folder}: keep it to yourself. `cargo run -- unregister` takes everything back.",
-            choices.base_url
+            "Take everything back:\n  {}\nKeys and secrets are in {}: keep it to yourself.",
+            self.unregister(choices),
+            folder.display()
         ));
+        if let Some(in_front) = files.in_front() {
+            text.push_str(&format!("\n{in_front}"));
+        }
         text
+    }
+
+    /// The call that the daemon's registration is for.
+    fn daemon(&self, choices: &Choices, report: &Report) -> Option<String> {
+        let api = report.client_id("downstream-api")?;
+        let url = match self.tls_cert {
+            Some(_) => "https://localhost:7000/admin",
+            None => "http://localhost:7000/admin",
+        };
+        let mut line = Line::new("daemon")
+            .with("--authority", choices.authority.as_str())
+            .with("--tenant", &choices.tenant)
+            .with("--client-id", report.client_id("daemon")?)
+            .with("--scope", format!("api://{api}/.default"))
+            .with("--url", url);
+        let file = |name: &str| self.out.join(name).display().to_string();
+        if !self.secret {
+            line = line
+                .with("--certificate", file("daemon.pem"))
+                .with("--private-key", file("daemon-key.pem"));
+        }
+        if let Some(ca_file) = &self.sign_in.ca_file {
+            line = line.with("--ca-file", ca_file.display());
+        }
+        Some(match self.secret {
+            // Not sourced: a secret may have letters that a shell would expand.
+            true => format!(
+                "CLIENT_SECRET=$(sed -n 's/^CLIENT_SECRET=//p' {}) {line}",
+                shell_word(&file("daemon.env"))
+            ),
+            false => line.to_string(),
+        })
+    }
+
+    /// The command that takes all of it back, with what it cannot know by itself.
+    fn unregister(&self, choices: &Choices) -> Line {
+        let mut line = Line::new("unregister");
+        if self.state != Path::new(DEFAULT_FILE) {
+            line = line.with("--state", self.state.display());
+        }
+        // Of a place that the record alone does not vouch for.
+        if Place::of(&choices.record(), None, None).is_err() {
+            for (option, url) in [("--authority", &self.authority), ("--graph", &self.graph)] {
+                if let Some(url) = url {
+                    line = line.with(option, url);
+                }
+            }
+        }
+        if let Some(ca_file) = &self.sign_in.ca_file {
+            line = line.with("--ca-file", ca_file.display());
+        }
+        self.sign_in.again(line)
+    }
+
+    /// Ctrl-C in the middle of it.
+    fn stopped(&self, choices: &Choices) -> Failure {
+        if !self.state.exists() {
+            return "stopped. Nothing was made".into();
+        }
+        format!(
+            "stopped. What is there so far is recorded in {}: the same command goes on with it, and `{}` removes it",
+            self.state.display(),
+            self.unregister(choices)
+        )
+        .into()
     }
 }

@@ -1,6 +1,6 @@
 //! Ctrl-C: the first ends a run after its current step, so that what is made is also recorded; the second ends it at once.
 
-use std::{io, path::Path, time::Duration};
+use std::{io, time::Duration};
 
 use demo_services::tenant::stop::Stop;
 
@@ -8,12 +8,12 @@ use crate::{Failure, say, stop_signal};
 
 const AT_ONCE: Duration = Duration::from_millis(200);
 
-/// Comes to the end of `run`, which looks at `stop`; or, at the second signal, to none: what is on its way to Graph then may be there
-/// without being recorded.
+/// Comes to the end of `run`, which looks at `stop`; or, at the second signal, to none, with the words of `at_once`: what is on its way to
+/// Graph then may be carried out without being recorded.
 pub(super) async fn stoppable<T>(
     run: impl Future<Output = T>,
     stop: &Stop,
-    state: &Path,
+    at_once: impl FnOnce() -> Failure,
 ) -> Result<T, Failure> {
     let mut run = std::pin::pin!(run);
     let first = stop_signal()?;
@@ -33,18 +33,6 @@ pub(super) async fn stoppable<T>(
     );
     tokio::select! {
         ended = &mut run => Ok(ended),
-        () = second => Err(stopped(state)),
+        () = second => Err(at_once()),
     }
-}
-
-/// Ctrl-C in the middle of it.
-pub(super) fn stopped(state: &Path) -> Failure {
-    if !state.exists() {
-        return "stopped. Nothing was made".into();
-    }
-    format!(
-        "stopped. What is there so far is recorded in {}: the same command goes on with it, and unregister removes it",
-        state.display()
-    )
-    .into()
 }

@@ -17,7 +17,7 @@ use demo_services::tenant::{
 use url::Url;
 
 use super::stopping::stoppable;
-use super::{Lines, SignInArgs, Usage};
+use super::{Lines, Nothing, SignInArgs, Usage};
 use crate::{Failure, say};
 
 #[derive(Args, Debug)]
@@ -28,9 +28,9 @@ pub(crate) struct UnregisterArgs {
     /// Do not ask first
     #[arg(long)]
     yes: bool,
-    /// Answer in JSON
+    /// Answer in JSON; what stands in the way is {"error": "...", "causes": ["..."]}
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
     #[command(flatten)]
     sign_in: SignInArgs,
     /// Base URL of the authority that the record must be of; needed if that is neither a cloud's nor on this machine
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: UnregisterArgs) -> Result<(), Failure> {
         .map_err(|error| Usage(error.to_string()))?;
     let removal = Removal::of(record);
     if !args.yes && !confirmed(&removal)? {
-        return Err("nothing was removed".into());
+        return Err(Nothing("Nothing was removed.").into());
     }
     let record = removal.record();
     let http = args.sign_in.http(&place)?;
@@ -67,10 +67,19 @@ pub(crate) async fn run(args: UnregisterArgs) -> Result<(), Failure> {
     };
     let stop = Stop::new();
     let graph = Graph::new(record.graph.clone(), http, tokens)
-        .progress(Arc::new(Lines))
+        .progress(Arc::new(Lines {
+            left_out_later: false,
+        }))
         .stopping(stop.clone());
     let run = removal.run(&graph, state);
-    let removed = stoppable(run, &stop, &args.state).await??;
+    let at_once = || -> Failure {
+        format!(
+            "stopped at once. What may be left is recorded in {}: the same command goes on with it",
+            args.state.display()
+        )
+        .into()
+    };
+    let removed = stoppable(run, &stop, at_once).await??;
     let text = match args.json {
         true => serde_json::json!({
             "removed": removed.removed,
@@ -79,7 +88,9 @@ pub(crate) async fn run(args: UnregisterArgs) -> Result<(), Failure> {
         })
         .to_string(),
         false => format!(
-            "{} objects were removed, {} were gone already; {} files were removed or put back. The tenant is as it was",
+            "{} objects were removed, {} were gone already; {} files were removed or put back.\n\
+             The tenant is as it was, but for what Entra keeps: applications that were deleted are in its bin for 30 days, and consent that\n\
+             was given to the client of the sign-in stays.",
             removed.removed, removed.gone, removed.files
         ),
     };

@@ -206,6 +206,14 @@ impl TenantFiles {
         }
     }
 
+    /// The files that a run leaves.
+    #[must_use]
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let names = FileName::all().filter(|name| self.writes(*name));
+        let lasting = names.filter(|name| !credentials::is_waiting(*name));
+        lasting.map(|name| self.path(name.as_str())).collect()
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.configuration.folder.join(name)
     }
@@ -728,6 +736,68 @@ mod tests {
                 .clone()
                 .unwrap()
         );
+    }
+
+    #[tokio::test]
+    async fn only_where_this_machine_is_the_address_are_calls_pictured() {
+        for (base_url, pictured) in [
+            ("http://localhost:3000", true),
+            ("https://localhost:3000", true),
+            ("https://shop.example", false),
+        ] {
+            let mut scratch = Scratch::new(|files| files.base_url = base_url.parse().unwrap());
+            scratch.certificates();
+            scratch.write().unwrap();
+            let (spa, middle, downstream) = assert_all_load(&scratch).await;
+            let on = [spa.flow_events, middle.flow_events, downstream.flow_events];
+            assert_eq!(on, [pictured; 3], "{base_url}");
+            assert_eq!(!spa.flow_sources.is_empty(), pictured, "{base_url}");
+            let text = scratch.read("spa-backend.toml");
+            let comment = "What else that takes is in docs/deployment.md.";
+            assert_eq!(text.contains(comment), !pictured, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_must_be_in_front_is_said_where_nobody_speaks_tls() {
+        let said = |base_url: &str, tls: bool| {
+            let scratch = Scratch::new(|files| {
+                files.base_url = base_url.parse().unwrap();
+                files.tls = tls.then(|| ("chain.pem".into(), "key.pem".into()));
+            });
+            scratch.files.in_front()
+        };
+        assert_eq!(said("http://localhost:3000", false), None);
+        assert_eq!(said("https://localhost:3000", true), None);
+        assert_eq!(said("https://shop.example", true), None);
+        let local = said("https://localhost:3000", false).unwrap();
+        assert!(local.contains("--tls-cert"), "{local}");
+        let public = said("https://shop.example", false).unwrap();
+        assert!(
+            public.contains("must speak TLS for https://shop.example,"),
+            "{public}"
+        );
+    }
+
+    #[test]
+    fn a_file_of_a_secret_says_what_it_is_for() {
+        let mut scratch = Scratch::new(|files| files.credential = CredentialKind::Secret);
+        for (key, says) in [
+            (
+                "daemon",
+                "# The command `daemon` takes it from its environment",
+            ),
+            ("middle-tier", "# register writes it into middle-tier.toml"),
+        ] {
+            scratch.secret(key, "s3cret");
+            let text = scratch.read(&format!("{key}.env"));
+            assert!(text.contains(says), "{text}");
+        }
+        let paths = scratch.files.paths();
+        let names: Vec<_> = paths.iter().map(|path| path.file_name().unwrap()).collect();
+        assert!(names.contains(&"daemon.env".as_ref()), "{names:?}");
+        let ending = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "pem");
+        assert!(!paths.iter().any(ending), "{names:?}");
     }
 
     #[test]

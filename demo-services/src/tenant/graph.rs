@@ -20,6 +20,7 @@ use url::Url;
 use super::plan::{CONTEXTS, Request};
 use super::progress::{Event, Progress};
 use super::stop::Stop;
+use crate::outbound::certificate_problem;
 use crate::tame::tame;
 
 /// How often one request is sent at most.
@@ -164,6 +165,17 @@ pub enum GraphError {
         what: String,
         /// The fault, if there was no answer at all.
         source: Option<reqwest::Error>,
+    },
+    /// Its certificate is not taken, so that nothing was sent.
+    #[error(
+        "Microsoft Graph shows a certificate that is not trusted here ({why}; {doing}): if it is of a private CA, name that one's \
+         certificate (PEM) with --ca-file"
+    )]
+    Untrusted {
+        /// Method and path.
+        doing: String,
+        /// What is wrong with it.
+        why: String,
     },
     /// Graph refuses for another reason.
     #[error("Microsoft Graph refuses {doing}: {status} {code}. {said}{}", way_on(.code))]
@@ -595,6 +607,13 @@ impl Graph {
             doing: doing.to_owned(),
             why,
         };
+        let unsent = |error: reqwest::Error| match certificate_problem(&error) {
+            Some(why) => GraphError::Untrusted {
+                doing: doing.to_owned(),
+                why,
+            },
+            None => unreachable(error),
+        };
         let mut request = self
             .http
             .request(method.clone(), url.clone())
@@ -604,7 +623,7 @@ impl Graph {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let mut response = request.send().await.map_err(unreachable)?;
+        let mut response = request.send().await.map_err(unsent)?;
         let (status, headers) = (response.status(), response.headers().clone());
         if status.is_redirection() {
             return Err(unusable("a redirect"));

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use apps::{APPS, ASSIGNED, App, DELEGATED, GRAPH_KEY};
 pub use apps::{Edge, GRAPH};
 use bodies::Context;
+pub(super) use bodies::short;
 pub use choices::{ChoiceError, Choices, CredentialKind, DEFAULT_PREFIX};
 
 use super::progress::Event;

@@ -191,6 +191,7 @@ pub async fn register(
         changes: 0,
     };
     run.check_names(&plan).await?;
+    run.warn_of_oneself(choices.enforce);
     // The run's identity is on the disk before anything carries it.
     run.record.emptied = false;
     state.save(&run.record)?;
@@ -211,6 +212,9 @@ pub async fn register(
     for step in conditional {
         run.carry_out(step).await?;
     }
+    // By somebody else, before.
+    let is_enforced = run.policies.values().any(|state| state == "enabled");
+    run.warn_of_oneself(is_enforced && !choices.enforce);
     for left in plan.left_out {
         run.leave_out(left.what, left.why);
     }
@@ -266,6 +270,18 @@ impl Run<'_> {
         };
         self.graph.tell(&event);
         Ok(())
+    }
+
+    /// Whoever signs in here may find out at the next sign-in that a policy is about them.
+    fn warn_of_oneself(&self, is_enforced: bool) {
+        let named = |user: &String| self.ids.mfa_users.contains(user);
+        if is_enforced && self.ids.user.as_ref().is_some_and(named) {
+            self.graph.tell(&Event::Noted(
+                "--mfa-user names the administrator who signs in here as well, and the policies are enforced: the demo's APIs demand \
+                 multifactor authentication of them from now on"
+                    .to_owned(),
+            ));
+        }
     }
 
     /// A policy of an application that was made anew is about the one that is gone; to change it takes somebody whom it is for.

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use clap::ValueEnum as _;
 use serde::Serialize;
 use url::Url;
 
 use super::cloud::{Cloud, Place};
-use super::plan::LeftOut;
+use super::files::kept;
+use super::plan::{LeftOut, short};
 use super::record::{Kind, Object, Record};
 use super::register::word;
 
@@ -29,6 +31,12 @@ pub struct Report {
     pub left_out: Vec<Omission>,
     /// Files that were written.
     pub files: Vec<String>,
+    /// Where that is which was in the place of such a file before, by the file.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept: BTreeMap<String, String>,
+    /// What the names of policies have of this registration.
+    #[serde(skip)]
+    mark: String,
 }
 
 /// An object.
@@ -77,6 +85,12 @@ impl Report {
             state: None,
             portal: portal.and_then(|portal| link(portal, object)),
         };
+        let paths = record.paths();
+        let shown = |path: &PathBuf| path.display().to_string();
+        let replaced = record.files().iter().zip(&paths);
+        let replaced = replaced
+            .filter(|(file, _)| file.replaced)
+            .map(|(_, path)| path);
         let omission = |left: &LeftOut| Omission {
             what: left.what.clone(),
             why: left.why.clone(),
@@ -88,11 +102,11 @@ impl Report {
             changes,
             objects: record.objects.iter().map(row).collect(),
             left_out: left_out.iter().map(omission).collect(),
-            files: record
-                .paths()
-                .iter()
-                .map(|path| path.display().to_string())
+            files: paths.iter().map(shown).collect(),
+            kept: replaced
+                .map(|path| (shown(path), shown(&kept(path))))
                 .collect(),
+            mark: short(&record.run).to_owned(),
         }
     }
 
@@ -106,52 +120,67 @@ impl Report {
         self
     }
 
-    /// Aligned columns, then the links, what was left out and the files.
+    /// Two lines for each object and its link, no wider than its name, its ids and the link are; then what was left out, and the files.
     #[must_use]
     pub fn table(&self) -> String {
-        let heads = ["KIND", "NAME", "APP ID", "OBJECT ID"].map(str::to_owned);
-        let rows: Vec<[String; 4]> = [heads]
-            .into_iter()
-            .chain(self.objects.iter().map(|row| {
-                let app_id = row.app_id.clone().unwrap_or_else(|| "-".to_owned());
-                let name = match &row.state {
-                    Some(state) => format!("{} [{state}]", row.name),
-                    None => row.name.clone(),
-                };
-                [row.kind.to_string(), name, app_id, row.object_id.clone()]
-            }))
-            .collect();
-        let width = |column: fn(&[String; 4]) -> &String| {
-            rows.iter()
-                .map(|row| column(row).chars().count())
-                .max()
-                .unwrap_or_default()
-        };
-        let (kinds, names, apps) = (
-            width(|[kind, ..]| kind),
-            width(|[_, name, ..]| name),
-            width(|[_, _, app, _]| app),
-        );
-        let mut text = String::new();
-        for [kind, name, app, id] in &rows {
-            let _ = writeln!(text, "{kind:kinds$}  {name:names$}  {app:apps$}  {id}");
-        }
-        for row in self
-            .objects
-            .iter()
-            .filter(|row| row.kind == Kind::Application || row.kind == Kind::Policy)
-        {
-            if let Some(portal) = &row.portal {
-                let _ = writeln!(text, "{}  {portal}", row.name);
+        let mut text = String::from("KIND NAME\n  OBJECT ID                             APP ID\n");
+        for row in &self.objects {
+            let _ = match &row.state {
+                Some(state) => writeln!(text, "{} {} [{state}]", row.kind, row.name),
+                None => writeln!(text, "{} {}", row.kind, row.name),
+            };
+            let _ = match &row.app_id {
+                Some(app_id) => writeln!(text, "  {:36}  {app_id}", row.object_id),
+                None => writeln!(text, "  {}", row.object_id),
+            };
+            let shown = matches!(row.kind, Kind::Application | Kind::Policy);
+            if let Some(portal) = row.portal.as_ref().filter(|_| shown) {
+                let _ = writeln!(text, "  {portal}");
             }
         }
-        for left in &self.left_out {
-            let _ = writeln!(text, "left out: {} ({})", left.what, left.why);
+        if self.objects.iter().any(|row| row.kind == Kind::Policy) {
+            let _ = writeln!(
+                text,
+                "\n({}) in the name of a policy is this registration's mark: Entra lets policies share a name.",
+                self.mark
+            );
+        }
+        for (why, what) in self.omissions() {
+            let _ = writeln!(text, "\nleft out, because {why}:");
+            for what in what {
+                let _ = writeln!(text, "  {what}");
+            }
+        }
+        if !self.files.is_empty() {
+            let _ = writeln!(text, "\nfiles:");
         }
         for file in &self.files {
-            let _ = writeln!(text, "file: {file}");
+            let _ = writeln!(text, "  {file}");
+            if let Some(kept) = self.kept.get(file) {
+                let _ = writeln!(text, "    what was there before is in {kept}");
+            }
         }
         text
+    }
+
+    /// What was left out, by the reason for it, in the order of the first of each.
+    fn omissions(&self) -> Vec<(&str, Vec<&str>)> {
+        let mut all: Vec<(&str, Vec<&str>)> = Vec::new();
+        for left in &self.left_out {
+            match all.iter_mut().find(|(why, _)| *why == left.why) {
+                Some((_, what)) => what.push(&left.what),
+                None => all.push((&left.why, vec![&left.what])),
+            }
+        }
+        all
+    }
+
+    /// The client id of the application with this key.
+    #[must_use]
+    pub fn client_id(&self, key: &str) -> Option<&str> {
+        let mut apps = self.objects.iter();
+        let app = apps.find(|row| row.kind == Kind::Application && row.key == key);
+        app?.app_id.as_deref()
     }
 
     /// The same as JSON.
@@ -218,20 +247,43 @@ mod tests {
     }
 
     #[test]
-    fn columns_stand_below_each_other() {
-        let left = [LeftOut {
-            what: "policy".to_owned(),
+    fn ids_are_whole_and_a_reason_is_told_once() {
+        let left = ["policy a", "policy b"].map(|what| LeftOut {
+            what: what.to_owned(),
             why: "nobody was named".to_owned(),
-        }];
-        let table = Report::new(&record("https://login.microsoftonline.com"), &left, 0).table();
+        });
+        let mut record = record("https://login.microsoftonline.com");
+        record.objects[0].id = uuid::Uuid::nil().to_string();
+        record.objects[0].app_id = Some(uuid::Uuid::max().to_string());
+        let table = Report::new(&record, &left, 0).table();
         assert_eq!(
             table,
-            "KIND         NAME              APP ID  OBJECT ID\n\
-             application  demo-middle-tier  a1      o1\n\
-             consent      a -> b: c         -       g1\n\
-             demo-middle-tier  https://entra.microsoft.com/#view/Microsoft_AAD_RegisteredApps/ApplicationMenuBlade/~/Overview/appId/a1\n\
-             left out: policy (nobody was named)\n"
+            "KIND NAME\n\
+             \x20 OBJECT ID                             APP ID\n\
+             application demo-middle-tier\n\
+             \x20 00000000-0000-0000-0000-000000000000  ffffffff-ffff-ffff-ffff-ffffffffffff\n\
+             \x20 https://entra.microsoft.com/#view/Microsoft_AAD_RegisteredApps/ApplicationMenuBlade/~/Overview/appId/ffffffff-ffff-ffff-ffff-ffffffffffff\n\
+             consent a -> b: c\n\
+             \x20 g1\n\
+             \n\
+             left out, because nobody was named:\n\
+             \x20 policy a\n\
+             \x20 policy b\n"
         );
+        let wide = |line: &&str| line.len() > 80 && !line.contains("https://");
+        assert_eq!(table.lines().find(wide), None);
+    }
+
+    #[test]
+    fn the_mark_of_policies_is_explained_where_there_are_any() {
+        let mut record = record("http://localhost:8080");
+        let mark = |record: &Record| {
+            let table = Report::new(record, &[], 0).table();
+            table.contains(&format!("({}) in the name of a policy", short(&record.run)))
+        };
+        assert!(!mark(&record));
+        record.objects[1].kind = Kind::Policy;
+        assert!(mark(&record));
     }
 
     #[test]

@@ -129,6 +129,17 @@ pub enum NoToken {
         /// How it is.
         problem: &'static str,
     },
+    /// Its certificate is not taken.
+    #[error(
+        "{url} shows a certificate that is not trusted here ({why}): if it is of a private CA, name that one's certificate (PEM) with \
+         --ca-file"
+    )]
+    Untrusted {
+        /// The endpoint.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// It answers nonsense.
     #[error("{url} {problem}")]
     Unexpected {

@@ -186,7 +186,7 @@ async fn empty(
     }
     let asking = |error, record: &Record| match error {
         GraphError::Stopped => UnregisterError::Stopped {
-            remaining: record.objects.len(),
+            remaining: order(record).len(),
         },
         error => UnregisterError::Asking(error),
     };
@@ -240,14 +240,10 @@ async fn empty(
             }
             Err(GraphError::Stopped) => {
                 return Err(UnregisterError::Stopped {
-                    remaining: record.objects.len(),
+                    remaining: order(record).len(),
                 });
             }
             Err(error) => {
-                graph.tell(&Event::LeftOut {
-                    what: words(&object),
-                    why: error.to_string(),
-                });
                 let goes_on = matches!(
                     error,
                     GraphError::Refused { .. }
@@ -255,17 +251,22 @@ async fn empty(
                         | GraphError::NotLicensed { .. }
                         | GraphError::InUse { .. }
                 );
-                failed.get_or_insert((words(&object), error));
                 if !goes_on {
+                    failed.get_or_insert((words(&object), error));
                     break;
                 }
+                graph.tell(&Event::LeftOut {
+                    what: words(&object),
+                    why: error.to_string(),
+                });
+                failed.get_or_insert((words(&object), error));
             }
         }
     }
     if let Some((what, source)) = failed {
         return Err(UnregisterError::Graph {
             what,
-            remaining: record.objects.len(),
+            remaining: order(record).len(),
             source: Box::new(source),
         });
     }

@@ -16,6 +16,8 @@ use crate::tenant::record::{FileName, ForeignName, Record, StateFile};
 
 /// Before the secret in a file that a shell can read.
 const VARIABLE: &str = "CLIENT_SECRET=";
+/// After the key of an application: a certificate that is not registered yet.
+const NEXT: &str = ".next.pem";
 /// Before the id of the secret.
 const KEY_ID: &str = "# keyId: ";
 
@@ -112,8 +114,16 @@ impl TenantFiles {
         key: &str,
         (id, secret): (&str, SecretString),
     ) -> Result<Vec<Event>, ConfigureError> {
+        let what_for = match key {
+            "daemon" => {
+                "The command `daemon` takes it from its environment, by this name.".to_owned()
+            }
+            _ => format!(
+                "register writes it into {key}.toml and keeps it here for its next run; nothing else reads this file."
+            ),
+        };
         let text = SecretString::from(format!(
-            "# Of {}. Keep it secret.\n{KEY_ID}{id}\n{VARIABLE}{}\n",
+            "# Of {}. Keep it secret.\n# {what_for}\n{KEY_ID}{id}\n{VARIABLE}{}\n",
             self.app(key),
             secret.expose_secret()
         ));
@@ -163,8 +173,13 @@ fn file(key: &str, ending: &str) -> Result<FileName, ForeignName> {
     FileName::of(&format!("{key}{ending}")).ok_or(ForeignName)
 }
 
+/// Whether a file is there only until its certificate is registered.
+pub(super) fn is_waiting(name: FileName) -> bool {
+    name.as_str().ends_with(NEXT)
+}
+
 fn next(key: &str) -> Result<FileName, ForeignName> {
-    file(key, ".next.pem")
+    file(key, NEXT)
 }
 
 fn told(edited: PathBuf) -> Event {

@@ -94,8 +94,10 @@ impl TenantFiles {
         text.credential(self, record, "spa-backend")?;
         text.set("scope", &scope);
         text.set("middle_tier", &middle_tier);
-        let sources = [&middle_tier, &downstream].map(|url| Value::String(url.clone()));
-        text.line(&format!("flow_sources = {}", Value::Array(sources.into())));
+        if self.is_local() {
+            let sources = [&middle_tier, &downstream].map(|url| Value::String(url.clone()));
+            text.line(&format!("flow_sources = {}", Value::Array(sources.into())));
+        }
         text.end(self, record);
         if self.is_https() {
             text.line("\n# The page /msal: MSAL.js in the browser, a public client that calls the middle tier itself.");
@@ -119,6 +121,32 @@ impl TenantFiles {
             }
         }
         Ok(text.0.into())
+    }
+
+    /// What must be in front of the SPA backend so that browsers reach it at its address, in a line for whoever starts it. Nothing where
+    /// it speaks for itself.
+    #[must_use]
+    pub fn in_front(&self) -> Option<String> {
+        if !self.is_https() || self.configuration.tls.is_some() {
+            return None;
+        }
+        let base_url = self.configuration.base_url.as_str().trim_end_matches('/');
+        let listen = listen(&self.configuration.base_url);
+        Some(match self.is_local() {
+            // Two cannot listen at one address.
+            true => format!(
+                "The services speak http, and {base_url} is https: run this again with --tls-cert and --tls-key, or let the SPA backend \
+                 listen at another port (`listen`), with a proxy in front that speaks TLS as in docs/deployment.md."
+            ),
+            false => format!(
+                "The SPA backend itself speaks http, at {listen}: a proxy in front of it must speak TLS for {base_url}, as in \
+                 docs/deployment.md."
+            ),
+        })
+    }
+
+    fn is_local(&self) -> bool {
+        is_loopback(&self.configuration.base_url)
     }
 
     fn is_https(&self) -> bool {
@@ -187,8 +215,13 @@ impl Text {
 
     /// What all three have in common.
     fn end(&mut self, files: &TenantFiles, record: &Record) {
-        self.line("# The picture of each call on the page; for services that listen on this machine only.");
-        self.line("flow_events = true");
+        if files.is_local() {
+            self.line("# The picture of each call on the page; for services that listen on this machine only.");
+            self.line("flow_events = true");
+        } else {
+            self.line("# Without flow_events, the picture of each call: it is for services that this machine alone reaches, and this");
+            self.line("# registration is for another address. What else that takes is in docs/deployment.md.");
+        }
         if let Some(ca_file) = &files.configuration.ca_file {
             self.set("ca_file", &ca_file.display().to_string());
         }

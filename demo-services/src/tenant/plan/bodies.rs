@@ -208,7 +208,8 @@ pub(super) fn policy_name(prefix: &str, run: &str, key: &str) -> String {
     format!("{prefix}-{key}: require MFA ({})", short(run))
 }
 
-fn short(run: &str) -> &str {
+/// What names have of a run.
+pub(in crate::tenant) fn short(run: &str) -> &str {
     run.split('-').next().unwrap_or_default()
 }
 

@@ -105,7 +105,7 @@ impl Run<'_> {
     fn another_context(&mut self, step: &Step, there: &Value) -> Result<Outcome, Failure> {
         let name = text(there, "displayName").unwrap_or_default();
         self.no_context = Some(format!(
-            "{} is {name:?}, which is not of this run",
+            "the authentication context {} is somebody else's",
             step.key
         ));
         self.record.forget(Kind::AuthenticationContext, &step.key);

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::NoToken;
+use crate::outbound::certificate_problem;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest answer that is read; Entra's are below 10 KiB.
@@ -122,12 +123,13 @@ async fn send<T: DeserializeOwned>(
         problem,
     };
     let answer = request.timeout(TIMEOUT).send().await;
-    let answer = answer.map_err(|error| {
-        failed(if error.is_timeout() {
-            "did not answer in time: try again"
-        } else {
-            "cannot be reached: is the address right, and is it running?"
-        })
+    let answer = answer.map_err(|error| match certificate_problem(&error) {
+        Some(why) => NoToken::Untrusted {
+            url: url.to_string(),
+            why,
+        },
+        None if error.is_timeout() => failed("did not answer in time: try again"),
+        None => failed("cannot be reached: is the address right, and is it running?"),
     })?;
     let status = answer.status();
     let body = bounded(answer)

@@ -83,6 +83,9 @@ impl Untold {
             GraphError::Unreachable { what, .. } => {
                 format!("Microsoft Graph gives no answer ({what})")
             }
+            GraphError::Untrusted { why, .. } => {
+                format!("Microsoft Graph shows a certificate that is not trusted here ({why})")
+            }
             GraphError::Unusable { why, .. } => {
                 format!("the answer is not one of Microsoft Graph: {why}")
             }
