@@ -15,7 +15,7 @@ type Tree = BTreeMap<String, Option<String>>;
 
 /// A tenant, and a folder in which somebody's files are in the way of two of ours.
 async fn with_files_of_others() -> (Tenant, Tree) {
-    let tenant = Tenant::start().await;
+    let tenant = Tenant::without_door().await;
     fs::create_dir(tenant.files.out()).unwrap();
     for name in ["middle-tier.toml", "daemon-key.pem"] {
         tenant.files.write(name, &format!("{name} of others"));
@@ -105,6 +105,7 @@ async fn a_stop_at_each_step(
     drop(state);
     let start = tenant.files.tree();
     let steps = steps_of_registering(&tenant, &choices, first).await;
+    eprintln!("steps {steps:?}");
     for step in steps {
         tenant.files.set_tree(&start);
         tenant.machine.stops_after(step);
@@ -137,8 +138,29 @@ async fn a_stop_at_each_step_with_certificates_and_files_of_others() {
 
 #[tokio::test]
 async fn a_stop_at_each_step_with_secrets_and_no_folder() {
-    let start = (Tenant::start().await, Tree::new());
+    let start = (Tenant::without_door().await, Tree::new());
     a_stop_at_each_step(CredentialKind::Secret, "config", start).await;
+}
+
+/// Stops on the way from nothing to everything, and takes it back: also what was made at Graph and not noted.
+#[tokio::test]
+async fn what_a_stop_has_left_is_removed() {
+    let (tenant, tree) = with_files_of_others().await;
+    let before = tenant.everything().await;
+    tenant.register().await.unwrap();
+    let steps = tenant.machine.steps().len();
+    tenant.unregister().await.unwrap();
+    const STOPS: usize = 6;
+    for part in 1..STOPS {
+        let step = steps * part / STOPS;
+        tenant.machine.stops_after(step);
+        assert!(tenant.register().await.is_err(), "step {step}");
+        tenant.machine.goes_on();
+        let removed = tenant.unregister().await.unwrap();
+        assert!(removed.removed > 0 && removed.gone == 0, "{removed:?}");
+        assert_eq!(tenant.files.tree(), tree, "step {step} of {steps}");
+        assert_eq!(tenant.everything().await, before, "step {step} of {steps}");
+    }
 }
 
 #[tokio::test]
@@ -168,13 +190,14 @@ async fn unregistering_goes_on_after_a_stop() {
 
 #[tokio::test]
 async fn a_renewal_that_stops_is_gone_on_with() {
-    let tenant = Tenant::start().await;
+    let tenant = Tenant::without_door().await;
     let before = tenant.everything().await;
     let (choices, graph) = (tenant.choices(), tenant.admin());
     tenant.register().await.unwrap();
     let lose = || fs::remove_file(tenant.files.out().join("daemon-key.pem")).unwrap();
     lose();
     let steps = steps_of_registering(&tenant, &choices, "daemon").await;
+    eprintln!("steps {steps:?}");
     for step in steps {
         lose();
         tenant.machine.stops_after(step);
