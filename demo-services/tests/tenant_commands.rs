@@ -455,6 +455,27 @@ async fn a_record_from_elsewhere_gets_no_token() {
     assert_eq!(ended.code, Some(0), "{}", ended.err);
 }
 
+/// T1: whoever issued it has it sent to nobody else, also not on this machine.
+#[tokio::test]
+async fn a_token_of_another_authority_goes_nowhere() {
+    let mut tenant = Tenant::new("another-issuer").await;
+    let other = Tenant::new("the-other-issuer").await;
+    let made = tenant.run_register(&[]).await;
+    assert_eq!(made.code, Some(0), "{}", made.err);
+    let apps = tenant.apps();
+    tenant.token = other.token;
+    for ended in [
+        tenant.run_register(&[]).await,
+        tenant
+            .run(&["unregister", "--sign-in", "token", "--yes"])
+            .await,
+    ] {
+        assert_eq!(ended.code, Some(1), "{}", ended.err);
+        assert!(ended.err.contains("was not issued by"), "{}", ended.err);
+    }
+    assert_eq!(tenant.apps(), apps);
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn unregister_asks_whoever_is_at_the_terminal() {

@@ -7,6 +7,9 @@ use uuid::Uuid;
 use crate::directory::{App, Consent, Directory};
 use crate::errors::{self, Refusal};
 
+/// Octets of the parameter, some ten times what a client of this demo asks for.
+const MAX_SCOPE: usize = 4096;
+
 /// A scope parameter that was understood.
 #[derive(Clone, Debug)]
 pub(crate) struct Requested {
@@ -27,6 +30,10 @@ pub(crate) struct Requested {
 impl Requested {
     pub(crate) fn parse(directory: &Directory, text: Option<&str>) -> Result<Self, Refusal> {
         let text = text.ok_or_else(|| Refusal::missing("scope"))?;
+        // It is remembered as long as a code or a device waits.
+        if text.len() > MAX_SCOPE {
+            return Err(not_valid());
+        }
         let graph = App::graph();
         let mut resource: Option<&App> = None;
         let mut audience = None;
@@ -71,11 +78,7 @@ impl Requested {
             ));
         }
         if resource.is_none() && !openid {
-            return Err(Refusal::new(
-                "invalid_scope",
-                70_011,
-                "The provided value for the input parameter 'scope' is not valid.",
-            ));
+            return Err(not_valid());
         }
         Ok(Self {
             text: text.to_owned(),
@@ -189,6 +192,14 @@ fn resolve<'a, 'w>(
     }
 }
 
+fn not_valid() -> Refusal {
+    Refusal::new(
+        "invalid_scope",
+        70_011,
+        "The provided value for the input parameter 'scope' is not valid.",
+    )
+}
+
 fn unknown(directory: &Directory, word: &str) -> Refusal {
     let (word, domain) = (errors::named(word), &directory.tenant.domain);
     Refusal::new(
@@ -233,6 +244,17 @@ mod tests {
                 ["user_impersonation"]
             );
         }
+    }
+
+    #[test]
+    fn its_length_is_bounded() {
+        let word = "api://middle-tier/user_impersonation ";
+        let parse = |text: &str| Requested::parse(&Directory::demo(), Some(text));
+        let mut text = word.repeat(MAX_SCOPE / word.len());
+        text.push_str(&" ".repeat(MAX_SCOPE - text.len()));
+        assert!(parse(&text).is_ok());
+        text.push(' ');
+        assert_eq!(parse(&text).unwrap_err().code, 70_011);
     }
 
     #[test]

@@ -84,18 +84,31 @@ pub(crate) async fn run(args: UnregisterArgs) -> Result<(), Failure> {
         true => serde_json::json!({
             "removed": removed.removed,
             "gone": removed.gone,
+            "others": removed.others,
             "files": removed.files,
         })
         .to_string(),
         false => format!(
-            "{} objects were removed, {} were gone already; {} files were removed or put back.\n\
+            "{} objects were removed, {} were gone already{}; {} files were removed or put back.\n\
              The tenant is as it was, but for what Entra keeps: applications that were deleted are in its bin for 30 days, and consent that\n\
              was given to the client of the sign-in stays.",
-            removed.removed, removed.gone, removed.files
+            removed.removed,
+            removed.gone,
+            others(removed.others),
+            removed.files
         ),
     };
     say(&mut io::stdout(), &text);
     Ok(())
+}
+
+/// What was in the record and does not carry its run's mark.
+fn others(others: usize) -> String {
+    match others {
+        0 => String::new(),
+        1 => ", 1 is somebody else's and stays".to_owned(),
+        others => format!(", {others} are somebody else's and stay"),
+    }
 }
 
 /// Shows everything that would be removed, and asks.

@@ -59,6 +59,16 @@ pub enum CloudError {
         /// Base URL of its Graph.
         graph: String,
     },
+    /// Whoever signs in at a cloud's page has a token for that cloud's Graph, and for nobody else.
+    #[error(
+        "a sign-in at {authority} is for the Graph at {graph} alone, and not for another one; nothing was sent there"
+    )]
+    NotItsGraph {
+        /// Base URL of the cloud's authority.
+        authority: &'static str,
+        /// Base URL of the cloud's Graph.
+        graph: &'static str,
+    },
     /// A Graph of one's own belongs to an authority of one's own.
     #[error("--graph needs --authority: one of Microsoft's clouds has a Graph of its own")]
     GraphAlone,
@@ -103,6 +113,23 @@ impl Cloud {
         graph
     }
 
+    /// The one whose Graph this is.
+    fn of_graph(url: &Url) -> Option<Self> {
+        let is_its = |cloud: &Self| url.as_str().strip_suffix('/') == Some(cloud.graph());
+        Self::value_variants().iter().copied().find(is_its)
+    }
+
+    /// Hosts in the `iss` of its access tokens, of version 2.0 and of 1.0 ("Access tokens in the Microsoft identity platform"). The older one
+    /// is the same for the US Government.
+    fn issuers(self) -> [&'static str; 2] {
+        let [login, ..] = self.hosts();
+        let older = match self {
+            Self::Global | Self::UsGov => "https://sts.windows.net",
+            Self::China => "https://sts.chinacloudapi.cn",
+        };
+        [login, older]
+    }
+
     /// Authority, Graph and portal.
     fn hosts(self) -> [&'static str; 3] {
         match self {
@@ -126,39 +153,55 @@ impl Cloud {
 }
 
 impl Place {
-    /// The cloud's, or a local authority that is its own Graph unless another is given.
+    /// The cloud's, or a local authority that is its own Graph unless another is given. An `authority` that is a cloud's has that cloud's
+    /// Graph.
     ///
     /// # Errors
     ///
-    /// A URL with a path, user, query or fragment, or one of plain http beyond this machine; `graph` without `authority`.
+    /// A URL with a path, user, query or fragment, or one of plain http beyond this machine; `graph` without `authority`, or another
+    /// one than the authority's cloud has.
     pub fn new(
         cloud: Cloud,
         authority: Option<&Url>,
         graph: Option<&Url>,
     ) -> Result<Self, CloudError> {
-        let [login, cloud_graph, portal] = cloud.hosts();
-        let known = |text: &str| Url::parse(text).map_err(|_| CloudError::NotPlain("--cloud"));
         let Some(authority) = authority else {
-            if graph.is_some() {
-                return Err(CloudError::GraphAlone);
-            }
-            return Ok(Self {
-                authority: known(login)?,
-                graph: known(cloud_graph)?,
-                graph_resource: cloud_graph.to_owned(),
-                portal: Some(known(portal)?),
-            });
+            return match graph {
+                Some(_) => Err(CloudError::GraphAlone),
+                None => Self::of_cloud(cloud),
+            };
         };
         let authority = checked("--authority", authority)?;
-        let graph = match graph {
-            Some(graph) => checked("--graph", graph)?,
-            None => authority.clone(),
-        };
+        let graph = graph.map(|graph| checked("--graph", graph)).transpose()?;
+        if let Some(cloud) = authority.host_str().and_then(Cloud::of_login) {
+            let [login, its_graph, _] = cloud.hosts();
+            let place = Self::of_cloud(cloud)?;
+            let is_its =
+                authority == place.authority && graph.is_none_or(|graph| graph == place.graph);
+            return match is_its {
+                true => Ok(place),
+                false => Err(CloudError::NotItsGraph {
+                    authority: login,
+                    graph: its_graph,
+                }),
+            };
+        }
         Ok(Self {
+            graph: graph.unwrap_or_else(|| authority.clone()),
             authority,
-            graph,
-            graph_resource: cloud_graph.to_owned(),
+            graph_resource: cloud.graph().to_owned(),
             portal: None,
+        })
+    }
+
+    fn of_cloud(cloud: Cloud) -> Result<Self, CloudError> {
+        let [login, graph, portal] = cloud.hosts();
+        let known = |text: &str| Url::parse(text).map_err(|_| CloudError::NotPlain("--cloud"));
+        Ok(Self {
+            authority: known(login)?,
+            graph: known(graph)?,
+            graph_resource: graph.to_owned(),
+            portal: Some(known(portal)?),
         })
     }
 
@@ -184,13 +227,10 @@ impl Place {
                 });
             }
         }
-        let own = Self::new(cloud, None, None)?;
-        if (&own.authority, &own.graph) == recorded {
-            return Ok(own);
-        }
         let place = Self::new(cloud, Some(&record.authority), Some(&record.graph))?;
         let here = is_loopback(&place.authority) && is_loopback(&place.graph);
-        if authority.is_none() && !here {
+        let is_own = place.portal.is_some();
+        if authority.is_none() && !here && !is_own {
             return Err(CloudError::Foreign {
                 authority: place.authority.into(),
                 graph: place.graph.into(),
@@ -213,6 +253,19 @@ impl Place {
         audience == GRAPH_APP
             || audience == self.graph_resource
             || audience == self.graph.as_str().trim_end_matches('/')
+    }
+
+    /// Whether a token with this `iss` may be sent to our Graph: the place's authority issued it, or, where the Graph is a cloud's, that
+    /// cloud did. What its issuer has nothing to do with could use it in its owner's name.
+    #[must_use]
+    pub fn is_issuer(&self, issuer: &str) -> bool {
+        let Ok(issuer) = Url::parse(issuer) else {
+            return false;
+        };
+        let cloud = Cloud::of_graph(&self.graph);
+        let cloud = cloud.into_iter().flat_map(Cloud::issuers);
+        let same = |known: Url| known.origin() == issuer.origin();
+        same(self.authority.clone()) || cloud.filter_map(|text| Url::parse(text).ok()).any(same)
     }
 
     /// An endpoint of the tenant: `{authority}/{tenant}/oauth2/v2.0/{name}`.
@@ -362,14 +415,7 @@ mod tests {
             assert!(of(recorded, None).is_ok(), "{recorded:?}");
         }
         // Each half alone is enough: a token goes to one, a secret to the other.
-        for recorded in [
-            (EVIL, EVIL),
-            (LOGIN, EVIL),
-            (EVIL, GRAPH),
-            (LOCAL, EVIL),
-            (EVIL, LOCAL),
-            (LOGIN, LOCAL),
-        ] {
+        for recorded in [(EVIL, EVIL), (EVIL, GRAPH), (LOCAL, EVIL), (EVIL, LOCAL)] {
             let (authority, graph) = recorded;
             let told = of(recorded, None).unwrap_err();
             assert!(matches!(told, CloudError::Foreign { .. }), "{told}");
@@ -382,9 +428,16 @@ mod tests {
             );
         }
         assert!(of((EVIL, EVIL), Some((EVIL, None))).is_ok());
+        assert!(of((LOGIN, GRAPH), Some((LOGIN, None))).is_ok());
+        // Nobody can vouch for these.
+        for graph in [EVIL, LOCAL, LOGIN, "https://graph.microsoft.us"] {
+            for named in [None, Some((LOGIN, Some(graph)))] {
+                let told = of((LOGIN, graph), named).unwrap_err();
+                assert!(matches!(told, CloudError::NotItsGraph { .. }), "{told}");
+            }
+        }
         for (recorded, named) in [
             ((LOGIN, GRAPH), (EVIL, None)),
-            ((LOGIN, GRAPH), (LOGIN, None)),
             ((LOCAL, LOCAL), ("http://localhost:8081", None)),
             ((EVIL, EVIL), (EVIL, Some(GRAPH))),
             ((EVIL, EVIL), ("https://good.example", Some(EVIL))),
@@ -394,6 +447,43 @@ mod tests {
                 matches!(told, CloudError::Another { .. }),
                 "{named:?}: {told}"
             );
+        }
+    }
+
+    #[test]
+    fn a_token_goes_where_its_issuer_has_sent_it() {
+        let issued = |place: &Place, issuers: [&str; 7]| {
+            issuers.map(|issuer| place.is_issuer(&format!("{issuer}/tenant/v2.0")))
+        };
+        const ISSUERS: [&str; 7] = [
+            "https://login.microsoftonline.com",
+            "https://sts.windows.net",
+            "https://login.microsoftonline.us",
+            "https://sts.chinacloudapi.cn",
+            "http://localhost:8080",
+            "http://localhost:8081",
+            "https://login.example",
+        ];
+        let local = url("http://localhost:8080");
+        let (login, graph) = (
+            url("https://login.example"),
+            url("https://graph.microsoft.com"),
+        );
+        for (place, good) in [
+            (Place::new(Cloud::Global, None, None), vec![0, 1]),
+            (Place::new(Cloud::UsGov, None, None), vec![1, 2]),
+            (Place::new(Cloud::China, None, None), vec![3]),
+            (Place::new(Cloud::Global, Some(&local), None), vec![4]),
+            // A domain of one's own, and the cloud's Graph.
+            (
+                Place::new(Cloud::Global, Some(&login), Some(&graph)),
+                vec![0, 1, 6],
+            ),
+        ] {
+            let place = place.unwrap();
+            let expected: [bool; 7] = std::array::from_fn(|index| good.contains(&index));
+            assert_eq!(issued(&place, ISSUERS), expected, "{place:?}");
+            assert!(!place.is_issuer("") && !place.is_issuer("data:x"));
         }
     }
 

@@ -32,6 +32,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Octets of an answer.
 const MAX_BODY: usize = 4 * 1024 * 1024;
+/// Octets of all pages of a list.
+const MAX_LIST: usize = 16 * 1024 * 1024;
 /// Pages of a list.
 const MAX_PAGES: usize = 50;
 /// Characters of what Graph says that are passed on.
@@ -214,6 +216,7 @@ struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: Value,
+    octets: usize,
 }
 
 /// Graph's own words for an error.
@@ -420,13 +423,21 @@ impl Graph {
     /// There is no proper answer, or the list has no end.
     pub async fn list(&self, path: &str, query: &str) -> Result<Vec<Value>, GraphError> {
         let mut url = self.url(path, query)?;
-        let mut all = Vec::new();
+        let (mut all, mut octets) = (Vec::new(), 0);
         let unusable = |why| GraphError::Unusable {
             doing: format!("GET {path}"),
             why,
         };
         for _ in 0..MAX_PAGES {
-            let mut page = self.send(&Method::GET, &url, None).await?;
+            let Answer {
+                body: mut page,
+                octets: more,
+                ..
+            } = self.answer(&Method::GET, &url, None).await?;
+            octets += more;
+            if octets > MAX_LIST {
+                return Err(unusable("the list is too large"));
+            }
             let values = page.get_mut("value").map(Value::take);
             let Some(Value::Array(values)) = values else {
                 return Err(unusable("a list without values"));
@@ -492,6 +503,16 @@ impl Graph {
         url: &Url,
         body: Option<&Value>,
     ) -> Result<Value, GraphError> {
+        Ok(self.answer(method, url, body).await?.body)
+    }
+
+    /// The answer of success.
+    async fn answer(
+        &self,
+        method: &Method,
+        url: &Url,
+        body: Option<&Value>,
+    ) -> Result<Answer, GraphError> {
         let path = url.path();
         let path = path
             .split_once("/v1.0/")
@@ -534,7 +555,7 @@ impl Graph {
             };
             let status = answer.status;
             if status.is_success() {
-                return Ok(answer.body);
+                return Ok(answer);
             }
             let said = Said::of(&answer.body);
             match status {
@@ -644,6 +665,7 @@ impl Graph {
             status,
             headers,
             body,
+            octets: text.len(),
         })
     }
 }

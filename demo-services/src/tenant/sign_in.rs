@@ -57,6 +57,17 @@ pub enum NoToken {
         "{ACCESS_TOKEN} holds no access token: it must be the token alone, three parts with dots between them, without the word Bearer"
     )]
     NotAToken,
+    /// Somebody else has issued it, and it is nothing for the Graph that would get it.
+    #[error(
+        "the token in {ACCESS_TOKEN} was not issued by {authority}, and does not go to the Graph at {graph}: get one there, or correct --cloud \
+         or --authority"
+    )]
+    Issuer {
+        /// Base URL of the place's authority.
+        authority: String,
+        /// Base URL of its Graph.
+        graph: String,
+    },
     /// It is for something else.
     #[error(
         "the token in {ACCESS_TOKEN} is for another API than {wanted}: sign in with --sign-in browser, or get one for {wanted} with a \

@@ -1,20 +1,33 @@
 //! Removes from a tenant exactly what the record says that `register` has created there.
 
+mod objects;
+
 use std::collections::HashSet;
+use std::time::Duration;
 
-use http::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use self::objects::{Fate, Objects};
 use super::files::{FileError, OurFiles, Restored, kept};
-use super::graph::{Graph, GraphError, backoff};
-use super::plan::{CONTEXT, CONTEXTS, OF_POLICIES, PERMISSIONS, POLICIES, Request, policy_names};
+use super::graph::{Graph, GraphError, NoWait};
+use super::plan::{CONTEXT, CONTEXTS, OF_POLICIES, PERMISSIONS, POLICIES, policy_names};
 use super::progress::Event;
 use super::record::{Kind, Object, Record, RecordError, StateFile, is_id};
 use super::register::is_of;
 use super::whose::{Whose, whose};
 
-/// How often a context is tried, which Graph does not let go while it believes that a policy uses it.
-const ATTEMPTS: u32 = 4;
+/// Before something is taken to be gone, it is looked for again: what was made a moment ago is not known everywhere.
+const SECOND_LOOK: Duration = Duration::from_secs(3);
+
+/// What is removed by a request of its own, in order: the youngest first within each kind. Credentials go with their application.
+const ORDER: [Kind; 6] = [
+    Kind::Policy,
+    Kind::AuthenticationContext,
+    Kind::Grant,
+    Kind::RoleAssignment,
+    Kind::ServicePrincipal,
+    Kind::Application,
+];
 
 /// What would be removed, to be shown before it is.
 #[derive(Clone, Debug)]
@@ -29,6 +42,8 @@ pub struct Removed {
     pub removed: usize,
     /// Objects that were gone already.
     pub gone: usize,
+    /// Objects that stay, because they do not carry the mark of the run: they are somebody else's.
+    pub others: usize,
     /// Files that were removed or put back.
     pub files: usize,
 }
@@ -88,17 +103,27 @@ pub enum UnregisterError {
         /// Why.
         source: FileError,
     },
+    /// The tenant is done with, and nothing can be written here.
+    #[error(
+        "everything is removed from the tenant, but that could not be noted; once there is room for it, unregister finds it gone and goes on with the files"
+    )]
+    NotNoted(#[source] RecordError),
     /// The record cannot be written.
     #[error(transparent)]
     Record(#[from] RecordError),
 }
 
-/// What has become of an object.
-enum Fate {
-    Removed,
-    Gone,
-    /// What is there now is somebody else's.
-    Replaced,
+/// A tenant that is being emptied.
+struct Emptying<'a> {
+    graph: &'a Graph,
+    state: &'a StateFile,
+    record: &'a mut Record,
+    done: &'a mut Removed,
+    objects: Objects<'a>,
+    /// The first object that could not be removed.
+    failed: Option<(String, GraphError)>,
+    /// Why the record is not as it should be.
+    unsaved: Option<RecordError>,
 }
 
 /// Permissions of Graph that removing what is in a record takes.
@@ -199,84 +224,160 @@ async fn empty(
         });
     }
     let found = unrecorded(graph, record).await;
-    for object in found.map_err(|error| asking(error, record))? {
+    let (found, clients) = found.map_err(|error| asking(error, record))?;
+    for object in found {
         graph.tell(&Event::Found(words(&object)));
         record.add(object);
     }
-    state.save(record)?;
-    let mut failed: Option<(String, GraphError)> = None;
-    for object in order(record) {
-        let fate = match graph.begin() {
-            Ok(()) => remove(graph, &object, &record.tag()).await,
-            Err(stopped) => Err(stopped),
-        };
-        match fate {
-            Ok(fate) => {
-                let what = words(&object);
-                graph.tell(&match fate {
-                    Fate::Removed => {
-                        done.removed += 1;
-                        Event::Removed(what)
-                    }
-                    Fate::Gone => {
-                        done.gone += 1;
-                        Event::WasGone(what)
-                    }
-                    Fate::Replaced => {
-                        done.gone += 1;
-                        let why = "it is somebody else's by now".to_owned();
-                        Event::LeftOut { what, why }
-                    }
-                });
-                record.forget(object.kind, &object.key);
-                if object.kind == Kind::Application {
-                    // They went with it.
-                    record
-                        .objects
-                        .retain(|part| part.parent.as_ref() != Some(&object.id));
-                }
-                record.finished = false;
-                state.save(record)?;
+    let objects = Objects::new(graph, record, clients);
+    let mut emptying = Emptying {
+        graph,
+        state,
+        record,
+        done,
+        objects,
+        failed: None,
+        unsaved: None,
+    };
+    emptying.save();
+    emptying.run().await
+}
+
+impl Emptying<'_> {
+    /// One kind after the other.
+    async fn run(mut self) -> Result<(), UnregisterError> {
+        for kind in ORDER {
+            let of_kind = self.record.objects.iter().rev();
+            let of_kind = of_kind.filter(|object| object.kind == kind);
+            let objects = of_kind.cloned().collect();
+            let absent = self.pass(objects, false).await?;
+            if absent.is_empty() {
+                continue;
             }
-            Err(GraphError::Stopped) => {
-                return Err(UnregisterError::Stopped {
-                    remaining: order(record).len(),
-                });
+            let why = format!("{} is not there; looking again", names(&absent));
+            if let Err(NoWait::Stopped) = self.graph.wait(SECOND_LOOK, why).await {
+                return Err(self.stopped());
             }
-            Err(error) => {
-                let goes_on = matches!(
-                    error,
-                    GraphError::Refused { .. }
-                        | GraphError::Forbidden { .. }
-                        | GraphError::NotLicensed { .. }
-                        | GraphError::InUse { .. }
-                );
-                if !goes_on {
-                    failed.get_or_insert((words(&object), error));
-                    break;
-                }
-                graph.tell(&Event::LeftOut {
-                    what: words(&object),
-                    why: error.to_string(),
-                });
-                failed.get_or_insert((words(&object), error));
-            }
+            self.pass(absent, true).await?;
+        }
+        self.pass(alone(self.record), true).await?;
+        if self.failed.is_some() {
+            return Err(self.failure());
+        }
+        self.record.emptied = true;
+        self.save();
+        match self.unsaved {
+            None => Ok(()),
+            Some(error) => Err(UnregisterError::NotNoted(error)),
         }
     }
-    if let Some((what, source)) = failed {
-        return Err(UnregisterError::Graph {
-            what,
-            remaining: order(record).len(),
-            source: Box::new(source),
-        });
+
+    /// Removes these. What is absent comes back, unless this look is the last.
+    async fn pass(
+        &mut self,
+        objects: Vec<Object>,
+        last: bool,
+    ) -> Result<Vec<Object>, UnregisterError> {
+        let mut absent = Vec::new();
+        for object in objects {
+            let fate = match self.graph.begin() {
+                Ok(()) => self.objects.remove(&object).await,
+                Err(stopped) => Err(stopped),
+            };
+            match fate {
+                Ok(Fate::Absent) if !last => absent.push(object),
+                Ok(fate) => self.forget(&object, &fate),
+                Err(GraphError::Stopped) => return Err(self.stopped()),
+                Err(error) => {
+                    let goes_on = matches!(
+                        error,
+                        GraphError::Refused { .. }
+                            | GraphError::Forbidden { .. }
+                            | GraphError::NotLicensed { .. }
+                            | GraphError::InUse { .. }
+                    );
+                    // What ends the run is told by its error alone.
+                    if !goes_on {
+                        self.failed.get_or_insert((words(&object), error));
+                        return Err(self.failure());
+                    }
+                    self.graph.tell(&Event::LeftOut {
+                        what: words(&object),
+                        why: error.to_string(),
+                    });
+                    self.failed.get_or_insert((words(&object), error));
+                }
+            }
+        }
+        Ok(absent)
     }
-    record.emptied = true;
-    Ok(state.save(record)?)
+
+    /// It is done with.
+    fn forget(&mut self, object: &Object, fate: &Fate) {
+        let what = words(object);
+        self.graph.tell(&match fate {
+            Fate::Removed => {
+                self.done.removed += 1;
+                Event::Removed(what)
+            }
+            Fate::Absent => {
+                self.done.gone += 1;
+                Event::WasGone(what)
+            }
+            Fate::Theirs => {
+                self.done.others += 1;
+                let why =
+                    "it does not carry the mark of this run: it is somebody else's, and stays"
+                        .to_owned();
+                Event::LeftOut { what, why }
+            }
+        });
+        self.record.forget(object.kind, &object.key);
+        if object.kind == Kind::Application && !matches!(fate, Fate::Theirs) {
+            // They went with it.
+            self.record
+                .objects
+                .retain(|part| part.parent.as_ref() != Some(&object.id));
+        }
+        self.record.finished = false;
+        self.save();
+    }
+
+    /// A disk that is full keeps nothing of the tenant from being removed: the next run finds what is gone already.
+    fn save(&mut self) {
+        let saved = self.state.save(self.record);
+        if let (Err(error), None) = (&saved, &self.unsaved) {
+            self.graph.tell(&Event::Noted(format!(
+                "{error}; what is removed is not noted there"
+            )));
+        }
+        self.unsaved = saved.err();
+    }
+
+    fn stopped(&self) -> UnregisterError {
+        UnregisterError::Stopped {
+            remaining: order(self.record).len(),
+        }
+    }
+
+    fn failure(&mut self) -> UnregisterError {
+        match self.failed.take() {
+            Some((what, source)) => UnregisterError::Graph {
+                what,
+                remaining: order(self.record).len(),
+                source: Box::new(source),
+            },
+            None => self.stopped(),
+        }
+    }
 }
 
 /// What carries the mark of the record's run and is not in the record: an answer that was lost, or a run that was killed before it took
-/// note. What belongs to an application goes with it.
-async fn unrecorded(graph: &Graph, record: &Record) -> Result<Vec<Object>, GraphError> {
+/// note. What belongs to an application goes with it. With the application ids of all that carry the mark.
+async fn unrecorded(
+    graph: &Graph,
+    record: &Record,
+) -> Result<(Vec<Object>, HashSet<String>), GraphError> {
     let text = |value: &Value, name: &str| {
         let text = value.get(name).and_then(Value::as_str);
         let letters = text.unwrap_or_default().chars();
@@ -292,7 +393,7 @@ async fn unrecorded(graph: &Graph, record: &Record) -> Result<Vec<Object>, Graph
         parent: None,
         name: text(value, "displayName"),
     };
-    let mut found = Vec::new();
+    let (mut found, mut clients) = (Vec::new(), HashSet::new());
     let query = format!(
         "$filter=tags/any(t:t eq '{}')&$select=id,appId,displayName",
         record.tag()
@@ -301,8 +402,9 @@ async fn unrecorded(graph: &Graph, record: &Record) -> Result<Vec<Object>, Graph
     for app in graph.list("applications", &query).await? {
         let name = text(&app, "displayName");
         let key = name.strip_prefix(&prefix).unwrap_or(&name);
-        let app_id = Some(text(&app, "appId"));
-        found.push(object(Kind::Application, key, &app, app_id));
+        let app_id = text(&app, "appId");
+        clients.insert(app_id.clone());
+        found.push(object(Kind::Application, key, &app, Some(app_id)));
     }
     if record.policies || record.has_policies() {
         found.extend(unrecorded_policies(graph, record, object).await?);
@@ -320,7 +422,7 @@ async fn unrecorded(graph: &Graph, record: &Record) -> Result<Vec<Object>, Graph
             object.key = format!("{}:{}", object.key, object.id);
         }
     }
-    Ok(found)
+    Ok((found, clients))
 }
 
 async fn unrecorded_policies(
@@ -403,16 +505,7 @@ fn restore(
     }
 }
 
-/// What is removed by a request of its own, in order: the youngest first within each kind. Credentials go with their application.
 fn order(record: &Record) -> Vec<Object> {
-    const ORDER: [Kind; 6] = [
-        Kind::Policy,
-        Kind::AuthenticationContext,
-        Kind::Grant,
-        Kind::RoleAssignment,
-        Kind::ServicePrincipal,
-        Kind::Application,
-    ];
     let of = |kind: Kind| {
         record
             .objects
@@ -421,87 +514,23 @@ fn order(record: &Record) -> Vec<Object> {
             .filter(move |object| object.kind == kind)
     };
     let mut objects: Vec<Object> = ORDER.into_iter().flat_map(of).cloned().collect();
-    // One whose application is not in the record has nothing to go with.
+    objects.extend(alone(record));
+    objects
+}
+
+/// Credentials whose application is not in the record have nothing to go with.
+fn alone(record: &Record) -> Vec<Object> {
     let alone = record.objects.iter().filter(|object| {
         matches!(object.kind, Kind::Certificate | Kind::Secret) && record.app(&object.key).is_none()
     });
-    objects.extend(alone.cloned());
-    objects
+    alone.cloned().collect()
 }
 
 fn words(object: &Object) -> String {
     format!("{} {}", object.kind, object.name)
 }
 
-async fn remove(graph: &Graph, object: &Object, tag: &str) -> Result<Fate, GraphError> {
-    let id = &object.id;
-    let path = match object.kind {
-        Kind::Application => format!("applications/{id}"),
-        Kind::ServicePrincipal => format!("servicePrincipals/{id}"),
-        Kind::Grant => format!("oauth2PermissionGrants/{id}"),
-        Kind::RoleAssignment => {
-            let resource = object.parent.as_deref().unwrap_or_default();
-            format!("servicePrincipals/{resource}/appRoleAssignedTo/{id}")
-        }
-        Kind::Policy => format!("{POLICIES}/{id}"),
-        Kind::AuthenticationContext => return context(graph, id, tag).await,
-        // It went with its application, before.
-        Kind::Certificate | Kind::Secret => return Ok(Fate::Gone),
-    };
-    delete(graph, &path).await
-}
-
-async fn delete(graph: &Graph, path: &str) -> Result<Fate, GraphError> {
-    let was_there = graph.delete(path).await?;
-    Ok(if was_there { Fate::Removed } else { Fate::Gone })
-}
-
-/// Graph deletes a context only when it is not published and no policy uses it.
-async fn context(graph: &Graph, id: &str, tag: &str) -> Result<Fate, GraphError> {
-    let path = format!("{CONTEXTS}/{id}");
-    // A PATCH would make it again.
-    let Some(context) = graph.get(&path, "").await? else {
-        return Ok(Fate::Gone);
-    };
-    // Its id is the same for everybody.
-    if !is_of(&context, tag) {
-        return Ok(Fate::Replaced);
-    }
-    // Looked at first: others would miss a context that is withdrawn and then not deleted. Our own policies are gone by now, but
-    // perhaps not everywhere.
-    let mut attempt = 1;
-    while let Some(by) = user_of(graph, id).await? {
-        let why = format!("{id} is still used by {by:?}");
-        let what = format!("authentication context {id}");
-        let in_use = GraphError::InUse { what, by };
-        if attempt >= ATTEMPTS {
-            return Err(in_use);
-        }
-        if let Err(no) = graph.wait(backoff(attempt), why).await {
-            return Err(no.told(in_use));
-        }
-        attempt += 1;
-    }
-    if context.get("isAvailable") != Some(&json!(false)) {
-        let withdraw = Request {
-            method: Method::PATCH,
-            path: path.clone(),
-            body: json!({ "isAvailable": false }),
-        };
-        graph.write(&withdraw).await?;
-    }
-    delete(graph, &path).await
-}
-
-/// The name of a policy that is about this context.
-async fn user_of(graph: &Graph, id: &str) -> Result<Option<String>, GraphError> {
-    const LIST: &str = "/conditions/applications/includeAuthenticationContextClassReferences";
-    let policies = graph.list(POLICIES, "").await?;
-    let uses = |policy: &&Value| {
-        let contexts = policy.pointer(LIST).and_then(Value::as_array);
-        contexts.is_some_and(|contexts| contexts.contains(&json!(id)))
-    };
-    let user = policies.iter().find(uses);
-    let name = user.map(|policy| policy.get("displayName").and_then(Value::as_str));
-    Ok(name.map(|name| name.unwrap_or_default().to_owned()))
+fn names(objects: &[Object]) -> String {
+    let names: Vec<String> = objects.iter().map(words).collect();
+    names.join(", ")
 }

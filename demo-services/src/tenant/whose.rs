@@ -1,6 +1,7 @@
 //! The tenant that a token is good for, which must be the one that was asked for.
 
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::graph::{Graph, GraphError};
 
@@ -36,6 +37,12 @@ pub(super) async fn whose(graph: &Graph, asked: &str) -> Result<Whose, GraphErro
     else {
         return Ok(Whose::Asked(asked.to_owned()));
     };
+    // It goes into files and addresses.
+    let id = Uuid::try_parse(&id).map_err(|_| GraphError::Unusable {
+        doing: "GET organization".to_owned(),
+        why: "the tenant's id is no GUID",
+    })?;
+    let id = id.hyphenated().to_string();
     let domains = tenant.get("verifiedDomains").and_then(Value::as_array);
     let mut domains = domains
         .into_iter()

@@ -117,3 +117,21 @@ async fn what_is_not_graphs_is_refused() {
         assert!(text.contains(why), "{text}");
     }
 }
+
+/// Each page is within bounds, and all of them together would fill the memory.
+#[tokio::test]
+async fn a_list_is_bounded_as_a_whole() {
+    for (pages, is_bounded) in [(4, false), (5, true)] {
+        let tenant = Tenant::start().await;
+        let next = format!("{}v1.0/applications", tenant.graph);
+        let page = json!({ "value": ["x".repeat(3_500_000)], "@odata.nextLink": next });
+        let page = Fault::Answer(200, &[], page.to_string());
+        tenant.fail(Method::GET, "applications", 0, pages, page);
+        let listed = tenant.admin().list("applications", "").await;
+        match listed {
+            Err(GraphError::Unusable { why, .. }) => assert!(is_bounded, "{why}"),
+            Err(error) => panic!("{error}"),
+            Ok(values) => assert!(!is_bounded && values.len() > pages),
+        }
+    }
+}

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::ops::Range;
 
 use demo_services::tenant::plan::{Choices, CredentialKind};
 use demo_services::tenant::record::{Kind, StateFile};
@@ -15,7 +14,7 @@ type Tree = BTreeMap<String, Option<String>>;
 
 /// A tenant, and a folder in which somebody's files are in the way of two of ours.
 async fn with_files_of_others() -> (Tenant, Tree) {
-    let tenant = Tenant::start().await;
+    let tenant = Tenant::without_door().await;
     fs::create_dir(tenant.files.out()).unwrap();
     for name in ["middle-tier.toml", "daemon-key.pem"] {
         tenant.files.write(name, &format!("{name} of others"));
@@ -24,15 +23,32 @@ async fn with_files_of_others() -> (Tenant, Tree) {
     (tenant, tree)
 }
 
-/// The steps of a whole run from the first on whose path has this in it, and the two of the record before it.
-async fn steps_of_registering(tenant: &Tenant, choices: &Choices, first: &str) -> Range<usize> {
+/// The steps of a whole run at which it is stopped: those of files with such names, those of the record before and after them, and the
+/// last ones. What the others do is the same. The second step of the record leaves as much of it as the first, and is taken at the end only.
+async fn steps_of_registering(tenant: &Tenant, choices: &Choices, files: &[&str]) -> Vec<usize> {
     tenant.machine.steps();
     tenant.register_as(&tenant.admin(), choices).await.unwrap();
     let steps = tenant.machine.steps();
-    let first = steps
+    let names: Vec<&str> = steps
         .iter()
-        .position(|step| step.display().to_string().contains(first));
-    first.unwrap() - 2..steps.len()
+        .map(|step| step.file_name().unwrap().to_str().unwrap())
+        .collect();
+    let is_record = |name: &&&str| name.ends_with("state.json") || name.contains("state.json.");
+    let is_wanted = |name: &&str| files.iter().any(|file| name.contains(file));
+    let chosen = |index: &usize| {
+        let (before, from) = names.split_at(*index);
+        let before = before.iter().rfind(|name| !is_record(name));
+        let after = from.iter().find(|name| !is_record(name));
+        match after {
+            Some(file) if !is_record(&&from[0]) => is_wanted(file),
+            Some(_) if from[0] == "state.json" => false,
+            Some(file) => is_wanted(file) || before.is_some_and(is_wanted),
+            None => true,
+        }
+    };
+    let chosen: Vec<usize> = (0..steps.len()).filter(chosen).collect();
+    assert!(chosen.len() > 10, "{names:?}");
+    chosen
 }
 
 fn choices(tenant: &Tenant, credential: CredentialKind) -> Choices {
@@ -87,7 +103,7 @@ async fn remove_files(tenant: &Tenant) -> Result<(), UnregisterError> {
 /// Stops at each step of a run that makes the credentials and writes the configuration; everything else is there already.
 async fn a_stop_at_each_step(
     credential: CredentialKind,
-    first: &str,
+    files: &[&str],
     (tenant, tree): (Tenant, Tree),
 ) {
     let before = tenant.everything().await;
@@ -104,7 +120,7 @@ async fn a_stop_at_each_step(
     state.save(&record).unwrap();
     drop(state);
     let start = tenant.files.tree();
-    let steps = steps_of_registering(&tenant, &choices, first).await;
+    let steps = steps_of_registering(&tenant, &choices, files).await;
     for step in steps {
         tenant.files.set_tree(&start);
         tenant.machine.stops_after(step);
@@ -130,15 +146,42 @@ async fn a_stop_at_each_step(
 
 #[tokio::test]
 async fn a_stop_at_each_step_with_certificates_and_files_of_others() {
-    // With the other applications it is the same.
     let start = with_files_of_others().await;
-    a_stop_at_each_step(CredentialKind::Certificate, "daemon", start).await;
+    let files = ["daemon", "middle-tier.toml"];
+    a_stop_at_each_step(CredentialKind::Certificate, &files, start).await;
 }
 
 #[tokio::test]
 async fn a_stop_at_each_step_with_secrets_and_no_folder() {
-    let start = (Tenant::start().await, Tree::new());
-    a_stop_at_each_step(CredentialKind::Secret, "config", start).await;
+    let start = (Tenant::without_door().await, Tree::new());
+    let files = [
+        "config",
+        "middle-tier.env",
+        "middle-tier.toml",
+        "downstream-api.toml",
+    ];
+    a_stop_at_each_step(CredentialKind::Secret, &files, start).await;
+}
+
+/// Stops on the way from nothing to everything, and takes it back: also what was made at Graph and not noted.
+#[tokio::test]
+async fn what_a_stop_has_left_is_removed() {
+    let (tenant, tree) = with_files_of_others().await;
+    let before = tenant.everything().await;
+    tenant.register().await.unwrap();
+    let steps = tenant.machine.steps().len();
+    tenant.unregister().await.unwrap();
+    const STOPS: usize = 6;
+    for part in 1..STOPS {
+        let step = steps * part / STOPS;
+        tenant.machine.stops_after(step);
+        assert!(tenant.register().await.is_err(), "step {step}");
+        tenant.machine.goes_on();
+        let removed = tenant.unregister().await.unwrap();
+        assert!(removed.removed > 0 && removed.gone == 0, "{removed:?}");
+        assert_eq!(tenant.files.tree(), tree, "step {step} of {steps}");
+        assert_eq!(tenant.everything().await, before, "step {step} of {steps}");
+    }
 }
 
 #[tokio::test]
@@ -168,13 +211,13 @@ async fn unregistering_goes_on_after_a_stop() {
 
 #[tokio::test]
 async fn a_renewal_that_stops_is_gone_on_with() {
-    let tenant = Tenant::start().await;
+    let tenant = Tenant::without_door().await;
     let before = tenant.everything().await;
     let (choices, graph) = (tenant.choices(), tenant.admin());
     tenant.register().await.unwrap();
     let lose = || fs::remove_file(tenant.files.out().join("daemon-key.pem")).unwrap();
     lose();
-    let steps = steps_of_registering(&tenant, &choices, "daemon").await;
+    let steps = steps_of_registering(&tenant, &choices, &["daemon"]).await;
     for step in steps {
         lose();
         tenant.machine.stops_after(step);

@@ -44,10 +44,6 @@ use url::Url;
 pub(crate) const GRAPH: &str = "https://graph.microsoft.com";
 pub(crate) const BASE: &str = "http://localhost:3000";
 
-fn http(to: &Url) -> reqwest::Client {
-    outbound::client(&[to], Duration::from_secs(60), &Trust::default()).unwrap()
-}
-
 /// What the door does with a request that it was told about.
 #[derive(Clone)]
 pub(crate) enum Fault {
@@ -111,6 +107,8 @@ pub(crate) struct Machine {
 pub(crate) struct Tenant {
     pub(crate) running: Running,
     pub(crate) graph: Url,
+    /// One for all: each reads the system's certificates.
+    http: reqwest::Client,
     door: Arc<Mutex<Door>>,
     pub(crate) waits: Arc<Waits>,
     pub(crate) told: Arc<Told>,
@@ -294,9 +292,11 @@ impl Tenant {
         let options = Options::default();
         let running = LocalAuthority::start(directory, options).await.unwrap();
         let door = Arc::new(Mutex::new(Door::default()));
+        let to = running.url().parse().unwrap();
+        let http = outbound::client(&[&to], Duration::from_secs(60), &Trust::default()).unwrap();
         let keeper = Doorkeeper {
             to: running.url().to_string(),
-            http: http(&running.url().parse().unwrap()),
+            http: http.clone(),
             door: door.clone(),
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -306,6 +306,7 @@ impl Tenant {
         Self {
             running,
             graph: graph.parse().unwrap(),
+            http,
             door,
             waits: Arc::default(),
             told: Arc::default(),
@@ -313,6 +314,13 @@ impl Tenant {
             clock: ManualClock::at(SystemClock.now()),
             machine: Arc::default(),
         }
+    }
+
+    /// Without the door, whose work is as much as the authority's.
+    pub(crate) async fn without_door() -> Self {
+        let mut tenant = Self::start().await;
+        tenant.graph = tenant.running.url().parse().unwrap();
+        tenant
     }
 
     pub(crate) fn choices(&self) -> Choices {
@@ -350,7 +358,7 @@ impl Tenant {
     }
 
     pub(crate) fn client(&self, tokens: Arc<Tokens>) -> Graph {
-        Graph::new(self.graph.clone(), http(&self.graph), tokens)
+        Graph::new(self.graph.clone(), self.http.clone(), tokens)
             .progress(self.told.clone())
             .waiting(self.waits.clone())
     }

@@ -659,3 +659,18 @@ async fn what_somebody_added_stays_and_what_is_asked_for_now_comes_to_it() {
         0
     );
 }
+
+/// It goes into the record, addresses, configurations and onto the terminal.
+#[tokio::test]
+async fn a_tenant_whose_id_is_none() {
+    let tenant = Tenant::start().await;
+    let id = "x\nca_file = \"/tmp/evil.pem\"\n#";
+    let domains = json!([{ "name": tenant.choices().tenant }]);
+    let body = json!({ "value": [{ "id": id, "verifiedDomains": domains }] });
+    let answer = Fault::Answer(200, &[], body.to_string());
+    tenant.fail(Method::GET, "organization", 0, 1, answer);
+    let error = tenant.register().await.unwrap_err();
+    let why = error.source().unwrap().to_string();
+    assert!(why.contains("is no GUID"), "{why}");
+    assert_eq!((tenant.writes(), tenant.files.names()), (vec![], vec![]));
+}

@@ -43,6 +43,8 @@ pub(super) async fn sign_in(client: &PublicClient) -> Result<Tokens, NoToken> {
         Ok(started) => started,
         Err(refusal) => return Err(refusal.into_error()),
     };
+    let lasts = started.expires_in.min(MAX_WAIT);
+    let ends = client.clock.now().saturating_add(lasts);
     (client.tell)(&started.text());
 
     let form = [
@@ -55,10 +57,9 @@ pub(super) async fn sign_in(client: &PublicClient) -> Result<Tokens, NoToken> {
     // Longer than `interval` during an outage only.
     let mut pause = interval;
     let mut outages = 0;
-    let mut waited: u64 = 0;
     loop {
-        waited = waited.saturating_add(pause);
-        if waited > started.expires_in.min(MAX_WAIT) {
+        // By the clock: answers take their time as well.
+        if client.clock.now().saturating_add(pause) > ends {
             return Err(NoToken::CodeEnded);
         }
         client.pause.pause(Duration::from_secs(pause)).await;
@@ -203,6 +204,23 @@ mod tests {
         let ended = sign_in(&stage.client()).await;
         assert!(matches!(ended, Err(NoToken::CodeEnded)));
         assert_eq!(stage.waits(), [5, 5]);
+    }
+
+    /// The pauses alone would leave time for another question.
+    #[tokio::test]
+    async fn the_time_of_slow_answers_counts() {
+        for (slow, waits) in [(0, vec![5, 5]), (1, vec![5])] {
+            let stage = Stage::new().await;
+            stage.starts(json!({ "expires_in": 10 })).await;
+            stage.refuses("authorization_pending").await;
+            if slow == 0 {
+                stage.refuses("authorization_pending").await;
+            }
+            stage.is_slow(slow);
+            let ended = sign_in(&stage.client()).await;
+            assert!(matches!(ended, Err(NoToken::CodeEnded)));
+            assert_eq!(stage.waits(), waits);
+        }
     }
 
     #[tokio::test]

@@ -28,6 +28,7 @@ pub struct EnvironmentToken {
 /// What an access token says of itself.
 #[derive(Deserialize)]
 struct Said {
+    iss: String,
     aud: String,
     exp: u64,
     #[serde(default)]
@@ -45,7 +46,7 @@ impl EnvironmentToken {
     ///
     /// # Errors
     ///
-    /// It is no token, is for another API or tenant, has ended, or lacks a permission.
+    /// It is no token, was issued by somebody else than the place's authority, is for another API or tenant, has ended, or lacks a permission.
     pub fn new(
         token: SecretString,
         place: &Place,
@@ -54,6 +55,12 @@ impl EnvironmentToken {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, NoToken> {
         let said = read(token.expose_secret()).ok_or(NoToken::NotAToken)?;
+        if !place.is_issuer(&said.iss) {
+            return Err(NoToken::Issuer {
+                authority: place.authority.to_string(),
+                graph: place.graph.to_string(),
+            });
+        }
         if !place.is_graph(&said.aud) {
             return Err(NoToken::Audience {
                 wanted: place.graph_resource.clone(),
@@ -156,6 +163,7 @@ mod tests {
 
     fn good() -> Value {
         json!({
+            "iss": format!("https://login.microsoftonline.com/{TENANT}/v2.0"),
             "aud": "https://graph.microsoft.com",
             "exp": NOW + 61,
             "tid": TENANT,
@@ -226,6 +234,11 @@ mod tests {
                 with("scp", "A.Read".into()),
                 "lacks B.Write. Sign in with --sign-in browser",
             ),
+            (
+                with("iss", format!("http://localhost:8080/{TENANT}/v2.0").into()),
+                "was not issued by",
+            ),
+            (with("iss", Value::Null), "holds no access token"),
             (with("exp", "soon".into()), "holds no access token"),
             (format!("Bearer {plain}"), "holds no access token"),
             (format!("{plain}.x"), "holds no access token"),

@@ -17,14 +17,20 @@ use super::person::{PersonTokens, PublicClient};
 use crate::tenant::cloud::{Cloud, PUBLIC_CLIENT, Place};
 use crate::tenant::graph::Pause;
 
-/// Remembers how long somebody wanted to wait, and does not.
-#[derive(Default)]
-struct NoPause(Mutex<Vec<u64>>);
+/// Remembers how long somebody wanted to wait, and has the clock go on instead.
+struct NoPause {
+    waits: Mutex<Vec<u64>>,
+    clock: ManualClock,
+    /// Seconds that the answer after a pause takes.
+    slow: Mutex<u64>,
+}
 
 #[async_trait]
 impl Pause for NoPause {
     async fn pause(&self, time: Duration) {
-        self.0.lock().unwrap().push(time.as_secs());
+        self.waits.lock().unwrap().push(time.as_secs());
+        let slow = *self.slow.lock().unwrap();
+        self.clock.advance(time.as_secs() + slow);
     }
 }
 
@@ -37,10 +43,16 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) async fn new() -> Self {
+        let clock = ManualClock::at(1_000_000);
+        let pauses = NoPause {
+            waits: Mutex::default(),
+            clock: clock.clone(),
+            slow: Mutex::default(),
+        };
         Self {
             server: MockServer::start().await,
-            clock: ManualClock::at(1_000_000),
-            pauses: Arc::default(),
+            clock,
+            pauses: Arc::new(pauses),
             told: watch::Sender::default(),
         }
     }
@@ -105,7 +117,12 @@ impl Stage {
     }
 
     pub(super) fn waits(&self) -> Vec<u64> {
-        self.pauses.0.lock().unwrap().clone()
+        self.pauses.waits.lock().unwrap().clone()
+    }
+
+    /// Each answer after a pause takes so many seconds.
+    pub(super) fn is_slow(&self, seconds: u64) {
+        *self.pauses.slow.lock().unwrap() = seconds;
     }
 
     pub(super) fn told(&self) -> Vec<String> {
