@@ -121,7 +121,7 @@ async fn a_secret_of_another_id_is_not_taken_for_the_recorded_one() {
 
 #[tokio::test]
 async fn a_key_that_lay_there_is_not_registered() {
-    let tenant = Tenant::start().await;
+    let tenant = Tenant::without_door().await;
     tenant.register().await.unwrap();
     let bare = |name: &str| {
         let text = tenant.files.read(name);
@@ -143,7 +143,7 @@ async fn a_key_that_lay_there_is_not_registered() {
 
 #[tokio::test]
 async fn what_somebody_has_changed_stays_and_what_nobody_has_changed_follows_the_choices() {
-    let tenant = Tenant::start().await;
+    let tenant = Tenant::without_door().await;
     let nobody = Choices {
         mfa_users: Vec::new(),
         ..tenant.choices()
@@ -190,7 +190,7 @@ async fn what_somebody_has_changed_stays_and_what_nobody_has_changed_follows_the
 
 #[tokio::test]
 async fn a_file_in_the_way_does_not_keep_the_others() {
-    let tenant = Tenant::start().await;
+    let tenant = Tenant::without_door().await;
     fs::create_dir(tenant.files.out()).unwrap();
     tenant.files.write("spa-backend.toml", "of before");
     tenant.register().await.unwrap();
@@ -218,7 +218,7 @@ async fn a_file_in_the_way_does_not_keep_the_others() {
 
 #[tokio::test]
 async fn two_registrations_have_a_folder_each() {
-    let tenant = Tenant::start().await;
+    let tenant = Tenant::without_door().await;
     tenant.register().await.unwrap();
     let (tree, before) = (tenant.files.tree(), tenant.everything().await);
     // The record is another one, the folder the same.
@@ -328,7 +328,7 @@ async fn what_nobody_finished_has_the_redirect_uris_of_one_address_in_the_end() 
 
 #[tokio::test]
 async fn a_record_cannot_name_files_of_others() {
-    let tenant = Tenant::start().await;
+    let tenant = Tenant::without_door().await;
     tenant.register().await.unwrap();
     let whole = fs::read_to_string(tenant.files.state()).unwrap();
     for (from, to) in [

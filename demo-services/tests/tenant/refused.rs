@@ -93,7 +93,7 @@ async fn choices_that_cannot_be() {
 
 #[tokio::test]
 async fn a_sign_in_to_another_tenant() {
-    let tenant = Tenant::start().await;
+    let tenant = Tenant::without_door().await;
     let other =
         |choices: &mut Choices| choices.tenant = "99999999-2222-3333-4444-555555555555".to_owned();
     refused(
@@ -116,7 +116,7 @@ async fn a_sign_in_to_another_tenant() {
 
 #[tokio::test]
 async fn a_name_that_is_taken() {
-    let tenant = Tenant::start().await;
+    let tenant = Tenant::without_door().await;
     create(&tenant, "applications", json!({ "displayName": "Demo-Daemon", "tags": ["tower-bearer:00000000-0000-4000-8000-000000000001"] })).await;
     refused(
         &tenant,
@@ -191,7 +191,7 @@ async fn a_record_that_is_damaged_or_in_use() {
 
 #[tokio::test]
 async fn without_a_user_for_mfa_there_is_no_policy() {
-    let tenant = Tenant::start().await;
+    let tenant = Tenant::without_door().await;
     let choices = Choices {
         mfa_users: Vec::new(),
         ..tenant.choices()
@@ -323,7 +323,7 @@ async fn a_context_that_came_in_between_stays_theirs() {
 
 #[tokio::test]
 async fn a_context_that_somebody_made_since_is_not_kept_as_ours() {
-    let tenant = Tenant::start().await;
+    let tenant = Tenant::without_door().await;
     tenant.register().await.unwrap();
     replace_context(&tenant).await;
     let report = tenant.register().await.unwrap();
@@ -407,7 +407,7 @@ async fn policies_of_the_tenant_about_credentials_are_told_with_the_way_on() {
 
 #[tokio::test]
 async fn a_policy_whose_application_was_made_anew_is_told_of_when_nobody_is_named() {
-    let tenant = Tenant::start().await;
+    let tenant = Tenant::without_door().await;
     tenant.register().await.unwrap();
     let app = tenant.record().app("mfa-app").unwrap().id.clone();
     let graph = tenant.admin();
@@ -562,7 +562,7 @@ async fn an_authentication_context_of_others_stays_theirs() {
 
 #[tokio::test]
 async fn a_sign_in_without_a_user_has_no_owner() {
-    let tenant = Tenant::start().await;
+    let tenant = Tenant::without_door().await;
     let tokens = tenant.tokens_of(TokenSpec::app("daemon", GRAPH).roles(Tenant::permissions()));
     let report = tenant
         .register_as(&tenant.client(tokens), &tenant.choices())

@@ -57,7 +57,7 @@ pub(crate) async fn replace_context(tenant: &Tenant) {
 
 #[tokio::test]
 async fn it_is_shown_before_it_is_done() {
-    let tenant = Tenant::start().await;
+    let tenant = Tenant::without_door().await;
     tenant.register().await.unwrap();
     let lines = Removal::of(tenant.record()).lines();
     assert_eq!(lines.len(), 6 + 6 + 7 + 1 + 1 + 3 + 9, "{lines:#?}");
@@ -81,7 +81,7 @@ async fn it_is_shown_before_it_is_done() {
 
 #[tokio::test]
 async fn what_is_gone_already_is_no_error() {
-    let tenant = Tenant::start().await;
+    let tenant = Tenant::without_door().await;
     let before = tenant.everything().await;
     tenant.register().await.unwrap();
     let record = tenant.record();
@@ -193,7 +193,7 @@ async fn the_token_goes_to_no_other_graph() {
 
 #[tokio::test]
 async fn a_context_that_others_use_by_now_stays_published() {
-    let tenant = Tenant::start().await;
+    let tenant = Tenant::without_door().await;
     tenant.register().await.unwrap();
     let graph = tenant.admin();
     let body = json!({
@@ -229,7 +229,7 @@ async fn a_context_that_others_use_by_now_stays_published() {
 /// M1: every kind that does not go with another on its own, and all of them.
 #[tokio::test]
 async fn what_no_run_took_note_of_is_removed_as_well() {
-    let tenant = Tenant::start().await;
+    let tenant = Tenant::without_door().await;
     let before = tenant.everything().await;
     for kinds in [
         vec![Kind::Application],
@@ -262,7 +262,7 @@ async fn what_no_run_took_note_of_is_removed_as_well() {
 
 #[tokio::test]
 async fn two_of_one_name_are_both_removed_and_one_of_others_is_not() {
-    let tenant = Tenant::start().await;
+    let tenant = Tenant::without_door().await;
     let make = async |tags: serde_json::Value| {
         let request = Request {
             method: Method::POST,
@@ -333,7 +333,7 @@ async fn in_another_tenant_nothing_is_gone() {
 /// M13: the id of a context is the same for everybody.
 #[tokio::test]
 async fn a_context_that_somebody_made_since_is_left_to_them() {
-    let tenant = Tenant::start().await;
+    let tenant = Tenant::without_door().await;
     tenant.register().await.unwrap();
     replace_context(&tenant).await;
     tenant.unregister().await.unwrap();
@@ -354,7 +354,7 @@ async fn a_context_that_somebody_made_since_is_left_to_them() {
 /// M15: what a record has decides what is asked for.
 #[tokio::test]
 async fn what_is_asked_for_is_what_is_needed() {
-    let tenant = Tenant::start().await;
+    let tenant = Tenant::without_door().await;
     let before = tenant.everything().await;
     let record = tenant.choices().record();
     assert_eq!(
@@ -381,7 +381,7 @@ async fn what_is_asked_for_is_what_is_needed() {
 
 #[tokio::test]
 async fn files_alone_need_no_sign_in() {
-    let tenant = Tenant::start().await;
+    let tenant = Tenant::without_door().await;
     tenant.register().await.unwrap();
     let nobody = || {
         demo_services::tenant::graph::Graph::new(
@@ -449,7 +449,7 @@ async fn what_graph_does_not_know_yet_is_looked_for_again() {
 /// T6: the record is a file. What is removed is what carries the mark of the run, not whatever an id leads to.
 #[tokio::test]
 async fn nothing_of_others_is_removed_by_a_record_that_was_changed() {
-    let tenant = Tenant::start().await;
+    let tenant = Tenant::without_door().await;
     let before = tenant.everything().await;
     let graph = tenant.admin();
     let make = async |path: &str, body| {
@@ -538,7 +538,7 @@ async fn nothing_of_others_is_removed_by_a_record_that_was_changed() {
 /// T17: what cannot be noted is removed all the same, and found gone when there is room again.
 #[tokio::test]
 async fn a_full_disk_keeps_nothing_in_the_tenant() {
-    let tenant = Tenant::start().await;
+    let tenant = Tenant::without_door().await;
     let (before, tree) = (tenant.everything().await, tenant.files.tree());
     tenant.register().await.unwrap();
     tenant.machine.stops_after(0);
