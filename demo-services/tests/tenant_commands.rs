@@ -1058,7 +1058,7 @@ async fn what_remains_is_what_the_next_run_removes() {
     assert_eq!(made.code, Some(0), "{}", made.err);
     let unregister = ["unregister", "--sign-in", "token", "--yes"];
     // The token is refused at the second removal, and there is no other.
-    let fault = Fault::status(401).skip(3);
+    let fault = Fault::status(401).skip(5);
     tenant.authority.fail_next(Endpoint::Graph, 1, fault);
     let ended = tenant.run(&unregister).await;
     assert_eq!(ended.code, Some(1), "{}", ended.err);
@@ -1104,7 +1104,7 @@ async fn ctrl_c_at_unregister_has_words_of_its_own() {
     let made = tenant.run_register(&[]).await;
     assert_eq!(made.code, Some(0), "{}", made.err);
     // The second removal takes its time.
-    let fault = Fault::delay(Duration::from_secs(60)).skip(3);
+    let fault = Fault::delay(Duration::from_secs(60)).skip(5);
     tenant.authority.fail_next(Endpoint::Graph, 1, fault);
     let unregister = ["unregister", "--sign-in", "token", "--yes"];
     let mut child = tenant.command(&unregister).spawn().unwrap();
