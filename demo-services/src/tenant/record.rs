@@ -3,7 +3,7 @@
 use std::{
     fmt,
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -12,14 +12,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use url::Url;
 use uuid::Uuid;
 
+use crate::plain_file;
+
 use super::disk::{Disk, RealDisk, beside, is_link, private, remove_temporary, write_atomically};
 
 /// Where the record is when nothing else is said, in the current directory.
 pub const DEFAULT_FILE: &str = "tower-bearer-tenant.json";
 /// The version that is written and read. The first one named its files by paths of any kind.
 const VERSION: u32 = 2;
-/// Octets of a record; a whole one has about 10 KiB.
-const MAX_FILE: u64 = 1024 * 1024;
 /// Objects, and files, of a record.
 const MAX_ENTRIES: usize = 500;
 /// Longest id. Those of permission grants have 43 characters.
@@ -654,16 +654,14 @@ fn read(path: &Path) -> Result<Option<Record>, RecordError> {
         path: path.to_owned(),
         reason,
     };
-    let file = match File::open(path) {
-        Ok(file) => file,
+    let text = match plain_file::read(path) {
+        Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            return Err(damaged(error.to_string()));
+        }
         Err(error) => return Err(io(error)),
     };
-    let mut text = Vec::new();
-    file.take(MAX_FILE + 1).read_to_end(&mut text).map_err(io)?;
-    if text.len() as u64 > MAX_FILE {
-        return Err(damaged("it is too large".to_owned()));
-    }
     // serde's own words can quote what is in the file.
     let place =
         |error: &serde_json::Error| format!("line {}, column {}", error.line(), error.column());
@@ -874,6 +872,8 @@ mod tests {
         }
         fs::write(folder.file(), good.to_string()).unwrap();
         assert_eq!(Record::read(&folder.file()).unwrap(), whole);
+        let device = Record::read(Path::new("/dev/zero")).unwrap_err();
+        assert!(device.to_string().contains("no regular file"), "{device}");
     }
 
     #[test]
