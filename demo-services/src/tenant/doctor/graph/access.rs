@@ -12,9 +12,6 @@ use crate::tenant::cloud::{Cloud, GRAPH_APP, Place};
 use crate::tenant::doctor::explain::Claims;
 use crate::tenant::sign_in::ACCESS_TOKEN;
 
-/// Who issues version 1.0 tokens, such as Graph's, for the authorities of Microsoft's clouds: everywhere else, and in China.
-const ISSUERS: [&str; 2] = ["sts.windows.net", "sts.chinacloudapi.cn"];
-
 /// A token for Graph, and where Graph is if somebody has said so.
 #[derive(Clone)]
 pub struct GraphAccess {
@@ -84,12 +81,12 @@ impl GraphAccess {
         if let Some(graph) = &self.named {
             return Ok(graph.clone());
         }
-        let Some(graph) = of_authority(&authority.instance) else {
+        let Some(place) = place_of(&authority.instance) else {
             let says = "which Microsoft Graph belongs to the authority is not known: the token is not sent";
             return unusable(says.to_owned(), "name it with --graph, if you trust it");
         };
         let claims = claims.as_ref();
-        if !claims.is_some_and(|claims| is_for(claims, &graph)) {
+        if !claims.is_some_and(|claims| is_for(claims, &place.graph)) {
             let says = format!(
                 "the token in {ACCESS_TOKEN} is for another API than the Microsoft Graph of the authority: it is not sent"
             );
@@ -98,7 +95,7 @@ impl GraphAccess {
                 "get one for Microsoft Graph in the cloud of `authority.instance` (docs/entra.md says how)",
             );
         }
-        if !claims.is_some_and(|claims| is_of(claims, authority)) {
+        if !claims.is_some_and(|claims| is_of(claims, &place, &authority.tenant)) {
             let says = format!(
                 "the token in {ACCESS_TOKEN} is not of the authority and tenant of the configuration: it is not sent"
             );
@@ -107,7 +104,7 @@ impl GraphAccess {
                 "get one of the tenant `authority.tenant`; if the configuration is right all the same, name the Graph with --graph",
             );
         }
-        Ok(graph)
+        Ok(place.graph)
     }
 }
 
@@ -130,27 +127,20 @@ fn is_for(claims: &Claims, graph: &Url) -> bool {
 }
 
 /// By what the token says of itself; that it lies is Graph's to find out, which gets no other token than its own.
-fn is_of(claims: &Claims, authority: &AuthorityConfig) -> bool {
-    let issuer = claims
-        .text("iss")
-        .and_then(|issuer| Url::parse(issuer).ok());
-    let of_authority = issuer.is_some_and(|issuer| {
-        let of_cloud = issuer.scheme() == "https"
-            && issuer
-                .host_str()
-                .is_some_and(|host| ISSUERS.contains(&host));
-        issuer.origin() == authority.instance.origin()
-            || (of_cloud && !is_loopback(&authority.instance))
-    });
-    let tenant = claims.text("tid");
-    of_authority && tenant.is_some_and(|tid| tid.eq_ignore_ascii_case(&authority.tenant))
+fn is_of(claims: &Claims, place: &Place, tenant: &str) -> bool {
+    let of_tenant = claims
+        .text("tid")
+        .is_some_and(|tid| tid.eq_ignore_ascii_case(tenant));
+    of_tenant
+        && claims
+            .text("iss")
+            .is_some_and(|issuer| place.is_issuer(issuer))
 }
 
-/// The Graph that belongs to an authority.
-fn of_authority(instance: &Url) -> Option<Url> {
+/// An authority and the Graph that belongs to it.
+fn place_of(instance: &Url) -> Option<Place> {
     if is_loopback(instance) {
-        let place = Place::new(Cloud::default(), Some(instance), None);
-        return Some(place.ok()?.graph);
+        return Place::new(Cloud::default(), Some(instance), None).ok();
     }
     let cloud = match instance.host_str()? {
         // The former name of China's.
@@ -158,7 +148,8 @@ fn of_authority(instance: &Url) -> Option<Url> {
         host if host.ends_with(".ciamlogin.com") => Cloud::Global,
         host => Cloud::of_login(host)?,
     };
-    cloud.graph().parse().ok()
+    let graph = cloud.graph().parse().ok()?;
+    Place::new(cloud, Some(instance), Some(&graph)).ok()
 }
 
 #[cfg(test)]
